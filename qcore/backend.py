@@ -1,0 +1,66 @@
+"""What a plugin implements: one object that says what it is, whether it can run here, what it can do, and builds kernels."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypeAlias
+
+from qcore.capability import Capability, Verdict
+from qcore.operators import Operator
+from qcore.tensor.dtypes import QDType
+
+API_VERSION = (1, 0)
+"""Version of this contract (major, minor): minor versions only add; a backend states the one it was written for."""
+
+Kernel: TypeAlias = Callable[..., Any]
+"""A built operator; how it is called is in the docstring of its class in qcore.operators."""
+
+Mode: TypeAlias = Literal["static", "dynamic", "qat"]
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether a backend can run on this machine; if not, the reason and the cure; if so, a word on how (its instruction set)."""
+
+    ok: bool
+    reason: str = ""
+    cure: str = ""
+    detail: str = ""
+
+
+class Backend(ABC):
+    """A hardware target. Subclass it, and return one instance from the hook `qcore_backend`.
+
+    Nothing here is called while a model runs: kernels are built at convert (or first use) and then called directly.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[str]
+    summary: ClassVar[str] = ""
+    api_version: ClassVar[tuple[int, int]] = API_VERSION
+    priority: ClassVar[int] = 0
+    """Among the available backends, `auto` takes the one of highest priority."""
+    fallback: ClassVar[bool] = False
+    """Whether it may run what the chosen backend does not declare."""
+
+    @abstractmethod
+    def probe(self) -> Availability:
+        """Whether this machine can run it. Must not raise; must be quick; is asked once a process."""
+
+    @abstractmethod
+    def capability(self) -> Capability:
+        """What it can do, the same on every call; asked even where the backend is not available."""
+
+    @abstractmethod
+    def build(self, operator: Operator) -> Kernel:
+        """A kernel for one operator that `supports` said yes to, with its weights packed."""
+
+    def supports(self, operator: Operator, activations: tuple[QDType, ...] = ()) -> Verdict:
+        """Whether it runs this one operator, with activations of these dtypes; by default, as declared."""
+        return self.capability().verdict(operator, activations)
+
+    def default_qconfig(self, mode: Mode) -> Any:
+        """Its QConfig for a mode, or None to have one derived from what it declares."""
+        return None

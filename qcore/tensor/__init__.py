@@ -1,0 +1,1 @@
+"""Quantized tensors: dtypes, schemes, scale/zero-point arithmetic, and the tensor class."""

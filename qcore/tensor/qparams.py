@@ -1,0 +1,116 @@
+"""Scale and zero point: the only home of their arithmetic (the formulas are in docs/numerics.md)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from qcore.errors import ArgumentError
+from qcore.tensor.dtypes import (
+    QDType,
+    QScheme,
+    per_channel_affine,
+    per_channel_affine_float_qparams,
+    per_tensor_affine,
+)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class QParams:
+    """How integers of a tensor map to real numbers: real = (integer - zero_point) * scale.
+
+    Per tensor, `scale` is a float and `zero_point` an int. Per channel along `axis`, they are 1-D tensors:
+    float64 scales, and int64 zero points, or float32 ones for the scheme per_channel_affine_float_qparams.
+    Made by `per_tensor` and `per_channel`, which check; the plain constructor does not.
+    """
+
+    dtype: QDType
+    scale: float | Tensor
+    zero_point: int | Tensor
+    axis: int | None = None
+
+    @property
+    def scheme(self) -> QScheme:
+        """The scheme that a tensor with these parameters reports."""
+        if self.axis is None:
+            return per_tensor_affine
+        assert isinstance(self.zero_point, Tensor)
+        return per_channel_affine_float_qparams if self.zero_point.is_floating_point() else per_channel_affine
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, QParams):
+            return NotImplemented
+        if self.axis is None or other.axis is None:
+            return (self.dtype, self.axis, self.scale, self.zero_point) == (
+                (other.dtype, other.axis, other.scale, other.zero_point) if other.axis is None else None
+            )
+        return (
+            self.dtype == other.dtype
+            and self.axis == other.axis
+            and torch.equal(torch.as_tensor(self.scale), torch.as_tensor(other.scale))
+            and torch.equal(torch.as_tensor(self.zero_point), torch.as_tensor(other.zero_point))
+        )
+
+    def __hash__(self) -> int:
+        if self.axis is None:
+            return hash((self.dtype, self.scale, self.zero_point))
+        return hash((self.dtype, self.axis))
+
+
+def per_tensor(scale: float | Tensor, zero_point: int | Tensor, dtype: QDType) -> QParams:
+    """One scale and zero point for the whole tensor.
+
+    Raises ArgumentError for a scale that is not positive and finite in float32, or a zero point outside of dtype's range.
+    """
+    scale, zero_point = float(scale), int(zero_point)
+    _check_scale(scale)
+    _check_zero_point(zero_point, dtype)
+    return QParams(dtype, scale, zero_point)
+
+
+def per_channel(scales: Tensor, zero_points: Tensor, axis: int, dtype: QDType) -> QParams:
+    """One scale and zero point per slice along `axis`; both are 1-D tensors of equal length, which are copied.
+
+    Raises ArgumentError for other shapes, for a scale that is not positive and finite in float32 (it names the channel), or a
+    zero point outside of dtype's range.
+    """
+    if scales.ndim != 1 or zero_points.ndim != 1 or scales.shape != zero_points.shape:
+        raise ArgumentError(
+            f"scales and zero_points must be 1-D tensors of one length; got shapes {tuple(scales.shape)} and "
+            f"{tuple(zero_points.shape)}"
+        )
+    scales = scales.detach().to(torch.float64, copy=True)
+    floating = zero_points.is_floating_point()
+    zero_points = zero_points.detach().to(torch.float32 if floating else torch.int64, copy=True)
+    as_float = scales.float()
+    bad = ~(torch.isfinite(as_float) & (as_float > 0)) if not floating else ~torch.isfinite(as_float)
+    if bad.any():
+        channel = int(bad.nonzero()[0])
+        raise ArgumentError(
+            f"scale {float(scales[channel])!r} of channel {channel} must be a positive, finite float32 number; "
+            "was this module calibrated, with finite data?"
+        )
+    if floating:
+        if not bool(torch.isfinite(zero_points).all()):
+            raise ArgumentError("zero_points hold NaN or infinity; all must be finite")
+    else:
+        outside = (zero_points < dtype.qmin) | (zero_points > dtype.qmax)
+        if outside.any():
+            channel = int(outside.nonzero()[0])
+            _check_zero_point(int(zero_points[channel]), dtype, f" of channel {channel}")
+    return QParams(dtype, scales, zero_points, axis)
+
+
+def _check_scale(scale: float) -> None:
+    if not (math.isfinite(scale) and 0.0 < float(torch.tensor(scale, dtype=torch.float32)) < math.inf):
+        raise ArgumentError(
+            f"scale={scale!r} must be a positive, finite float32 number; was this module calibrated, with finite data?"
+        )
+
+
+def _check_zero_point(zero_point: int, dtype: QDType, which: str = "") -> None:
+    if not dtype.qmin <= zero_point <= dtype.qmax:
+        raise ArgumentError(f"zero_point={zero_point}{which} is outside of {dtype!r}: [{dtype.qmin}, {dtype.qmax}]")
