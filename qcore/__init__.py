@@ -1,0 +1,67 @@
+"""int8 inference for PyTorch, with the hardware as installable plugins.
+
+    model = qcore.prepare(model, backend="auto")   # the backend is chosen here and stays with the model
+    calibrate(model)
+    model = qcore.convert(model)
+"""
+
+from __future__ import annotations
+
+from qcore.backend import API_VERSION, Availability, Backend, Kernel
+from qcore.capability import Capability, Limit, OpSpec, Pattern, Verdict, WeightSpec, standard_patterns
+from qcore.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    BackendError,
+    QcoreError,
+    QuantizationError,
+    UnsupportedError,
+)
+from qcore.hookspec import hookimpl
+from qcore.registry import registry
+from qcore.tensor.dtypes import (
+    per_channel_affine,
+    per_channel_affine_float_qparams,
+    per_channel_symmetric,
+    per_tensor_affine,
+    per_tensor_symmetric,
+    qint8,
+    qint32,
+    quint4x2,
+    quint8,
+)
+from qcore.tensor.qparams import QParams
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "API_VERSION",
+    "ArgumentError",
+    "ArgumentTypeError",
+    "Availability",
+    "Backend",
+    "BackendError",
+    "Capability",
+    "Kernel",
+    "Limit",
+    "OpSpec",
+    "Pattern",
+    "QParams",
+    "QcoreError",
+    "QuantizationError",
+    "UnsupportedError",
+    "Verdict",
+    "WeightSpec",
+    "hookimpl",
+    "per_channel_affine",
+    "per_channel_affine_float_qparams",
+    "per_channel_symmetric",
+    "per_tensor_affine",
+    "per_tensor_symmetric",
+    "qint8",
+    "qint32",
+    "quint4x2",
+    "quint8",
+    "registry",
+    "standard_patterns",
+]
