@@ -1,0 +1,1 @@
+"""Runnable examples; `python -m examples.main_job` is the tour."""
