@@ -114,3 +114,29 @@ def _check_scale(scale: float) -> None:
 def _check_zero_point(zero_point: int, dtype: QDType, which: str = "") -> None:
     if not dtype.qmin <= zero_point <= dtype.qmax:
         raise ArgumentError(f"zero_point={zero_point}{which} is outside of {dtype!r}: [{dtype.qmin}, {dtype.qmax}]")
+
+
+def choose_qparams_dynamic(low: Tensor, high: Tensor, reduce_range: bool = False) -> tuple[Tensor, Tensor]:
+    """Scale (float64) and zero point (int64) of quint8 for values in [low, high], by torch's rule for dynamic quantization.
+
+    `low` and `high` are float32 tensors of one shape, which the results have too; the range is widened to hold 0.
+    `reduce_range` uses 0..127 instead of 0..255. The steps: docs/numerics.md, "Dynamic quantization".
+    Raises ArgumentError where a bound is not finite.
+    """
+    if not bool((low.isfinite() & high.isfinite()).all()):
+        raise ArgumentError("x holds NaN or infinity: dynamic quantization needs finite values")
+    qmax = 127 if reduce_range else 255
+    low, high = low.clamp(max=0).double(), high.clamp(min=0).double()
+    scale = (high - low) / qmax
+    single = scale.float()
+    scale = torch.where((single == 0) | (1 / single).isinf(), 0.1, scale)
+    small = scale < _SMALL_SCALE
+    widened = torch.where(low == 0, 0.0, torch.where(high == 0, -_SMALL_SCALE * qmax, low * (_SMALL_SCALE / scale)))
+    low, scale = torch.where(small, widened, low), torch.where(small, _SMALL_SCALE, scale)
+    from_low, from_high = -low / scale, qmax - high / scale
+    closer_low = (low / scale).abs() < qmax + (high / scale).abs()
+    zero_point = torch.round(torch.where(closer_low, from_low, from_high).clamp(0, qmax))
+    return scale, zero_point.to(torch.int64)
+
+
+_SMALL_SCALE = 6.1e-5

@@ -1,0 +1,38 @@
+"""The backend: it collects the families of operators; each family declares and builds its own."""
+
+from __future__ import annotations
+
+import qcore
+from qcore.operators import Operator
+from qcore_reference import cat, conv, elementwise, linear, linear_dynamic, pooling, quantize, reduction
+
+FAMILIES = (quantize, linear, linear_dynamic, conv, elementwise, cat, pooling, reduction)
+"""Modules with `OPS`, the declarations, and `KERNELS`, the function that builds each operator."""
+
+OPS = tuple(spec for family in FAMILIES for spec in family.OPS)
+KERNELS = {operator: build for family in FAMILIES for operator, build in family.KERNELS.items()}
+
+
+class Reference(qcore.Backend):
+    """Exact integer arithmetic in plain torch: slow, the same everywhere, and a stand-in for any other backend."""
+
+    name = "reference"
+    version = "0.1.0"
+    summary = "plain torch, exact, runs anywhere; the numerics spec in code"
+    priority = 0
+    fallback = True
+
+    def probe(self) -> qcore.Availability:
+        """Always available."""
+        return qcore.Availability(True, detail="plain torch")
+
+    def capability(self) -> qcore.Capability:
+        """What the families declare."""
+        return CAPABILITY
+
+    def build(self, operator: Operator) -> qcore.Kernel:
+        """The kernel that the operator's family builds."""
+        return KERNELS[type(operator)](operator)
+
+
+CAPABILITY = qcore.Capability(OPS, qcore.standard_patterns(OPS))
