@@ -1,0 +1,270 @@
+"""Operators that run a backend's kernel: the relu family, concatenation, pooling, resampling, and functions of one variable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from qcore import operators as ops
+from qcore.errors import ArgumentError, UnsupportedError
+from qcore.tensor import qparams as _qparams
+from qcore.tensor.dispatch import dequantize, implements, kernel, overrides, per_tensor_only, quantize
+from qcore.tensor.dtypes import qint8, qint32
+from qcore.tensor.qparams import QParams
+from qcore.tensor.qtensor import QTensor
+
+_RELU = ops.Clamp(low=0.0)
+
+
+def same(x: QTensor, operator: ops.Operator) -> QTensor:
+    """The result of an operator that keeps x's parameters."""
+    return QTensor(kernel(x, operator)(x.raw, x.qparams), x.qparams, x.backend)
+
+
+def into(x: QTensor, result: QTensor) -> QTensor:
+    """Write the result of an operator that keeps x's parameters over x."""
+    x.raw.copy_(result.raw)
+    return x
+
+
+# --- clamping ---------------------------------------------------------------------------------------------------------------
+
+
+@overrides(torch.relu, Tensor.relu)
+def relu(x: QTensor) -> QTensor:
+    """max(x, 0)."""
+    return same(x, _RELU)
+
+
+@overrides(F.relu)
+def relu_function(input: QTensor, inplace: bool = False) -> QTensor:
+    """max(x, 0), also in place."""
+    result = same(input, _RELU)
+    return into(input, result) if inplace else result
+
+
+@implements("relu.default")
+def aten_relu(func: Any, x: QTensor) -> QTensor:
+    """max(x, 0)."""
+    return same(x, _RELU)
+
+
+@implements("relu_.default")
+def aten_relu_(func: Any, x: QTensor) -> QTensor:
+    """max(x, 0) in place."""
+    return into(x, same(x, _RELU))
+
+
+@implements("hardtanh.default", "clamp.default")
+def clamp(func: Any, x: QTensor, min: float | None = None, max: float | None = None) -> QTensor:
+    """Clamp to real bounds."""
+    low, high = (-1.0, 1.0) if func is torch.ops.aten.hardtanh.default and min is None and max is None else (min, max)
+    return same(x, ops.Clamp(None if low is None else float(low), None if high is None else float(high)))
+
+
+@implements("hardtanh_.default", "clamp_.default")
+def clamp_(func: Any, x: QTensor, *args: Any, **kwargs: Any) -> QTensor:
+    """Clamp to real bounds in place."""
+    plain = torch.ops.aten.clamp.default if func is torch.ops.aten.clamp_.default else torch.ops.aten.hardtanh.default
+    return into(x, clamp(plain, x, *args, **kwargs))
+
+
+@implements("clamp_min.default")
+def clamp_min(func: Any, x: QTensor, min: float) -> QTensor:
+    """Clamp to a lower bound."""
+    return same(x, ops.Clamp(low=float(min)))
+
+
+@implements("clamp_max.default")
+def clamp_max(func: Any, x: QTensor, max: float) -> QTensor:
+    """Clamp to an upper bound."""
+    return same(x, ops.Clamp(high=float(max)))
+
+
+@implements("threshold.default")
+def threshold(func: Any, x: QTensor, threshold: float, value: float) -> QTensor:
+    """x where it is above the threshold, else the value."""
+    per_tensor_only(x, "threshold")
+    other = quantize(torch.full((1,), float(value)), x, x.qparams)
+    return QTensor(torch.where(dequantize(x) > threshold, x.raw, other), x.qparams, x.backend)
+
+
+# --- functions of one variable ------------------------------------------------------------------------------------------------
+
+
+def lookup(x: QTensor, function: str, args: tuple[float, ...] = (), out: QParams | None = None) -> QTensor:
+    """A function of each element, through a table of all integers."""
+    out = x.qparams if out is None else out
+    return QTensor(kernel(x, ops.Lookup(function, args))(x.raw, x.qparams, out), out, x.backend)
+
+
+def _unit(x: QTensor) -> QParams:
+    """0 to 1 over the whole range of the dtype, as torch's sigmoid has it."""
+    dtype = x.qparams.dtype
+    if dtype == qint32:
+        return _qparams.per_tensor(1.0 / 2**32, 0, dtype)
+    return _qparams.per_tensor(1.0 / 256, -128 if dtype == qint8 else 0, dtype)
+
+
+@implements("sigmoid.default")
+def sigmoid(func: Any, x: QTensor) -> QTensor:
+    """The result has scale 1/256 and its zero point at the low end."""
+    return lookup(x, "sigmoid", out=_unit(x))
+
+
+@implements("hardsigmoid.default")
+def hardsigmoid(func: Any, x: QTensor) -> QTensor:
+    """The result has scale 1/256 and its zero point at the low end."""
+    return lookup(x, "hardsigmoid", out=_unit(x))
+
+
+@implements("tanh.default")
+def tanh(func: Any, x: QTensor) -> QTensor:
+    """The result has scale 2/256 and its zero point in the middle."""
+    return lookup(x, "tanh", out=_qparams.per_tensor(2.0 / 256, 0 if x.qparams.dtype == qint8 else 128, x.qparams.dtype))
+
+
+@implements("leaky_relu.default")
+def leaky_relu(func: Any, x: QTensor, negative_slope: float = 0.01) -> QTensor:
+    """The result has x's parameters."""
+    return lookup(x, "leaky_relu", (float(negative_slope),))
+
+
+@implements("leaky_relu_.default")
+def leaky_relu_(func: Any, x: QTensor, negative_slope: float = 0.01) -> QTensor:
+    """In place."""
+    return into(x, leaky_relu(func, x, negative_slope))
+
+
+# --- concatenation and padding ------------------------------------------------------------------------------------------------
+
+
+@implements("cat.default")
+def aten_cat(func: Any, tensors: Sequence[Tensor], dim: int = 0) -> QTensor:
+    """See `cat`."""
+    return cat(tensors, dim)
+
+
+@overrides(torch.cat, torch.concat, torch.concatenate)
+def cat(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None, out: Tensor | None = None) -> QTensor:
+    """Concatenate; the result has the first tensor's parameters, and others are requantized to them."""
+    first = tensors[0]
+    if out is not None or not all(isinstance(x, QTensor) and x.dtype == first.dtype for x in tensors):
+        kinds = ", ".join(str(x.dtype) for x in tensors)
+        raise UnsupportedError(f"cat of {kinds}: all must be quantized, of one dtype, without out; quantize or dequantize() some of them")
+    dim = dim if axis is None else axis
+    quantized: list[QTensor] = list(tensors)  # type: ignore[arg-type]
+    for x in quantized:
+        per_tensor_only(x, "cat")
+    q, raws = first.qparams, [x.raw for x in quantized]  # type: ignore[attr-defined]
+    if all(x.qparams == q for x in quantized):
+        return QTensor(torch.cat(raws, dim), q, first.backend)  # type: ignore[attr-defined]
+    run = kernel(quantized[0], ops.Cat(dim))
+    return QTensor(run(raws, [x.qparams for x in quantized], q), q, quantized[0].backend)
+
+
+@implements("constant_pad_nd.default")
+def constant_pad(func: Any, x: QTensor, pad: Sequence[int], value: float = 0) -> QTensor:
+    """Padding by a real number, quantized with x's parameters."""
+    per_tensor_only(x, "pad")
+    number = int(quantize(torch.full((1,), float(value)), x, x.qparams))
+    return QTensor(func(x.raw, pad, number), x.qparams, x.backend)
+
+
+# --- pooling, reduction, resampling ---------------------------------------------------------------------------------------------
+
+
+def _tuple(value: Any, rank: int) -> tuple[int, ...]:
+    parts = tuple(value) if isinstance(value, Sequence) else (value,)
+    return parts * rank if len(parts) == 1 else parts
+
+
+def _max_pool(rank: int) -> Any:
+    def max_pool(
+        input: QTensor,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> QTensor:
+        if return_indices:
+            raise UnsupportedError("max pooling of a quantized tensor with return_indices=True is not defined; dequantize() first")
+        size = _tuple(kernel_size, rank)
+        stride = size if stride is None or stride == () or stride == [] else _tuple(stride, rank)
+        return same(input, ops.MaxPool(size, stride, _tuple(padding, rank), _tuple(dilation, rank), ceil_mode))
+
+    return max_pool
+
+
+for _rank in (1, 2, 3):
+    _names = (f"max_pool{_rank}d", f"_max_pool{_rank}d")
+    overrides(getattr(torch, _names[0]), *(getattr(F, name) for name in _names))(_max_pool(_rank))
+
+
+@implements("avg_pool2d.default", "avg_pool3d.default")
+def avg_pool(
+    func: Any,
+    x: QTensor,
+    kernel_size: Any,
+    stride: Any = (),
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> QTensor:
+    """Average pooling."""
+    rank = 2 if func is torch.ops.aten.avg_pool2d.default else 3
+    size = _tuple(kernel_size, rank)
+    stride = _tuple(stride, rank) if stride else size
+    return same(x, ops.AvgPool(size, stride, _tuple(padding, rank), ceil_mode, count_include_pad, divisor_override))
+
+
+@implements("avg_pool1d.default")
+def avg_pool1d(func: Any, x: QTensor, kernel_size: Any, stride: Any = (), padding: Any = 0, *options: bool) -> QTensor:
+    """Average pooling in one dimension."""
+    size = _tuple(kernel_size, 1)
+    return same(x, ops.AvgPool(size, _tuple(stride, 1) if stride else size, _tuple(padding, 1), *options))
+
+
+@implements("_adaptive_avg_pool2d.default", "_adaptive_avg_pool3d.default", "adaptive_avg_pool1d.default")
+def adaptive_avg_pool(func: Any, x: QTensor, output_size: Sequence[int]) -> QTensor:
+    """Average pooling to a given size."""
+    return same(x, ops.AdaptiveAvgPool(tuple(output_size)))
+
+
+@implements("mean.default", "mean.dim")
+def mean(func: Any, x: QTensor, dim: Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None) -> QTensor:
+    """Mean over some dimensions, or all."""
+    if dtype is not None and dtype != x.dtype:
+        raise UnsupportedError(f"mean of a quantized tensor with dtype={dtype}: the result keeps {x.dtype!r}; dequantize() first")
+    return same(x, ops.Mean(tuple(d % x.ndim for d in dim or ()) if x.ndim else (), keepdim))
+
+
+@overrides(F.interpolate)
+def interpolate(
+    input: QTensor,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None,
+    antialias: bool = False,
+) -> QTensor:
+    """Resampling by nearest (2-D and 3-D) or bilinear (2-D)."""
+    rank = input.ndim - 2
+    if antialias or recompute_scale_factor or mode not in ("nearest", "bilinear") or rank < 1:
+        raise UnsupportedError(
+            f"interpolate of a quantized tensor of {input.ndim} dimensions with mode={mode!r}, antialias={antialias}: only nearest "
+            "and bilinear, without antialias and recompute_scale_factor; dequantize() first"
+        )
+    if (size is None) == (scale_factor is None):
+        raise ArgumentError("interpolate needs one of size and scale_factor")
+    sizes = None if size is None else tuple(int(n) for n in _tuple(size, rank))
+    factors = None if scale_factor is None else tuple(float(f) for f in _tuple(scale_factor, rank))
+    return same(input, ops.Interpolate(sizes, factors, mode, bool(align_corners)))

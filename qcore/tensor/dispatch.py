@@ -1,0 +1,130 @@
+"""What torch's operators do on quantized tensors: a table from ATen operator to handler; what is not in it raises.
+
+Handlers that move elements are in `moves`, those that fill or copy in `writes`, comparisons and order in `order`, and those that
+run a backend's kernel in `compute`; each registers itself here with `implements`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.overrides import resolve_name
+from torch.utils._pytree import tree_leaves
+
+from qcore.binding import shared_kernel
+from qcore.errors import UnsupportedError
+from qcore.operators import Dequantize, Operator, Quantize
+from qcore.tensor.qparams import QParams
+from qcore.tensor.qtensor import QTensor
+
+Handler = Callable[..., Any]
+HandlerT = TypeVar("HandlerT", bound=Handler)
+
+OPERATORS: dict[Any, Handler] = {}
+"""ATen operator -> handler(func, *args, **kwargs)."""
+
+FUNCTIONS: dict[Any, Handler] = {}
+"""Public torch function or method -> handler(*args, **kwargs), where its way through ATen would be slow or lose the meaning."""
+
+
+class Refused(UnsupportedError):
+    """An ATen operator that has no quantized meaning."""
+
+
+def implements(*names: str) -> Callable[[HandlerT], HandlerT]:
+    """Register a handler for ATen operators by name ("view.default"); those that this torch lacks are left out."""
+
+    def register(handler: HandlerT) -> HandlerT:
+        for name in names:
+            packet, _, overload = name.partition(".")
+            operator = getattr(getattr(torch.ops.aten, packet, None), overload, None)
+            if operator is not None:
+                OPERATORS[operator] = handler
+        return handler
+
+    return register
+
+
+def overrides(*functions: Any) -> Callable[[HandlerT], HandlerT]:
+    """Register a handler for public functions and methods of torch."""
+
+    def register(handler: HandlerT) -> HandlerT:
+        FUNCTIONS.update(dict.fromkeys(functions, handler))
+        return handler
+
+    return register
+
+
+def run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Run an ATen operator one of whose arguments is a QTensor; Refused when it has no quantized meaning."""
+    handler = OPERATORS.get(func)
+    if handler is None:
+        raise Refused(_refusal(f"{func}", args, kwargs))
+    return handler(func, *args, **kwargs)
+
+
+def explained(function: Any, refused: Refused) -> UnsupportedError:
+    """The refusal of an ATen operator, under the name of the function that the user called."""
+    name = resolve_name(function) or getattr(function, "__name__", str(function))
+    return UnsupportedError(f"{name}: {refused}")
+
+
+# --- for handlers ---------------------------------------------------------------------------------------------------------
+
+
+def kernel(x: QTensor, operator: Operator) -> Callable[..., Any]:
+    """The kernel that runs `operator` on x; UnsupportedError if x is quantized per channel."""
+    per_tensor_only(x, str(operator))
+    return shared_kernel(x.backend, operator, (x.qparams.dtype,))
+
+
+def per_tensor_only(x: QTensor, what: str) -> None:
+    """UnsupportedError if x is quantized per channel."""
+    if x.qparams.axis is not None:
+        raise UnsupportedError(f"{what} of a tensor quantized per channel is not defined; dequantize() first, or quantize per tensor")
+
+
+def quantize(x: Tensor, like: QTensor, qparams: QParams) -> Tensor:
+    """Integers of float numbers, by the kernel that `like` uses."""
+    result: Tensor = shared_kernel(like.backend, Quantize(), (qparams.dtype,))(x, qparams)
+    return result
+
+
+def dequantize(x: QTensor) -> Tensor:
+    """Real numbers of a quantized tensor."""
+    result: Tensor = shared_kernel(x.backend, Dequantize(), (x.qparams.dtype,))(x.raw, x.qparams)
+    return result
+
+
+def real(x: Any) -> Any:
+    """Real numbers of a quantized tensor; anything else as it is."""
+    return dequantize(x) if isinstance(x, QTensor) else x
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------------
+
+_FLOAT_LAYERS = ("convolution", "addmm", "mm", "bmm", "linear", "native_batch_norm", "native_layer_norm", "embedding_bag", "_slow_conv2d")
+_ARITHMETIC = {"add": "add", "sub": "add", "mul": "mul", "div": "mul", "matmul": "matmul", "cat": "cat"}
+
+
+def _refusal(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    plain = name.removeprefix("aten.").partition(".")[0].rstrip("_")
+    floats = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor) and not isinstance(x, QTensor)]
+    if plain.startswith(_FLOAT_LAYERS) and any(x.is_floating_point() for x in floats):
+        return (
+            f"a quantized tensor reached a float layer ({name}). Put a DeQuantStub before the layer, or give it a qconfig so that "
+            "convert() quantizes it; report() of the model lists what stayed float and why"
+        )
+    if plain in _ARITHMETIC:
+        mixed = " with a float tensor" if floats else ""
+        return (
+            f"{name} of a quantized tensor{mixed} is not defined, as the scale of the result is not known. Use "
+            f"qcore.nn.quantized.QFunctional (FloatFunctional before convert), or dequantize() first"
+        )
+    return f"{name} has no meaning on a quantized tensor. dequantize() first, put a DeQuantStub before it, or work on int_repr()"
+
+
+from qcore.tensor import compute, moves, order, writes  # noqa: E402, F401  (they register their handlers)

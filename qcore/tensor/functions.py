@@ -1,0 +1,98 @@
+"""From float tensors to quantized ones and back: quantize_per_tensor, quantize_per_channel, dequantize."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import overload
+
+import torch
+from torch import Tensor
+
+from qcore.binding import shared_kernel
+from qcore.errors import ArgumentError, ArgumentTypeError
+from qcore.operators import Quantize
+from qcore.tensor import qparams as _qparams
+from qcore.tensor.dtypes import DTypeLike, as_qdtype
+from qcore.tensor.qparams import QParams
+from qcore.tensor.qtensor import QTensor
+
+
+def quantize(input: Tensor, qparams: QParams, backend: str | None = None) -> QTensor:
+    """Quantize float32 numbers of any shape with given parameters, by a backend's kernel; ArgumentTypeError for other dtypes."""
+    if isinstance(input, QTensor) or input.dtype != torch.float32:
+        raise ArgumentTypeError(f"input must be a float32 tensor, not {input.dtype}; convert it with .float() or dequantize() first")
+    raw = shared_kernel(backend, Quantize(), (qparams.dtype,))(input.detach(), qparams)
+    return QTensor(raw, qparams, backend)
+
+
+@overload
+def quantize_per_tensor(
+    input: Tensor, scale: float | Tensor, zero_point: int | Tensor, dtype: DTypeLike, *, backend: str | None = None
+) -> QTensor: ...
+@overload
+def quantize_per_tensor(
+    input: Sequence[Tensor], scale: Tensor, zero_point: Tensor, dtype: DTypeLike, *, backend: str | None = None
+) -> list[QTensor]: ...
+def quantize_per_tensor(
+    input: Tensor | Sequence[Tensor],
+    scale: float | Tensor,
+    zero_point: int | Tensor,
+    dtype: DTypeLike,
+    *,
+    backend: str | None = None,
+) -> QTensor | list[QTensor]:
+    """Quantize a float32 tensor of any shape with one scale and zero point, or a list of tensors with one pair for each.
+
+    Scale and zero point are numbers or one-element tensors; for a list, 1-D tensors of its length. `backend` names whose kernel
+    runs, now and for operators on the result. Raises ArgumentTypeError for other dtypes, ArgumentError for a scale that is not
+    positive and finite or a zero point outside of `dtype`. Arithmetic: docs/numerics.md, "quantize".
+    """
+    qdtype = as_qdtype(dtype)
+    if isinstance(input, Tensor):
+        return quantize(input, _qparams.per_tensor(_one(scale, "scale"), _one(zero_point, "zero_point"), qdtype), backend)
+    scales, zero_points = torch.as_tensor(scale), torch.as_tensor(zero_point)
+    if scales.shape != (len(input),) or zero_points.shape != (len(input),):
+        raise ArgumentError(
+            f"scale and zero_point must hold one value for each of {len(input)} tensors; got shapes {tuple(scales.shape)} and "
+            f"{tuple(zero_points.shape)}"
+        )
+    pairs = zip(scales.tolist(), zero_points.tolist(), strict=True)
+    parameters = [_qparams.per_tensor(*pair, qdtype) for pair in pairs]
+    return [quantize(item, each, backend) for item, each in zip(input, parameters, strict=True)]
+
+
+def quantize_per_channel(
+    input: Tensor, scales: Tensor, zero_points: Tensor, axis: int, dtype: DTypeLike, *, backend: str | None = None
+) -> QTensor:
+    """Quantize a float32 tensor with one scale and zero point for each slice along `axis`; both (channels,).
+
+    Floating point zero points give the scheme per_channel_affine_float_qparams. Raises ArgumentError for an axis or a number of
+    channels that does not fit `input`, and as `quantize_per_tensor`. Arithmetic: docs/numerics.md, "quantize".
+    """
+    if not 0 <= axis < input.ndim:
+        raise ArgumentError(f"axis={axis} is outside of [0, {input.ndim}) for an input of shape {tuple(input.shape)}")
+    if scales.shape != (input.shape[axis],):
+        raise ArgumentError(
+            f"scales of shape {tuple(scales.shape)} do not fit axis {axis} of an input of shape {tuple(input.shape)}: "
+            f"({input.shape[axis]},) is needed"
+        )
+    return quantize(input, _qparams.per_channel(scales, zero_points, axis, as_qdtype(dtype)), backend)
+
+
+@overload
+def dequantize(input: Tensor) -> Tensor: ...
+@overload
+def dequantize(input: Sequence[Tensor]) -> list[Tensor]: ...
+def dequantize(input: Tensor | Sequence[Tensor]) -> Tensor | list[Tensor]:
+    """The float32 numbers of a quantized tensor, or of each of a list; plain float tensors pass as float32."""
+    if not isinstance(input, Tensor):
+        return [dequantize(item) for item in input]
+    return input.dequantize() if isinstance(input, QTensor) else input.float()
+
+
+def _one(value: float | Tensor, argument: str) -> float:
+    if isinstance(value, Tensor):
+        if value.numel() != 1:
+            raise ArgumentError(f"{argument} must be a number or a tensor of one element, not one of shape {tuple(value.shape)}")
+        return value.item()
+    return value
