@@ -1,7 +1,6 @@
 """Lookup tables of functions of one variable, the same bits on every machine (docs/numerics.md, "Lookup tables").
 
-Transcendental functions are evaluated in decimal arithmetic, and only then rounded: the exp of C libraries differs between
-machines.
+Transcendental functions are evaluated in decimal arithmetic and only then rounded: C libraries differ in their exp.
 """
 
 from __future__ import annotations

@@ -45,8 +45,8 @@ def integers(dtype):
     return torch.arange(dtype.qmin, dtype.qmax + 1).to(dtype.storage)
 
 
-# (function, most entries of 300 tables that differ): none is in the steps, all in the last bit of torch's own float32 exp
-# or erf, where the exact result lies next to a tie
+# (function, most entries of 300 tables that differ): none is in the steps, all in the last bit of torch's own exp or
+# erf, where the exact result lies next to a tie
 @pytest.mark.parametrize(
     ("function", "differing"),
     [

@@ -4,9 +4,31 @@ from __future__ import annotations
 
 import qcore
 from qcore.operators import Operator
-from qcore_reference import cat, conv, elementwise, linear, linear_dynamic, pooling, quantize, reduction
+from qcore_reference import (
+    cat,
+    conv,
+    conv_transpose,
+    elementwise,
+    linear,
+    linear_dynamic,
+    lookup,
+    pooling,
+    quantize,
+    reduction,
+)
 
-FAMILIES = (quantize, linear, linear_dynamic, conv, elementwise, cat, pooling, reduction)
+FAMILIES = (
+    quantize,
+    linear,
+    linear_dynamic,
+    conv,
+    conv_transpose,
+    elementwise,
+    lookup,
+    cat,
+    pooling,
+    reduction,
+)
 """Modules with `OPS`, the declarations, and `KERNELS`, the function that builds each operator."""
 
 OPS = tuple(spec for family in FAMILIES for spec in family.OPS)
