@@ -15,6 +15,7 @@ from qcore.tensor.dtypes import (
     per_channel_affine,
     per_channel_affine_float_qparams,
     per_tensor_affine,
+    quint8,
 )
 
 
@@ -63,7 +64,8 @@ class QParams:
 def per_tensor(scale: float | Tensor, zero_point: int | Tensor, dtype: QDType) -> QParams:
     """One scale and zero point for the whole tensor.
 
-    Raises ArgumentError for a scale that is not positive and finite in float32, or a zero point outside of dtype's range.
+    Raises ArgumentError for a scale that is not positive and finite in float32, or a zero point outside of dtype's
+    range.
     """
     scale, zero_point = float(scale), int(zero_point)
     _check_scale(scale)
@@ -74,8 +76,8 @@ def per_tensor(scale: float | Tensor, zero_point: int | Tensor, dtype: QDType) -
 def per_channel(scales: Tensor, zero_points: Tensor, axis: int, dtype: QDType) -> QParams:
     """One scale and zero point per slice along `axis`; both are 1-D tensors of equal length, which are copied.
 
-    Raises ArgumentError for other shapes, for a scale that is not positive and finite in float32 (it names the channel), or a
-    zero point outside of dtype's range.
+    Raises ArgumentError for other shapes, for a scale that is not positive and finite in float32 (it names the
+    channel), or a zero point outside of dtype's range.
     """
     if scales.ndim != 1 or zero_points.ndim != 1 or scales.shape != zero_points.shape:
         raise ArgumentError(
@@ -116,8 +118,41 @@ def _check_zero_point(zero_point: int, dtype: QDType, which: str = "") -> None:
         raise ArgumentError(f"zero_point={zero_point}{which} is outside of {dtype!r}: [{dtype.qmin}, {dtype.qmax}]")
 
 
+def choose_qparams(
+    min_val: Tensor,
+    max_val: Tensor,
+    dtype: QDType,
+    qscheme: QScheme,
+    quant_min: int,
+    quant_max: int,
+    eps: Tensor,
+    custom_range: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Scale and zero point for observed ranges, by the rule of torch's observers: integers quant_min..quant_max.
+
+    `min_val` and `max_val`: tensors of one shape, () or (channels,), in the dtype of `eps`, of shape (1,), the smallest scale.
+    `custom_range`: whether the integers are not dtype's own, which moves the zero point of symmetric quint8 to their middle.
+    Returns scales in the dtype of `eps` and zero points: int32 for affine schemes, int64 for symmetric, float32 for float_qparams.
+    """
+    steps = float(quant_max - quant_min)
+    if qscheme == per_channel_affine_float_qparams:
+        scale = (max_val - min_val) / steps
+        scale = torch.where(scale > eps, scale, torch.ones_like(scale))
+        return scale, -1 * min_val / scale
+    low, high = min_val.clamp(max=0), max_val.clamp(min=0)
+    if qscheme.symmetric:
+        scale = torch.maximum(torch.maximum(-low, high) / (steps / 2), eps)
+        middle = 0
+        if dtype == quint8:
+            middle = (quant_min + quant_max) // 2 if custom_range else 128
+        return scale, torch.full_like(scale, middle, dtype=torch.int64)
+    scale = torch.maximum((high - low) / steps, eps)
+    zero_point = quant_min - torch.round(low / scale).to(torch.int32)
+    return scale, zero_point.clamp(quant_min, quant_max)
+
+
 def choose_qparams_dynamic(low: Tensor, high: Tensor, reduce_range: bool = False) -> tuple[Tensor, Tensor]:
-    """Scale (float64) and zero point (int64) of quint8 for values in [low, high], by torch's rule for dynamic quantization.
+    """Scale (float64) and zero point (int64) of quint8 for values in [low, high], as torch chooses them dynamically.
 
     `low` and `high` are float32 tensors of one shape, which the results have too; the range is widened to hold 0.
     `reduce_range` uses 0..127 instead of 0..255. The steps: docs/numerics.md, "Dynamic quantization".
@@ -126,17 +161,20 @@ def choose_qparams_dynamic(low: Tensor, high: Tensor, reduce_range: bool = False
     if not bool((low.isfinite() & high.isfinite()).all()):
         raise ArgumentError("x holds NaN or infinity: dynamic quantization needs finite values")
     qmax = 127 if reduce_range else 255
-    low, high = low.clamp(max=0).double(), high.clamp(min=0).double()
-    scale = (high - low) / qmax
+    low, high = low.clamp(max=0), high.clamp(min=0)
+    scale = (high.double() - low.double()) / qmax
     single = scale.float()
     scale = torch.where((single == 0) | (1 / single).isinf(), 0.1, scale)
     small = scale < _SMALL_SCALE
-    widened = torch.where(low == 0, 0.0, torch.where(high == 0, -_SMALL_SCALE * qmax, low * (_SMALL_SCALE / scale)))
-    low, scale = torch.where(small, widened, low), torch.where(small, _SMALL_SCALE, scale)
+    growth = torch.full_like(low, _SMALL_SCALE) / scale.float()  # not `float / Tensor`, which rounds twice
+    widest = torch.full_like(low, _SMALL_SCALE) * qmax
+    grown_low = torch.where(low == 0, 0.0, torch.where(high == 0, -widest, low * growth))
+    grown_high = torch.where(low == 0, widest, torch.where(high == 0, 0.0, high * growth))
+    low, high = torch.where(small, grown_low, low).double(), torch.where(small, grown_high, high).double()
+    scale = torch.where(small, _SMALL_SCALE, scale)
     from_low, from_high = -low / scale, qmax - high / scale
-    closer_low = (low / scale).abs() < qmax + (high / scale).abs()
-    zero_point = torch.round(torch.where(closer_low, from_low, from_high).clamp(0, qmax))
-    return scale, zero_point.to(torch.int64)
+    zero_point = torch.where(from_low < qmax + high / scale, from_low, from_high)
+    return scale, torch.round(zero_point.clamp(0, qmax)).to(torch.int64)
 
 
-_SMALL_SCALE = 6.1e-5
+_SMALL_SCALE = float(torch.tensor(6.1e-5))  # the nearest float32

@@ -17,8 +17,8 @@ def f32(value: float | Tensor) -> Tensor:
 def fma(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     """float32 a * b + c with a single rounding.
 
-    The product of two float32 is exact in float64. Its sum with c is rounded to odd there, after which rounding to float32
-    gives what rounding the exact value gives (Boldo, Melquiond: Emulation of FMA and correctly rounded sums, 2008).
+    The product of two float32 is exact in float64. Its sum with c is rounded to odd there, after which rounding to
+    float32 gives what rounding the exact value gives (Boldo, Melquiond: Emulation of FMA and correctly rounded sums).
     """
     product, addend = a.double() * b.double(), c.double()
     total = product + addend

@@ -14,7 +14,7 @@ from qcore.capability import OpSpec
 from qcore.operators import AdaptiveAvgPool, AvgPool, MaxPool
 from qcore.tensor.dtypes import qint8, quint8
 from qcore.tensor.qparams import QParams
-from qcore_reference.arithmetic import along, centered, f32, like, requantize
+from qcore_reference.arithmetic import along, centered, f32, fma, like, requantize, saturate
 
 OPS = (
     OpSpec(MaxPool, activations=(quint8, qint8), spatial=(1, 2, 3)),
@@ -25,7 +25,12 @@ MAX_POOL = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 
 
 def average(total: Tensor, count: Tensor, qx: QParams) -> Tensor:
-    """clamp(rint(f32(total) * (1 / count)) + z), total the exact sum of x - z."""
+    """clamp(rint(fma(f32(total), 1 / count, z))), total the exact sum of x - z: adaptive pooling and mean."""
+    return saturate(fma(total.float(), 1 / f32(count), f32(qx.zero_point)), qx.dtype)
+
+
+def average_of_window(total: Tensor, count: Tensor, qx: QParams) -> Tensor:
+    """clamp(rint(f32(total) * (1 / count)) + z), total the exact sum of x - z: average pooling."""
     return requantize(total.float(), 1 / f32(count), qx)
 
 
@@ -79,18 +84,18 @@ def adaptive(size: int, windows: int) -> Windows:
     return Windows(starts, stops, stops - starts)
 
 
-def average_windows(x: Tensor, qx: QParams, windows: Sequence[Windows], divisor: int | None = None) -> Tensor:
-    """The average rule on the windows of the last dimensions; `divisor` replaces their counts."""
+def totals(x: Tensor, qx: QParams, windows: Sequence[Windows]) -> tuple[Tensor, Tensor]:
+    """The sums of x - z over the windows of the last dimensions, and the number of elements that each counts."""
     rank = len(windows)
     total, count = centered(x, qx), torch.ones((), dtype=torch.float64)
     for axis, window in enumerate(windows):
         total = window.sums(total, axis - rank)
         count = count * along(window.counts, axis, rank)
-    return like(average(total, count if divisor is None else torch.tensor(divisor), qx), x)
+    return total, count
 
 
 def build_avg_pool(operator: AvgPool) -> Kernel:
-    """The average rule on each window, which padding enters as zeros."""
+    """The average of each window, which padding enters as zeros; `divisor_override` replaces its count."""
     rank = operator.spatial
 
     def avg_pool(x: Tensor, qx: QParams) -> Tensor:
@@ -104,18 +109,22 @@ def build_avg_pool(operator: AvgPool) -> Kernel:
                 strict=True,
             )
         ]
-        return average_windows(x, qx, windows, operator.divisor_override)
+        total, count = totals(x, qx, windows)
+        if operator.divisor_override is not None:
+            count = torch.tensor(operator.divisor_override)
+        return like(average_of_window(total, count, qx), x)
 
     return avg_pool
 
 
 def build_adaptive_avg_pool(operator: AdaptiveAvgPool) -> Kernel:
-    """The average rule on the windows that cover the input in `output_size` parts."""
+    """The average of each of the `output_size` windows that cover the input."""
 
     def adaptive_avg_pool(x: Tensor, qx: QParams) -> Tensor:
         sizes = x.shape[-operator.spatial :]
         pairs = zip(sizes, operator.output_size, strict=True)
-        return average_windows(x, qx, [adaptive(size, size if goal is None else goal) for size, goal in pairs])
+        windows = [adaptive(size, size if goal is None else goal) for size, goal in pairs]
+        return like(average(*totals(x, qx, windows), qx), x)
 
     return adaptive_avg_pool
 

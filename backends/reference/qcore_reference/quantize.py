@@ -16,11 +16,12 @@ OPS = (OpSpec(Quantize, activations=(quint8, qint8, qint32)), OpSpec(Dequantize,
 
 
 def quantize(x: Tensor, out: QParams) -> Tensor:
-    """Per tensor: clamp(rint(fma(x, 1 / s, z))). Per channel: clamp(rint(x * (1 / s) + z))."""
+    """8 bits per tensor: clamp(rint(fma(x, 1 / s, z))). qint32, and per channel: clamp(rint(x * (1 / s) + z))."""
     inverse, zero_point = 1 / f32(out.scale), f32(out.zero_point)
-    if out.axis is None:
+    if out.axis is None and out.dtype != qint32:
         return saturate(fma(x, inverse, zero_point), out.dtype)
-    inverse, zero_point = along(inverse, out.axis, x.ndim), along(zero_point, out.axis, x.ndim)
+    if out.axis is not None:
+        inverse, zero_point = along(inverse, out.axis, x.ndim), along(zero_point, out.axis, x.ndim)
     return saturate(x * inverse + zero_point, out.dtype)
 
 

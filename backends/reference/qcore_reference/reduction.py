@@ -19,7 +19,7 @@ OPS = (OpSpec(Mean, activations=(quint8, qint8)),)
 
 
 def build_mean(operator: Mean) -> Kernel:
-    """The average rule of pooling over all elements of `dims`."""
+    """The average over all elements of `dims`, by the rule of adaptive pooling."""
 
     def mean(x: Tensor, qx: QParams) -> Tensor:
         dims = operator.dims or tuple(range(x.ndim))
