@@ -144,6 +144,38 @@ class ConvTranspose(_Weighted):
         return {"out_channels": self.weight.shape[1] * self.groups, "groups": self.groups, "accumulated": per_output}
 
 
+@dataclass(frozen=True, eq=False)
+class Embedding(Operator):
+    """Rows of a table; weight uint8 (rows, dim), quint8 or quint4x2 (one value to a byte), scale and zero point per row.
+
+    `mapping`, for a pruned table, is int32 or int64 (indices,): the row of an index, -1 for one that is all zeros.
+    Call: kernel(indices int32 or int64 (...)) -> float32 (..., dim). Raises ArgumentError for an index without a row.
+    """
+
+    name: ClassVar[str] = "embedding"
+    weight: Tensor
+    qweight: QParams
+    mapping: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddingBag(Operator):
+    """Sums (or means) of bags of rows of a table as of Embedding; an empty bag gives zeros.
+
+    Call: kernel(indices, offsets, per_sample_weights) -> float32 (bags, dim). Indices (bags, length) go without offsets
+    (None); indices (n,) with offsets (bags,), where each bag starts, or (bags + 1,), the last being n, with
+    `include_last_offset`. per_sample_weights (None, or float32 shaped like indices) scale the rows, for sums only. Raises
+    ArgumentError for an index without a row, and for offsets that do not rise from 0 to n.
+    """
+
+    name: ClassVar[str] = "embedding_bag"
+    weight: Tensor
+    qweight: QParams
+    mapping: Tensor | None = None
+    mode: str = "sum"
+    include_last_offset: bool = False
+
+
 # --- elementwise ------------------------------------------------------------------------------------------------------------
 
 
