@@ -1,0 +1,120 @@
+"""What a check of the kit is made of: a facet of a declaration, a recipe for data, and the case that comes of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, TypeAlias
+
+import torch
+from hypothesis.strategies import SearchStrategy
+from torch import Tensor
+
+from qcore.capability import OpSpec, WeightSpec
+from qcore.operators import Operator
+from qcore.tensor.dtypes import QDType
+
+Layout: TypeAlias = str
+LAYOUTS: tuple[Layout, ...] = ("contiguous", "transposed", "sliced", "expanded", "channels_last")
+
+
+@dataclass(frozen=True)
+class Facet:
+    """One combination of what an OpSpec declares."""
+
+    spec: OpSpec
+    dtype: QDType
+    out_dtype: QDType
+    weight: WeightSpec | None = None
+    fused: str = ""
+    spatial: int | None = None
+    options: tuple[str, ...] = ()
+    function: str = ""
+
+    @property
+    def activations(self) -> tuple[QDType, ...]:
+        """Dtypes of the inputs and the output."""
+        return (self.dtype,) if self.dtype == self.out_dtype else (self.dtype, self.out_dtype)
+
+    def __str__(self) -> str:
+        rank = f"{self.spatial}d" if self.spatial else ""
+        weight = str(self.weight).replace(" ", "_") if self.weight else ""
+        parts = (self.spec.operator.name + rank, *(d.name for d in self.activations), weight, self.function, self.fused)
+        return "-".join(part for part in (*parts, *self.options) if part)
+
+
+def facets(spec: OpSpec, *, mixed: bool) -> Iterator[Facet]:
+    """Every combination that one OpSpec declares; `mixed`: also with an output of another dtype than the input."""
+    dtypes = [(a, b) for a, b in product(spec.activations, repeat=2) if mixed or a == b]
+    subsets = [tuple(o for o, on in zip(spec.options, bits, strict=True) if on) for bits in _bits(len(spec.options))]
+    for (dtype, out_dtype), weight, fused, spatial, options, function in product(
+        dtypes,
+        spec.weights or (None,),
+        ("", *spec.fused),
+        spec.spatial or (None,),
+        subsets,
+        spec.functions or ("",),
+    ):
+        yield Facet(spec, dtype, out_dtype, weight, fused, spatial, options, function)
+
+
+def _bits(count: int) -> Iterator[tuple[bool, ...]]:
+    return product((False, True), repeat=count)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How to draw the data of a case; the same recipe gives the same data.
+
+    `data`: any, lowest or highest integers everywhere; `scale`: usual, tiny (1e-8) or large, of the inputs;
+    `zero_point`: any, lowest or highest; `out`: fitting the results, or tiny, so that all saturate;
+    `layout`: strides of the inputs.
+    """
+
+    shape: tuple[int, ...]
+    data: str = "any"
+    scale: str = "usual"
+    zero_point: str = "any"
+    out: str = "fitting"
+    layout: Layout = "contiguous"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the oracle says: the values, and the exact sums that they come of."""
+
+    values: Tensor
+    accumulated: Tensor | None = None
+    memory_format: torch.memory_format | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """An operator, the arguments of one call, and the oracle's answer."""
+
+    operator: Operator
+    args: tuple[Any, ...]
+    oracle: Callable[[], Expected]
+
+
+@dataclass(frozen=True)
+class Family:
+    """The cases of one operator: written recipes by name, a strategy for drawn ones, and the maker of cases of both.
+
+    `large`: a recipe of enough work for several threads; `oversized`: an operator with one of its extents of a given
+    size, or None where the kit can't make one; `requantizes`: whether its output may be of another dtype.
+    """
+
+    operator: type[Operator]
+    written: Callable[[Facet], dict[str, Any]]
+    drawn: Callable[[Facet], SearchStrategy[Any]]
+    make: Callable[[Facet, Any], Case]
+    large: Callable[[Facet], Any]
+    oversized: Callable[[Facet, str, int], Operator | None] = lambda facet, extent, size: None
+    requantizes: bool = True
+
+    def plain(self, facet: Facet) -> Case:
+        """The case of the written recipe "plain", which each family has."""
+        return self.make(facet, self.written(facet)["plain"])

@@ -1,0 +1,115 @@
+"""Run one case on one backend and say in words what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+
+from torch import Tensor
+
+from qcore.backend import Backend
+from qcore.conformance.case import Case, Expected
+from qcore.operators import Operator
+from qcore.tensor.qparams import QParams
+
+
+class Nonconformance(AssertionError):
+    """What a backend does is not what the spec says."""
+
+
+def check(backend: Backend, case: Case) -> None:
+    """Build and call; compare with the oracle, twice, and see that the inputs are as they were.
+
+    Raises Nonconformance, which describes the operator, its parameters and the first element that differs.
+    """
+    before = [tensor.clone() for tensor in _tensors(case.args)]
+    try:
+        kernel = backend.build(case.operator)
+        got = kernel(*case.args)
+    except Exception as error:
+        raise Nonconformance(f"declared, and raised {type(error).__name__}: {error}\n{describe(case)}") from error
+    expected = case.oracle()
+    _compare(case, got, expected)
+    for index, (tensor, copy) in enumerate(zip(_tensors(case.args), before, strict=True)):
+        if not same(tensor, copy):
+            raise Nonconformance(f"the kernel changed its input tensor number {index}\n{describe(case)}")
+    again = kernel(*case.args)
+    if not same(got, again):
+        raise Nonconformance(f"a second call with the same arguments gave another result\n{describe(case)}")
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    """Whether two results are equal in shape, dtype and values; NaN equals NaN."""
+    return a.shape == b.shape and a.dtype == b.dtype and not bool(_differing(a, b).any())
+
+
+def describe(case: Case) -> str:
+    """The operator with its attributes and the arguments of the call."""
+    lines = [f"  operator: {case.operator}"]
+    lines += [f"  {name}: {_shown(value)}" for name, value in _attributes(case.operator)]
+    lines += [f"  argument {index}: {_shown(value)}" for index, value in enumerate(case.args)]
+    return "\n".join(lines)
+
+
+def _compare(case: Case, got: Any, expected: Expected) -> None:
+    if not isinstance(got, Tensor):
+        raise Nonconformance(f"the kernel returned a {type(got).__name__}, not a tensor\n{describe(case)}")
+    want = expected.values
+    if got.shape != want.shape or got.dtype != want.dtype:
+        raise Nonconformance(
+            f"the result has shape {tuple(got.shape)} and dtype {got.dtype}; expected {tuple(want.shape)} and "
+            f"{want.dtype}\n{describe(case)}"
+        )
+    differing = _differing(got, want)
+    if bool(differing.any()):
+        index = tuple(int(i) for i in differing.nonzero()[0])
+        exact = "" if expected.accumulated is None else f", from the exact sum {expected.accumulated[index].item()}"
+        raise Nonconformance(
+            f"{int(differing.sum())} of {want.numel()} elements differ; the first is {list(index)}: "
+            f"got {got[index].item()!r}, expected {want[index].item()!r}{exact}\n{describe(case)}"
+        )
+    wanted = expected.memory_format
+    if wanted is not None and not got.is_contiguous(memory_format=wanted):
+        raise Nonconformance(f"the result has strides {got.stride()}, which are not {wanted}\n{describe(case)}")
+
+
+def _differing(a: Tensor, b: Tensor) -> Tensor:
+    differing = a != b
+    if a.is_floating_point():
+        differing &= ~(a.isnan() & b.isnan())
+    return differing
+
+
+def _tensors(args: tuple[Any, ...]) -> Iterator[Tensor]:
+    for arg in args:
+        if isinstance(arg, Tensor):
+            yield arg
+        elif isinstance(arg, list | tuple):
+            yield from _tensors(tuple(arg))
+
+
+def _attributes(operator: Operator) -> Iterator[tuple[str, Any]]:
+    for field in fields(operator):
+        yield field.name, getattr(operator, field.name)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Tensor):
+        strides = "" if value.is_contiguous() else f", strides {value.stride()}"
+        ends = f", from {value.min().item()} to {value.max().item()}" if value.numel() else ""
+        return f"{value.dtype} {tuple(value.shape)}{strides}{ends}"
+    if isinstance(value, QParams) and isinstance(value.scale, Tensor) and isinstance(value.zero_point, Tensor):
+        return (
+            f"{value.dtype!r} along axis {value.axis}, {value.scale.numel()} scales {_some(value.scale)}, "
+            f"zero points {_some(value.zero_point)}"
+        )
+    if isinstance(value, QParams):
+        return f"{value.dtype!r}, scale {value.scale!r}, zero point {value.zero_point}"
+    if isinstance(value, list | tuple) and any(isinstance(item, Tensor | QParams) for item in value):
+        return "[" + "; ".join(_shown(item) for item in value) + "]"
+    return repr(value)
+
+
+def _some(values: Tensor, count: int = 8) -> str:
+    return str(values[:count].tolist())[:-1] + (", ...]" if values.numel() > count else "]")

@@ -1,0 +1,32 @@
+"""The operators that the kit has cases for, each with an oracle of its own."""
+
+from __future__ import annotations
+
+from qcore.conformance.case import Family
+from qcore.conformance.families.conv import CONV
+from qcore.conformance.families.elementwise import ADD, MUL
+from qcore.conformance.families.floats import DEQUANTIZE, QUANTIZE
+from qcore.conformance.families.joining import CAT, CLAMP
+from qcore.conformance.families.linear import LINEAR
+from qcore.conformance.families.linear_dynamic import LINEAR_DYNAMIC
+from qcore.conformance.families.pooling import ADAPTIVE_AVG_POOL, AVG_POOL, MAX_POOL, MEAN
+from qcore.operators import Operator
+
+FAMILIES: dict[type[Operator], Family] = {
+    family.operator: family
+    for family in (
+        QUANTIZE,
+        DEQUANTIZE,
+        LINEAR,
+        LINEAR_DYNAMIC,
+        CONV,
+        ADD,
+        MUL,
+        CLAMP,
+        CAT,
+        MAX_POOL,
+        AVG_POOL,
+        ADAPTIVE_AVG_POOL,
+        MEAN,
+    )
+}

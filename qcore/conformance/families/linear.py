@@ -1,0 +1,146 @@
+"""Linear: exact sums in int64, then the written float32 steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+from qcore.conformance.case import LAYOUTS, Case, Expected, Facet, Family, Recipe
+from qcore.conformance.draw import Draw, relu_low, weight_columns
+from qcore.conformance.exact import f32, to_integers
+from qcore.operators import Linear, LinearDynamic
+from qcore.tensor.qparams import QParams
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearRecipe(Recipe):
+    """`shape`: of x, with in_features last; `bias`: none, usual or huge; `weight`: the data of the weight."""
+
+    out_features: int = 5
+    bias: str = "usual"
+    weight: str = "any"
+
+
+def sums(x: Tensor, zero_point: int, weight: Tensor, weight_zeros: Tensor) -> Tensor:
+    """The exact sums of (x - zx) * (w - zw), int64."""
+    centred = weight.long() - weight_zeros.reshape(-1, 1)
+    return (x.long() - zero_point) @ centred.T
+
+
+def requantized(
+    acc: Tensor, qx: QParams, qweight: QParams, bias: Tensor | None, out: QParams, low: int | None
+) -> Tensor:
+    """Integers of the result from exact sums with channels last."""
+    scales, _ = weight_columns(qweight)
+    sxw = f32(qx.scale) * f32(scales)
+    total = f32(acc)
+    if bias is not None:
+        total = total + bias / sxw
+    return to_integers(torch.round(total * (sxw / f32(out.scale))), int(out.zero_point), out.dtype, low)
+
+
+def bias_of(draw: Draw, kind: str, count: int, magnitude: float) -> Tensor | None:
+    """Biases that move results by about a magnitude, or far out of range, or none."""
+    if kind == "none":
+        return None
+    return draw.floats((count,), 1e30 if kind == "huge" else magnitude)
+
+
+def real_values(acc: Tensor, qx: QParams, qweight: QParams) -> Tensor:
+    """The results in real numbers, roughly, to fit an output scale; channels last."""
+    return acc.double() * float(qx.scale) * weight_columns(qweight)[0]
+
+
+def _make_static(facet: Facet, recipe: LinearRecipe) -> Case:
+    draw = Draw(recipe)
+    assert facet.weight is not None
+    rows, columns = recipe.out_features, recipe.shape[-1]
+    x = draw.integers(recipe.shape, facet.dtype)
+    qx = draw.qparams(facet.dtype)
+    weight = draw.integers((rows, columns), facet.weight.dtype, recipe.weight).contiguous()
+    qweight = draw.weight_qparams(facet.weight, rows)
+    acc = sums(x, int(qx.zero_point), weight, weight_columns(qweight)[1])
+    real = real_values(acc, qx, qweight)
+    bias = bias_of(draw, recipe.bias, rows, float(real.abs().max()) / 4 if real.numel() else 1.0)
+    out = draw.out(real, facet.out_dtype)
+    operator = Linear(weight, qweight, bias, relu=facet.fused == "relu")
+    return Case(
+        operator,
+        (x, qx, out),
+        lambda: Expected(requantized(acc, qx, qweight, bias, out, relu_low(facet, out)), acc),
+    )
+
+
+_SHAPES: dict[str, tuple[tuple[int, ...], int]] = {
+    "one": ((1, 1), 1),
+    "one_dimension": ((13,), 7),
+    "primes": ((7, 31), 13),
+    "many_dimensions": ((2, 3, 5, 17), 11),
+    "empty_batch": ((0, 16), 4),
+    "in_3": ((5, 3), 6),
+    "in_4": ((5, 4), 16),
+    "in_65": ((3, 65), 33),
+    "wide": ((4, 67), 131),
+    "long": ((2, 1031), 3),
+}
+
+
+def _written(facet: Facet) -> dict[str, LinearRecipe]:
+    plain = LinearRecipe(shape=(6, 37), out_features=19)
+    found = {"plain": plain}
+    found |= {name: LinearRecipe(shape=shape, out_features=rows) for name, (shape, rows) in _SHAPES.items()}
+    found |= {f"layout_{name}": replace(plain, layout=name) for name in LAYOUTS[1:4]}
+    found |= {f"bias_{kind}": replace(plain, bias=kind) for kind in ("none", "huge")}
+    found |= {f"scale_{kind}": replace(plain, scale=kind) for kind in ("tiny", "large")}
+    found |= {f"zero_point_{end}": replace(plain, zero_point=end) for end in ("lowest", "highest")}
+    found["out_tiny"] = replace(plain, out="tiny")
+    for x, weight in (("highest", "highest"), ("highest", "lowest"), ("lowest", "lowest"), ("lowest", "highest")):
+        found[f"extreme_x_{x}_weight_{weight}"] = replace(plain, shape=(3, 256), data=x, weight=weight)
+    for limit in facet.spec.limits:
+        if limit.extent == "in_features" and limit.high <= 2**17:
+            size = (2, limit.high)
+            largest = replace(plain, shape=size, out_features=3, data="highest", zero_point="lowest", bias="none")
+            found["limit_highest"] = replace(largest, weight="highest")
+            found["limit_lowest"] = replace(largest, weight="lowest")
+    return found
+
+
+def row_shapes() -> st.SearchStrategy[tuple[int, ...]]:
+    """Shapes of x: any number of leading dimensions, which may be 0, and in_features."""
+    leading = st.lists(st.integers(0, 7), max_size=2)
+    return st.builds(lambda lead, features: (*lead, features), leading, st.integers(1, 150))
+
+
+def _drawn(facet: Facet) -> st.SearchStrategy[LinearRecipe]:
+    return st.builds(
+        LinearRecipe,
+        shape=row_shapes(),
+        out_features=st.integers(1, 70),
+        data=st.sampled_from(("any", "any", "highest", "lowest")),
+        weight=st.sampled_from(("any", "any", "highest", "lowest")),
+        bias=st.sampled_from(("usual", "none")),
+        scale=st.sampled_from(("usual", "usual", "tiny", "large")),
+        zero_point=st.sampled_from(("any", "any", "lowest", "highest")),
+        layout=st.sampled_from(LAYOUTS[:4]),
+        seed=st.integers(0, 2**32 - 1),
+    )
+
+
+def _large(facet: Facet) -> LinearRecipe:
+    return LinearRecipe(shape=(96, 259), out_features=200)
+
+
+def oversized(facet: Facet, extent: str, size: int) -> Linear | LinearDynamic | None:
+    shapes = {"in_features": (1, size), "out_features": (size, 1)}
+    if extent not in shapes or facet.weight is None:
+        return None
+    weight = torch.zeros(shapes[extent], dtype=facet.weight.dtype.storage)
+    kind = Linear if facet.spec.operator is Linear else LinearDynamic
+    draw = Draw(LinearRecipe(shape=()))
+    return kind(weight, draw.weight_qparams(facet.weight, weight.shape[0]))
+
+
+LINEAR = Family(Linear, _written, _drawn, _make_static, _large, oversized)

@@ -1,0 +1,229 @@
+"""The test class that a backend's own test file subclasses; its cases come from what the backend declares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+
+from qcore.backend import API_VERSION, Availability, Backend
+from qcore.capability import Capability
+from qcore.conformance import misuse
+from qcore.conformance.case import Facet, facets
+from qcore.conformance.check import Nonconformance, check, describe, same
+from qcore.conformance.families import FAMILIES
+from qcore.operators import operators
+from qcore.registry import Status, registry
+
+
+class Conformance:
+    """Every check of the kit for one backend. Subclass it in a test file, and set `backend` to its name:
+
+    class TestConformance(Conformance):
+        backend = "mynpu"
+
+    What the backend doesn't declare is skipped; what it declares and gets wrong fails. `pytest -k "not drawn"` leaves
+    out the drawn shapes.
+    """
+
+    backend: ClassVar[str]
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Parametrize the tests below by what the backend declares."""
+        for argument, made in _PARAMETERS.items():
+            if argument in metafunc.fixturenames:
+                items = dict(made(self.backend))
+                metafunc.parametrize(argument, list(items.values()), ids=list(items))
+
+    def test_loads(self) -> None:
+        """The plugin is installed, imports, and keeps the contract so far as the registry can see."""
+        if self.backend not in registry.names():
+            _fail(f"backend {self.backend!r} is not installed; installed: {', '.join(registry.names())}")
+        status = registry.status(self.backend)
+        if status.backend is None:
+            _fail(f"{status.availability.reason}\n{status.traceback}")
+
+    def test_identity(self) -> None:
+        """Name, version, API version and priority are of the right kind."""
+        backend = _loaded(self.backend)
+        if not (isinstance(backend.version, str) and backend.version):
+            _fail(f"version is {backend.version!r}; it must be a string that is not empty")
+        if not (isinstance(backend.priority, int) and isinstance(backend.fallback, bool)):
+            _fail(f"priority is {backend.priority!r} and fallback {backend.fallback!r}; they must be an int and a bool")
+        if backend.api_version > API_VERSION:
+            _fail(f"api_version is {backend.api_version}, newer than this qcore's {API_VERSION}")
+
+    def test_probe(self) -> None:
+        """The probe gives an Availability, the same each time, with a reason and a cure where it says no."""
+        backend = _loaded(self.backend)
+        answers = [backend.probe(), backend.probe()]
+        if not all(isinstance(answer, Availability) for answer in answers) or answers[0] != answers[1]:
+            _fail(f"probe() gave {answers[0]!r} and then {answers[1]!r}; it must give equal Availability objects")
+        if not answers[0].ok and not (answers[0].reason and answers[0].cure):
+            _fail(f"probe() says no without a reason and a cure: {answers[0]!r}")
+
+    def test_capability(self) -> None:
+        """The declaration is frozen data, the same each time, with each operator once."""
+        backend = _loaded(self.backend)
+        first, second = backend.capability(), backend.capability()
+        if not isinstance(first, Capability) or first != second:
+            _fail(f"capability() gave {first!r} and then {second!r}; it must give equal Capability objects")
+        try:
+            hash(first)
+        except TypeError as error:
+            _fail(f"capability() is not hashable ({error}); use tuples, not lists, in it")
+        declared = [spec.operator for spec in first.ops]
+        twice = {operator.name for operator in declared if declared.count(operator) > 1}
+        if twice:
+            _fail(f"declared more than once: {', '.join(sorted(twice))}; give each operator one OpSpec")
+
+    def test_patterns(self) -> None:
+        """Each pattern refers to an operator that is declared, with its fusions."""
+        capability = _loaded(self.backend).capability()
+        for pattern in capability.patterns:
+            spec = capability.find(pattern.operator)
+            if spec is None:
+                _fail(f"pattern {pattern} is for {pattern.operator.name}, which is not declared")
+            elif not set(pattern.fused) <= set(spec.fused):
+                _fail(f"pattern {pattern} fuses {pattern.fused}, and {spec.operator.name} declares {spec.fused}")
+
+    def test_operator(self, operator: str) -> None:
+        """Which operators are declared, and whether the kit can judge them: a skip is one that it did not judge."""
+        kind = operators()[operator]
+        if _loaded(self.backend).capability().find(kind) is None:
+            pytest.skip("not declared")
+        if kind not in FAMILIES:
+            pytest.skip("declared, but this version of the kit has no cases for it: NOT CHECKED")
+
+    def test_supports(self, facet: Facet) -> None:
+        """supports() says yes to what is declared."""
+        case = FAMILIES[facet.spec.operator].plain(facet)
+        verdict = _loaded(self.backend).supports(case.operator, facet.activations)
+        if not verdict:
+            _fail(f"{facet} is declared, and supports() says no: {verdict.reason}\n{describe(case)}")
+
+    def test_limit(self, limit: tuple[Facet, str, int]) -> None:
+        """supports() says no, with a reason, to a size over a declared limit."""
+        facet, extent, high = limit
+        operator = FAMILIES[facet.spec.operator].oversized(facet, extent, high + 1)
+        if operator is None:
+            pytest.skip(f"the kit can't make a {facet.spec.operator.name} with {extent}={high + 1}")
+        verdict = _loaded(self.backend).supports(operator, facet.activations)
+        if verdict or not verdict.reason:
+            _fail(f"{extent}={high + 1} is over the declared limit of {high}, and supports() answers {verdict!r}")
+
+    def test_written(self, written: tuple[Facet, Any]) -> None:
+        """The kernel equals the oracle, bit for bit, on each written case; twice, with its inputs left as they were."""
+        facet, recipe = written
+        backend = _runnable(self.backend)
+        _judge(lambda: check(backend, FAMILIES[facet.spec.operator].make(facet, recipe)), facet)
+
+    def test_drawn(self, facet: Facet) -> None:
+        """The same on shapes and parameters drawn by hypothesis, the same ones each time."""
+        backend = _runnable(self.backend)
+
+        @settings(
+            max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+        )
+        @given(recipe=FAMILIES[facet.spec.operator].drawn(facet))
+        def run(recipe: Any) -> None:
+            check(backend, FAMILIES[facet.spec.operator].make(facet, recipe))
+
+        _judge(run, facet)
+
+    def test_threads(self, facet: Facet) -> None:
+        """The same bits on one thread, on two, and when several threads call the kernel at once."""
+        backend = _runnable(self.backend)
+        family = FAMILIES[facet.spec.operator]
+        case = family.make(facet, family.large(facet))
+        kernel = backend.build(case.operator)
+        threads = torch.get_num_threads()
+        try:
+            torch.set_num_threads(1)
+            alone = kernel(*case.args).clone()
+            torch.set_num_threads(2)
+            if not same(alone, kernel(*case.args)):
+                _fail(f"one thread and two give different results\n{describe(case)}")
+        finally:
+            torch.set_num_threads(threads)
+        with ThreadPoolExecutor(4) as pool:
+            results = list(pool.map(lambda _: kernel(*case.args), range(8)))
+        if not all(same(alone, result) for result in results):
+            _fail(f"the kernel gives other results when several threads call it at once\n{describe(case)}")
+
+    def test_misuse(self, bad: str) -> None:
+        """A bad argument is an exception: neither a crash nor a result. Run in a process of its own."""
+        _runnable(self.backend)
+        if not misuse.contained(self.backend):
+            pytest.skip("registered in this process only; a crash could not be contained")
+        outcome = misuse.outcomes(self.backend)[bad]
+        if not outcome.startswith("raised"):
+            _fail(f"{bad}: {outcome}; it must raise an exception that names the argument")
+
+
+def _judge(run: Callable[[], None], facet: Facet) -> None:
+    problem = ""
+    try:
+        run()
+    except Nonconformance as error:
+        problem = str(error)
+    if problem:
+        _fail(f"{facet}: {problem}")
+
+
+def _fail(message: str) -> None:
+    pytest.fail(message, pytrace=False)
+
+
+def _status(name: str) -> Status | None:
+    return registry.status(name) if name in registry.names() else None
+
+
+def _loaded(name: str) -> Backend:
+    status = _status(name)
+    if status is None or status.backend is None:
+        pytest.skip("it could not be loaded: see test_loads")
+    return status.backend
+
+
+def _runnable(name: str) -> Backend:
+    backend = _loaded(name)
+    availability = registry.status(name).availability
+    if not availability.ok:
+        pytest.skip(f"it cannot run here: {availability.reason}")
+    return backend
+
+
+def _facets(name: str) -> Iterator[tuple[str, Facet]]:
+    status = _status(name)
+    if status is not None and status.backend is not None:
+        for spec in status.backend.capability().ops:
+            family = FAMILIES.get(spec.operator)
+            if family is not None:
+                for facet in facets(spec, mixed=family.requantizes):
+                    yield str(facet), facet
+
+
+def _written(name: str) -> Iterator[tuple[str, tuple[Facet, Any]]]:
+    for title, facet in _facets(name):
+        for recipe_name, recipe in FAMILIES[facet.spec.operator].written(facet).items():
+            yield f"{title}-{recipe_name}", (facet, recipe)
+
+
+def _limits(name: str) -> Iterator[tuple[str, tuple[Facet, str, int]]]:
+    for title, facet in _facets(name):
+        for limit in facet.spec.limits:
+            yield f"{title}-{limit.extent}", (facet, limit.extent, limit.high)
+
+
+_PARAMETERS: dict[str, Any] = {
+    "operator": lambda name: ((operator, operator) for operator in operators()),
+    "facet": _facets,
+    "written": _written,
+    "limit": _limits,
+    "bad": lambda name: ((title, title) for title in misuse.titles(name)),
+}
