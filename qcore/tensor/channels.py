@@ -1,4 +1,4 @@
-"""Where the channels of a per-channel tensor go when its elements are moved: what axis they lie on afterwards, and which are left."""
+"""Where the channels of a per-channel tensor go when its elements move: to which axis, and which are left."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from qcore.tensor.qparams import QParams
 def follow(before: Tensor, after: Tensor, qparams: QParams, move: Callable[[Tensor], Tensor], name: str) -> QParams:
     """Parameters of `after`, which `move` made out of the elements of `before`, quantized per channel with `qparams`.
 
-    A single channel that is left of several makes the result per tensor. Raises UnsupportedError when channels end up on no single
-    axis. The way of each element's channel number through `move` shows where it goes, so this holds for every such operator.
+    A single channel that is left of several makes the result per tensor. Raises UnsupportedError when channels end up
+    on no single axis. Each element's channel number is sent through `move` too, so this holds for every operator.
     """
     axis, scales, zero_points = qparams.axis, qparams.scale, qparams.zero_point
     assert axis is not None and isinstance(scales, Tensor) and isinstance(zero_points, Tensor)
@@ -26,7 +26,9 @@ def follow(before: Tensor, after: Tensor, qparams: QParams, move: Callable[[Tens
     moved = move(_numbered(before, axis))
     if moved.numel() == 0 or bool((moved == moved.flatten()[0]).all()):
         if zero_points.is_floating_point():
-            raise UnsupportedError(f"{name} leaves one channel, and no per-tensor scheme has a float zero point; dequantize() first")
+            raise UnsupportedError(
+                f"{name} leaves one channel, with a float zero point: no per-tensor scheme; dequantize() first"
+            )
         channel = int(moved.flatten()[0]) if moved.numel() else 0
         return QParams(qparams.dtype, scales[channel].item(), int(zero_points[channel]), None)
     for candidate in range(moved.ndim):
@@ -41,7 +43,7 @@ def follow(before: Tensor, after: Tensor, qparams: QParams, move: Callable[[Tens
     )
 
 
-_KEEPING = ("aten::detach", "aten::alias", "aten::clone", "aten::view", "aten::lift_fresh", "aten::expand", "aten::_to_copy")
+_KEEPING = ("aten::detach", "aten::alias", "aten::clone", "aten::view", "aten::lift_fresh", "aten::expand")
 
 
 def _numbered(like: Tensor, axis: int) -> Tensor:

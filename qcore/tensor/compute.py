@@ -1,4 +1,4 @@
-"""Operators that run a backend's kernel: the relu family, concatenation, pooling, resampling, and functions of one variable."""
+"""Operators that run a backend's kernel: the relu family, functions of one variable, cat, pooling, resampling."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from qcore import operators as ops
 from qcore.errors import ArgumentError, UnsupportedError
 from qcore.tensor import qparams as _qparams
-from qcore.tensor.dispatch import dequantize, implements, kernel, overrides, per_tensor_only, quantize
+from qcore.tensor.dispatch import implements, kernel, overrides, per_tensor_only, quantize
 from qcore.tensor.dtypes import qint8, qint32
 from qcore.tensor.qparams import QParams
 from qcore.tensor.qtensor import QTensor
@@ -31,7 +31,7 @@ def into(x: QTensor, result: QTensor) -> QTensor:
     return x
 
 
-# --- clamping ---------------------------------------------------------------------------------------------------------------
+# --- clamping -------------------------------------------------------------------------------------------------------
 
 
 @overrides(torch.relu, Tensor.relu)
@@ -59,18 +59,28 @@ def aten_relu_(func: Any, x: QTensor) -> QTensor:
     return into(x, same(x, _RELU))
 
 
-@implements("hardtanh.default", "clamp.default")
+@implements("hardtanh.default")
+def hardtanh(func: Any, x: QTensor, min_val: float = -1.0, max_val: float = 1.0) -> QTensor:
+    """Clamp to real bounds; relu6 comes here too."""
+    return same(x, ops.Clamp(float(min_val), float(max_val)))
+
+
+@implements("hardtanh_.default")
+def hardtanh_(func: Any, x: QTensor, min_val: float = -1.0, max_val: float = 1.0) -> QTensor:
+    """Clamp to real bounds in place."""
+    return into(x, hardtanh(func, x, min_val, max_val))
+
+
+@implements("clamp.default")
 def clamp(func: Any, x: QTensor, min: float | None = None, max: float | None = None) -> QTensor:
     """Clamp to real bounds."""
-    low, high = (-1.0, 1.0) if func is torch.ops.aten.hardtanh.default and min is None and max is None else (min, max)
-    return same(x, ops.Clamp(None if low is None else float(low), None if high is None else float(high)))
+    return same(x, ops.Clamp(None if min is None else float(min), None if max is None else float(max)))
 
 
-@implements("hardtanh_.default", "clamp_.default")
-def clamp_(func: Any, x: QTensor, *args: Any, **kwargs: Any) -> QTensor:
+@implements("clamp_.default")
+def clamp_(func: Any, x: QTensor, min: float | None = None, max: float | None = None) -> QTensor:
     """Clamp to real bounds in place."""
-    plain = torch.ops.aten.clamp.default if func is torch.ops.aten.clamp_.default else torch.ops.aten.hardtanh.default
-    return into(x, clamp(plain, x, *args, **kwargs))
+    return into(x, clamp(func, x, min, max))
 
 
 @implements("clamp_min.default")
@@ -85,15 +95,7 @@ def clamp_max(func: Any, x: QTensor, max: float) -> QTensor:
     return same(x, ops.Clamp(high=float(max)))
 
 
-@implements("threshold.default")
-def threshold(func: Any, x: QTensor, threshold: float, value: float) -> QTensor:
-    """x where it is above the threshold, else the value."""
-    per_tensor_only(x, "threshold")
-    other = quantize(torch.full((1,), float(value)), x, x.qparams)
-    return QTensor(torch.where(dequantize(x) > threshold, x.raw, other), x.qparams, x.backend)
-
-
-# --- functions of one variable ------------------------------------------------------------------------------------------------
+# --- functions of one variable --------------------------------------------------------------------------------------
 
 
 def lookup(x: QTensor, function: str, args: tuple[float, ...] = (), out: QParams | None = None) -> QTensor:
@@ -125,7 +127,21 @@ def hardsigmoid(func: Any, x: QTensor) -> QTensor:
 @implements("tanh.default")
 def tanh(func: Any, x: QTensor) -> QTensor:
     """The result has scale 2/256 and its zero point in the middle."""
-    return lookup(x, "tanh", out=_qparams.per_tensor(2.0 / 256, 0 if x.qparams.dtype == qint8 else 128, x.qparams.dtype))
+    middle = 0 if x.qparams.dtype == qint8 else 128
+    return lookup(x, "tanh", out=_qparams.per_tensor(2.0 / 256, middle, x.qparams.dtype))
+
+
+@implements("threshold.default")
+def threshold(func: Any, x: QTensor, threshold: float, value: float) -> QTensor:
+    """x where it is above the threshold, else the value; the result has x's parameters."""
+    return lookup(x, "threshold", (float(threshold), float(value)))
+
+
+@implements("gelu.default")
+def gelu(func: Any, x: QTensor, *, approximate: str = "none") -> QTensor:
+    """The result has x's parameters, with the scale rounded to float32."""
+    out = _qparams.per_tensor(torch.tensor(x.q_scale(), dtype=torch.float32), x.q_zero_point(), x.dtype)
+    return lookup(x, "gelu_tanh" if approximate == "tanh" else "gelu", out=out)
 
 
 @implements("leaky_relu.default")
@@ -140,10 +156,10 @@ def leaky_relu_(func: Any, x: QTensor, negative_slope: float = 0.01) -> QTensor:
     return into(x, leaky_relu(func, x, negative_slope))
 
 
-# --- concatenation and padding ------------------------------------------------------------------------------------------------
+# --- concatenation and padding --------------------------------------------------------------------------------------
 
 
-@implements("cat.default")
+@implements("cat.default", mixed=True)
 def aten_cat(func: Any, tensors: Sequence[Tensor], dim: int = 0) -> QTensor:
     """See `cat`."""
     return cat(tensors, dim)
@@ -152,19 +168,20 @@ def aten_cat(func: Any, tensors: Sequence[Tensor], dim: int = 0) -> QTensor:
 @overrides(torch.cat, torch.concat, torch.concatenate)
 def cat(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None, out: Tensor | None = None) -> QTensor:
     """Concatenate; the result has the first tensor's parameters, and others are requantized to them."""
-    first = tensors[0]
-    if out is not None or not all(isinstance(x, QTensor) and x.dtype == first.dtype for x in tensors):
-        kinds = ", ".join(str(x.dtype) for x in tensors)
-        raise UnsupportedError(f"cat of {kinds}: all must be quantized, of one dtype, without out; quantize or dequantize() some of them")
-    dim = dim if axis is None else axis
-    quantized: list[QTensor] = list(tensors)  # type: ignore[arg-type]
+    quantized = [x for x in tensors if isinstance(x, QTensor)]
+    first, dim = quantized[0], dim if axis is None else axis
+    if out is not None or len(quantized) < len(tensors) or any(x.dtype != first.dtype for x in quantized):
+        raise UnsupportedError(
+            f"cat of {', '.join(str(x.dtype) for x in tensors)}{'' if out is None else ' with out'}: all must be "
+            "quantized, of one dtype, without out; quantize the others, or dequantize() these"
+        )
     for x in quantized:
         per_tensor_only(x, "cat")
-    q, raws = first.qparams, [x.raw for x in quantized]  # type: ignore[attr-defined]
-    if all(x.qparams == q for x in quantized):
-        return QTensor(torch.cat(raws, dim), q, first.backend)  # type: ignore[attr-defined]
-    run = kernel(quantized[0], ops.Cat(dim))
-    return QTensor(run(raws, [x.qparams for x in quantized], q), q, quantized[0].backend)
+    raws = [x.raw for x in quantized]
+    if all(x.qparams == first.qparams for x in quantized):
+        return QTensor(torch.cat(raws, dim), first.qparams, first.backend)
+    run = kernel(first, ops.Cat(dim))
+    return QTensor(run(raws, [x.qparams for x in quantized], first.qparams), first.qparams, first.backend)
 
 
 @implements("constant_pad_nd.default")
@@ -175,7 +192,7 @@ def constant_pad(func: Any, x: QTensor, pad: Sequence[int], value: float = 0) ->
     return QTensor(func(x.raw, pad, number), x.qparams, x.backend)
 
 
-# --- pooling, reduction, resampling ---------------------------------------------------------------------------------------------
+# --- pooling, reduction, resampling ---------------------------------------------------------------------------------
 
 
 def _tuple(value: Any, rank: int) -> tuple[int, ...]:
@@ -194,7 +211,7 @@ def _max_pool(rank: int) -> Any:
         return_indices: bool = False,
     ) -> QTensor:
         if return_indices:
-            raise UnsupportedError("max pooling of a quantized tensor with return_indices=True is not defined; dequantize() first")
+            raise UnsupportedError("max pooling of a quantized tensor gives no indices; dequantize() first")
         size = _tuple(kernel_size, rank)
         stride = size if stride is None or stride == () or stride == [] else _tuple(stride, rank)
         return same(input, ops.MaxPool(size, stride, _tuple(padding, rank), _tuple(dilation, rank), ceil_mode))
@@ -203,8 +220,7 @@ def _max_pool(rank: int) -> Any:
 
 
 for _rank in (1, 2, 3):
-    _names = (f"max_pool{_rank}d", f"_max_pool{_rank}d")
-    overrides(getattr(torch, _names[0]), *(getattr(F, name) for name in _names))(_max_pool(_rank))
+    overrides(getattr(torch, f"max_pool{_rank}d"), getattr(F, f"max_pool{_rank}d"))(_max_pool(_rank))
 
 
 @implements("avg_pool2d.default", "avg_pool3d.default")
@@ -239,10 +255,14 @@ def adaptive_avg_pool(func: Any, x: QTensor, output_size: Sequence[int]) -> QTen
 
 
 @implements("mean.default", "mean.dim")
-def mean(func: Any, x: QTensor, dim: Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None) -> QTensor:
+def mean(
+    func: Any, x: QTensor, dim: Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None
+) -> QTensor:
     """Mean over some dimensions, or all."""
     if dtype is not None and dtype != x.dtype:
-        raise UnsupportedError(f"mean of a quantized tensor with dtype={dtype}: the result keeps {x.dtype!r}; dequantize() first")
+        raise UnsupportedError(
+            f"mean of a quantized tensor to {dtype}: the result keeps {x.dtype!r}; dequantize() first"
+        )
     return same(x, ops.Mean(tuple(d % x.ndim for d in dim or ()) if x.ndim else (), keepdim))
 
 
@@ -260,8 +280,8 @@ def interpolate(
     rank = input.ndim - 2
     if antialias or recompute_scale_factor or mode not in ("nearest", "bilinear") or rank < 1:
         raise UnsupportedError(
-            f"interpolate of a quantized tensor of {input.ndim} dimensions with mode={mode!r}, antialias={antialias}: only nearest "
-            "and bilinear, without antialias and recompute_scale_factor; dequantize() first"
+            f"interpolate of a quantized tensor of {input.ndim} dimensions with mode={mode!r}, antialias={antialias}: "
+            "only nearest and bilinear, without antialias and recompute_scale_factor; dequantize() first"
         )
     if (size is None) == (scale_factor is None):
         raise ArgumentError("interpolate needs one of size and scale_factor")

@@ -1,7 +1,7 @@
 """What torch's operators do on quantized tensors: a table from ATen operator to handler; what is not in it raises.
 
-Handlers that move elements are in `moves`, those that fill or copy in `writes`, comparisons and order in `order`, and those that
-run a backend's kernel in `compute`; each registers itself here with `implements`.
+Handlers that move elements are in `moves`, those that fill or copy in `writes`, comparisons and sorting in `order`, and
+those that run a backend's kernel in `compute`; each registers itself here with `implements`.
 """
 
 from __future__ import annotations
@@ -27,15 +27,21 @@ OPERATORS: dict[Any, Handler] = {}
 """ATen operator -> handler(func, *args, **kwargs)."""
 
 FUNCTIONS: dict[Any, Handler] = {}
-"""Public torch function or method -> handler(*args, **kwargs), where its way through ATen would be slow or lose the meaning."""
+"""Public function or method -> handler(*args, **kwargs), where the way through ATen is slow or loses the meaning."""
+
+
+_MIXED: set[Any] = set()
 
 
 class Refused(UnsupportedError):
     """An ATen operator that has no quantized meaning."""
 
 
-def implements(*names: str) -> Callable[[HandlerT], HandlerT]:
-    """Register a handler for ATen operators by name ("view.default"); those that this torch lacks are left out."""
+def implements(*names: str, mixed: bool = False) -> Callable[[HandlerT], HandlerT]:
+    """Register a handler for ATen operators by name ("view.default"); those that this torch lacks are left out.
+
+    `mixed`: its first argument need not be a QTensor.
+    """
 
     def register(handler: HandlerT) -> HandlerT:
         for name in names:
@@ -43,6 +49,8 @@ def implements(*names: str) -> Callable[[HandlerT], HandlerT]:
             operator = getattr(getattr(torch.ops.aten, packet, None), overload, None)
             if operator is not None:
                 OPERATORS[operator] = handler
+                if mixed:
+                    _MIXED.add(operator)
         return handler
 
     return register
@@ -61,7 +69,7 @@ def overrides(*functions: Any) -> Callable[[HandlerT], HandlerT]:
 def run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Run an ATen operator one of whose arguments is a QTensor; Refused when it has no quantized meaning."""
     handler = OPERATORS.get(func)
-    if handler is None:
+    if handler is None or not (isinstance(args[0], QTensor) or func in _MIXED):
         raise Refused(_refusal(f"{func}", args, kwargs))
     return handler(func, *args, **kwargs)
 
@@ -72,7 +80,7 @@ def explained(function: Any, refused: Refused) -> UnsupportedError:
     return UnsupportedError(f"{name}: {refused}")
 
 
-# --- for handlers ---------------------------------------------------------------------------------------------------------
+# --- for handlers ---------------------------------------------------------------------------------------------------
 
 
 def kernel(x: QTensor, operator: Operator) -> Callable[..., Any]:
@@ -84,7 +92,9 @@ def kernel(x: QTensor, operator: Operator) -> Callable[..., Any]:
 def per_tensor_only(x: QTensor, what: str) -> None:
     """UnsupportedError if x is quantized per channel."""
     if x.qparams.axis is not None:
-        raise UnsupportedError(f"{what} of a tensor quantized per channel is not defined; dequantize() first, or quantize per tensor")
+        raise UnsupportedError(
+            f"{what} of a per-channel quantized tensor is not defined; dequantize() first, or quantize per tensor"
+        )
 
 
 def quantize(x: Tensor, like: QTensor, qparams: QParams) -> Tensor:
@@ -104,10 +114,30 @@ def real(x: Any) -> Any:
     return dequantize(x) if isinstance(x, QTensor) else x
 
 
-# --- errors -----------------------------------------------------------------------------------------------------------------
+@implements("dequantize.self")
+def _dequantize(func: Any, x: QTensor) -> Tensor:
+    return dequantize(x)
 
-_FLOAT_LAYERS = ("convolution", "addmm", "mm", "bmm", "linear", "native_batch_norm", "native_layer_norm", "embedding_bag", "_slow_conv2d")
-_ARITHMETIC = {"add": "add", "sub": "add", "mul": "mul", "div": "mul", "matmul": "matmul", "cat": "cat"}
+
+@implements("int_repr.default")
+def _int_repr(func: Any, x: QTensor) -> Tensor:
+    return x.int_repr()
+
+
+# torch's functions of the same name as a method of ours; some of them will go with torch's quantized dtypes
+_METHODS = (
+    "q_scale", "q_zero_point", "q_per_channel_scales", "q_per_channel_zero_points", "q_per_channel_axis",
+    "is_floating_point", "is_complex", "is_signed", "numel",
+)  # fmt: skip
+for _name in _METHODS:
+    if hasattr(torch, _name):
+        FUNCTIONS[getattr(torch, _name)] = getattr(QTensor, _name)
+
+
+# --- errors ---------------------------------------------------------------------------------------------------------
+
+_FLOAT_LAYERS = ("convolution", "addmm", "mm", "bmm", "linear", "native_batch_norm", "native_layer_norm")
+_ARITHMETIC = ("add", "sub", "rsub", "mul", "div", "mm", "bmm")
 
 
 def _refusal(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
@@ -115,16 +145,16 @@ def _refusal(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
     floats = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor) and not isinstance(x, QTensor)]
     if plain.startswith(_FLOAT_LAYERS) and any(x.is_floating_point() for x in floats):
         return (
-            f"a quantized tensor reached a float layer ({name}). Put a DeQuantStub before the layer, or give it a qconfig so that "
-            "convert() quantizes it; report() of the model lists what stayed float and why"
+            f"a quantized tensor reached a float layer ({name}). Put a DeQuantStub before the layer, or give it a "
+            "qconfig so that convert() quantizes it; the model's qcore_report lists what stayed float and why"
         )
     if plain in _ARITHMETIC:
         mixed = " with a float tensor" if floats else ""
         return (
-            f"{name} of a quantized tensor{mixed} is not defined, as the scale of the result is not known. Use "
-            f"qcore.nn.quantized.QFunctional (FloatFunctional before convert), or dequantize() first"
+            f"{name} of a quantized tensor{mixed} is not defined, as the scale of the result is not known. Use a "
+            "FloatFunctional, which convert() makes a QFunctional; put a QuantStub before floats; or dequantize()"
         )
-    return f"{name} has no meaning on a quantized tensor. dequantize() first, put a DeQuantStub before it, or work on int_repr()"
+    return f"{name} has no quantized meaning. dequantize() first, put a DeQuantStub before it, or work on int_repr()"
 
 
 from qcore.tensor import compute, moves, order, writes  # noqa: E402, F401  (they register their handlers)

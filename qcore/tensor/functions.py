@@ -18,9 +18,11 @@ from qcore.tensor.qtensor import QTensor
 
 
 def quantize(input: Tensor, qparams: QParams, backend: str | None = None) -> QTensor:
-    """Quantize float32 numbers of any shape with given parameters, by a backend's kernel; ArgumentTypeError for other dtypes."""
+    """Quantize float32 numbers of any shape with given parameters, by a backend's kernel; else ArgumentTypeError."""
     if isinstance(input, QTensor) or input.dtype != torch.float32:
-        raise ArgumentTypeError(f"input must be a float32 tensor, not {input.dtype}; convert it with .float() or dequantize() first")
+        raise ArgumentTypeError(
+            f"input must be a float32 tensor, not {input.dtype}; use .float() or dequantize() first"
+        )
     raw = shared_kernel(backend, Quantize(), (qparams.dtype,))(input.detach(), qparams)
     return QTensor(raw, qparams, backend)
 
@@ -41,20 +43,21 @@ def quantize_per_tensor(
     *,
     backend: str | None = None,
 ) -> QTensor | list[QTensor]:
-    """Quantize a float32 tensor of any shape with one scale and zero point, or a list of tensors with one pair for each.
+    """Quantize a float32 tensor of any shape with one scale and zero point, or a list of tensors with a pair for each.
 
-    Scale and zero point are numbers or one-element tensors; for a list, 1-D tensors of its length. `backend` names whose kernel
-    runs, now and for operators on the result. Raises ArgumentTypeError for other dtypes, ArgumentError for a scale that is not
-    positive and finite or a zero point outside of `dtype`. Arithmetic: docs/numerics.md, "quantize".
+    Scale and zero point are numbers or one-element tensors; for a list, 1-D tensors of its length. `backend` names
+    whose kernel runs, now and for operators on the result. Raises ArgumentTypeError for other dtypes, ArgumentError for
+    a scale that is not positive and finite or a zero point outside of `dtype`. Arithmetic: docs/numerics.md, "quantize".
     """
     qdtype = as_qdtype(dtype)
     if isinstance(input, Tensor):
-        return quantize(input, _qparams.per_tensor(_one(scale, "scale"), _one(zero_point, "zero_point"), qdtype), backend)
+        pair = _one(scale, "scale"), int(_one(zero_point, "zero_point"))
+        return quantize(input, _qparams.per_tensor(*pair, qdtype), backend)
     scales, zero_points = torch.as_tensor(scale), torch.as_tensor(zero_point)
     if scales.shape != (len(input),) or zero_points.shape != (len(input),):
         raise ArgumentError(
-            f"scale and zero_point must hold one value for each of {len(input)} tensors; got shapes {tuple(scales.shape)} and "
-            f"{tuple(zero_points.shape)}"
+            f"scale and zero_point must hold one value for each of {len(input)} tensors; got shapes "
+            f"{tuple(scales.shape)} and {tuple(zero_points.shape)}"
         )
     pairs = zip(scales.tolist(), zero_points.tolist(), strict=True)
     parameters = [_qparams.per_tensor(*pair, qdtype) for pair in pairs]
@@ -66,8 +69,8 @@ def quantize_per_channel(
 ) -> QTensor:
     """Quantize a float32 tensor with one scale and zero point for each slice along `axis`; both (channels,).
 
-    Floating point zero points give the scheme per_channel_affine_float_qparams. Raises ArgumentError for an axis or a number of
-    channels that does not fit `input`, and as `quantize_per_tensor`. Arithmetic: docs/numerics.md, "quantize".
+    Floating point zero points give the scheme per_channel_affine_float_qparams. Raises ArgumentError for an axis or
+    a number of channels that does not fit `input`, else as `quantize_per_tensor`. Arithmetic: docs/numerics.md.
     """
     if not 0 <= axis < input.ndim:
         raise ArgumentError(f"axis={axis} is outside of [0, {input.ndim}) for an input of shape {tuple(input.shape)}")
@@ -93,6 +96,8 @@ def dequantize(input: Tensor | Sequence[Tensor]) -> Tensor | list[Tensor]:
 def _one(value: float | Tensor, argument: str) -> float:
     if isinstance(value, Tensor):
         if value.numel() != 1:
-            raise ArgumentError(f"{argument} must be a number or a tensor of one element, not one of shape {tuple(value.shape)}")
+            raise ArgumentError(
+                f"{argument} must be a number or a tensor of one element, not of shape {tuple(value.shape)}"
+            )
         return value.item()
     return value

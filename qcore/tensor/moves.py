@@ -11,14 +11,14 @@ from torch import Tensor
 
 from qcore.errors import UnsupportedError
 from qcore.tensor.channels import follow
-from qcore.tensor.dispatch import OPERATORS, implements, overrides, per_tensor_only
+from qcore.tensor.dispatch import implements, overrides, per_tensor_only
 from qcore.tensor.qtensor import QTensor
 
 VIEWS = (
     "view.default", "_unsafe_view.default", "_reshape_alias.default", "expand.default", "select.int", "slice.Tensor",
-    "permute.default", "transpose.int", "t.default", "squeeze.default", "squeeze.dim", "squeeze.dims", "unsqueeze.default",
-    "alias.default", "detach.default", "split.Tensor", "split_with_sizes.default", "unbind.int", "unfold.default",
-    "diagonal.default", "lift_fresh.default", "as_strided.default",
+    "permute.default", "transpose.int", "t.default", "squeeze.default", "squeeze.dim", "squeeze.dims",
+    "unsqueeze.default", "alias.default", "detach.default", "split.Tensor", "split_with_sizes.default", "unbind.int",
+    "unfold.default", "diagonal.default", "lift_fresh.default", "as_strided.default",
 )  # fmt: skip
 COPIES = (
     "clone.default", "index.Tensor", "index_select.default", "gather.default", "masked_select.default", "take.default",
@@ -30,8 +30,6 @@ COPIES = (
 @implements(*VIEWS, *COPIES)
 def move(func: Any, x: QTensor, *args: Any, **kwargs: Any) -> Any:
     """Run on the integers; results are views of x's storage where torch's are."""
-    if not isinstance(x, QTensor) or any(isinstance(arg, QTensor) for arg in args):
-        raise UnsupportedError(f"{func}: indices must not be quantized; use int_repr()")
     raw = func(x.raw, *args, **kwargs)
     if isinstance(raw, Tensor):
         return _wrap(x, raw, func, lambda numbers: func(numbers, *args, **kwargs))
@@ -53,7 +51,12 @@ def _wrap(x: QTensor, raw: Tensor, func: Any, again: Callable[[Tensor], Tensor])
             per_tensor_only(x, "as_strided")
         qparams = follow(x.raw, raw, qparams, again, func.name().partition(".")[0])
     result = QTensor(raw, qparams, x.backend)
-    result.is_window = func in _WINDOWS
+    if func in _WHOLE:
+        result._held, result.is_window = x._held, x.is_window
+    elif func.is_view:
+        result.is_window = True
+        if x.qparams.axis is None:
+            result._held = x._held
     return result
 
 
@@ -64,14 +67,16 @@ def embedding(func: Any, weight: QTensor, indices: Tensor, *args: Any, **kwargs:
     return flat.view(*indices.shape, *weight.shape[1:])
 
 
-@implements("stack.default")
+@implements("stack.default", mixed=True)
 def stack(func: Any, tensors: Sequence[Tensor], dim: int = 0) -> Any:
     """Through cat, along a new dimension."""
     rank = tensors[0].ndim + 1
     return torch.cat([x.unsqueeze(dim if dim >= 0 else dim + rank) for x in tensors], dim if dim >= 0 else dim + rank)
 
 
-@implements("reflection_pad1d.default", "reflection_pad2d.default", "replication_pad1d.default", "replication_pad2d.default")
+@implements(
+    "reflection_pad1d.default", "reflection_pad2d.default", "replication_pad1d.default", "replication_pad2d.default"
+)
 def pad_from_inside(func: Any, x: QTensor, padding: Sequence[int]) -> Any:
     """torch has these for floating point only; float64 holds all integers exactly."""
     per_tensor_only(x, func.name())
@@ -96,19 +101,40 @@ def to_copy(
     qparams = x.qparams
     if device is not None and isinstance(qparams.scale, Tensor) and isinstance(qparams.zero_point, Tensor):
         qparams = replace(qparams, scale=qparams.scale.to(device), zero_point=qparams.zero_point.to(device))
-    return QTensor(func(x.raw, device=device, non_blocking=non_blocking, memory_format=memory_format), qparams, x.backend)
+    return QTensor(
+        func(x.raw, device=device, non_blocking=non_blocking, memory_format=memory_format), qparams, x.backend
+    )
 
 
-_CONVERSIONS = ("float", "double", "half", "bfloat16", "int", "long", "short", "char", "byte", "bool", "cfloat", "cdouble")
+_CONVERSIONS = (
+    "float",
+    "double",
+    "half",
+    "bfloat16",
+    "int",
+    "long",
+    "short",
+    "char",
+    "byte",
+    "bool",
+    "cfloat",
+    "cdouble",
+)
 
 
 @overrides(*(getattr(Tensor, name) for name in _CONVERSIONS))
 def convert(x: QTensor, *args: Any, **kwargs: Any) -> Any:
     """At the C++ level a QTensor is float32 already, so a conversion there would hand back the quantized tensor."""
     raise UnsupportedError(
-        f"a quantized tensor ({x.dtype!r}) cannot be converted to another dtype: use dequantize() for the real numbers or "
-        "int_repr() for the integers, and convert that"
+        f"a quantized tensor ({x.dtype!r}) cannot be converted to another dtype: use dequantize() for the real numbers "
+        "or int_repr() for the integers, and convert that"
     )
+
+
+@overrides(Tensor.new_tensor, Tensor.type_as)
+def of_this_kind(x: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """torch would make a float tensor here, as a QTensor is one at the C++ level."""
+    raise UnsupportedError("no tensor can be made or converted like a quantized one; use qcore.quantize_per_tensor")
 
 
 @overrides(Tensor.to)
@@ -120,4 +146,4 @@ def to(x: QTensor, *args: Any, **kwargs: Any) -> Any:
         return Tensor.to(x, *args, **kwargs)
 
 
-_WINDOWS = frozenset(op for op, handler in OPERATORS.items() if handler is move and op.is_view)
+_WHOLE = (torch.ops.aten.detach.default, torch.ops.aten.alias.default)

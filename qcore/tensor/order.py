@@ -1,4 +1,4 @@
-"""Comparisons, extremes and sorting: by real numbers, which within one tensor quantized per tensor have the integers' order."""
+"""Comparisons, extremes and sorting: by real numbers, whose order is that of the integers when quantized per tensor."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from qcore.tensor.qtensor import QTensor
 _COMPARISONS = ("eq", "ne", "ge", "gt", "le", "lt")
 
 
-@implements(*(f"{name}.{other}" for name in _COMPARISONS for other in ("Tensor", "Scalar")))
+@implements(*(f"{name}.{other}" for name in _COMPARISONS for other in ("Tensor", "Scalar")), mixed=True)
 def compare(func: Any, a: Any, b: Any) -> Any:
     """Booleans, elementwise, of the real numbers."""
     return func(real(a), real(b))
 
 
-@implements(*(f"{name}.{other}_out" for name in _COMPARISONS for other in ("Tensor", "Scalar")))
+@implements(*(f"{name}.{other}_out" for name in _COMPARISONS for other in ("Tensor", "Scalar")), mixed=True)
 def compare_out(func: Any, a: Any, b: Any, *, out: Tensor) -> Any:
     """Comparison into a tensor of booleans."""
     if isinstance(out, QTensor) or out.dtype != torch.bool:

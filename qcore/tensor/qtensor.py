@@ -1,16 +1,18 @@
 """The quantized tensor: integers with their scale and zero point, as a torch.Tensor subclass of our own.
 
-At torch's C++ level it is a float32 wrapper without storage; everything it does is decided in Python (`dispatch`), on the plain
-integer tensor `raw`. So it needs none of torch's quantized dtypes, and an operator without a quantized meaning raises.
+At torch's C++ level it is a float32 wrapper without storage; everything it does is decided in Python (`dispatch`), on
+the plain integer tensor `raw`. So it needs none of torch's quantized dtypes, and operators without a meaning raise.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, SupportsIndex
 
 import torch
 from torch import Tensor
+from torch._guards import TracingContext
 
 from qcore.errors import ArgumentError, ArgumentTypeError, UnsupportedError
 from qcore.tensor import qparams as _qparams
@@ -21,25 +23,26 @@ _TYPE_NAMES = {"quint8": "QUInt8Tensor", "qint8": "QInt8Tensor", "qint32": "QInt
 
 
 class QTensor(Tensor):
-    """A quantized tensor over the integers `raw`; neither copies nor checks (the makers of `qcore.tensor.functions` do).
+    """A quantized tensor over the integers `raw`, without a copy or a check: `quantize_per_tensor` and its kin check.
 
-    `raw`: a tensor of `qparams.dtype.storage`, shared with every view; `backend`: the name of the backend whose kernels run the
-    operators on it (None: the automatic choice), which results carry on.
+    `raw`: a tensor of `qparams.dtype.storage`, shared with every view; `backend`: the name of the backend whose kernels
+    run the operators on it (None: the automatic choice), which results carry on.
     """
 
     raw: Tensor
-    qparams: QParams
     backend: str | None
     is_window: bool
     """Whether this shows a part of another tensor, whose parameters it cannot change."""
 
     @staticmethod
     def __new__(cls, raw: Tensor, qparams: QParams, backend: str | None = None) -> QTensor:
-        self: QTensor = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
-            cls, raw.shape, raw.stride(), raw.storage_offset(), dtype=torch.float32, device=raw.device
+        self: QTensor = Tensor._make_wrapper_subclass(
+            cls, raw.shape, raw.stride(), raw.storage_offset(), dtype=torch.float32, device=raw.device, storage_size=0
         )
+        # without bytes, and with an error on access, C++ code that reads the wrapper as a float tensor cannot crash
+        torch._C._set_throw_on_mutable_data_ptr(self)
         self.raw = raw
-        self.qparams = qparams
+        self._held = [qparams]
         self.backend = backend
         self.is_window = False
         return self
@@ -48,7 +51,12 @@ class QTensor(Tensor):
         # torch.Tensor.__init__ takes no arguments
         super().__init__()
 
-    # --- what it is ---------------------------------------------------------------------------------------------------
+    # --- what it is -------------------------------------------------------------------------------------------------
+
+    @property
+    def qparams(self) -> QParams:
+        """Scale, zero point, dtype and axis."""
+        return self._held[0]
 
     @property
     def dtype(self) -> QDType:  # type: ignore[override]
@@ -81,17 +89,18 @@ class QTensor(Tensor):
         return self.raw.nbytes
 
     @property
-    def data(self) -> QTensor:  # type: ignore[override]
+    def data(self) -> QTensor:
         """The same integers; assigning takes the integers and parameters of another quantized tensor."""
-        return self.detach()
+        detached: Any = self.detach()
+        return detached  # type: ignore[no-any-return]
 
     @data.setter
     def data(self, other: Tensor) -> None:
         if not isinstance(other, QTensor):
             raise ArgumentTypeError(f"the data of a QTensor is set from a QTensor, not {type(other).__name__}")
-        self._adopt(other.raw, other.qparams)
+        self._adopt(other.raw, other._held)
 
-    def size(self, dim: int | None = None) -> Any:  # type: ignore[override]
+    def size(self, dim: int | None = None) -> Any:
         """All sizes, or that of one dimension."""
         return self.raw.shape if dim is None else self.raw.size(dim)
 
@@ -103,7 +112,7 @@ class QTensor(Tensor):
         """Number of elements."""
         return self.raw.numel()
 
-    def stride(self, dim: int | None = None) -> Any:  # type: ignore[override]
+    def stride(self, dim: int | None = None) -> Any:
         """Steps of all dimensions in `raw`'s storage, in elements, or of one dimension."""
         return self.raw.stride() if dim is None else self.raw.stride(dim)
 
@@ -129,7 +138,7 @@ class QTensor(Tensor):
             return f"torch.quantized.{_TYPE_NAMES[self.qparams.dtype.name]}"
         return self._cannot(f"type({dtype!r})", "dequantize() first, then convert")
 
-    # --- quantization -------------------------------------------------------------------------------------------------
+    # --- quantization -----------------------------------------------------------------------------------------------
 
     def qscheme(self) -> QScheme:  # type: ignore[override]
         """The quantization scheme, which equals torch's object of that name."""
@@ -148,7 +157,7 @@ class QTensor(Tensor):
         return self.qparams.zero_point
 
     def q_per_channel_scales(self) -> Tensor:
-        """Scales (channels,), float64 (float32 for the scheme with float zero points); UnsupportedError if per tensor."""
+        """Scales (channels,), float64, or float32 beside float zero points; UnsupportedError if per tensor."""
         self._need(per_channel=True, method="q_per_channel_scales", instead="q_scale")
         assert isinstance(self.qparams.scale, Tensor)
         floating = isinstance(self.qparams.zero_point, Tensor) and self.qparams.zero_point.is_floating_point()
@@ -170,11 +179,11 @@ class QTensor(Tensor):
         """A copy of the integers, a plain tensor of the dtype's storage type."""
         return self.raw.clone()
 
-    def dequantize(self) -> Tensor:  # type: ignore[override]
+    def dequantize(self) -> Tensor:
         """The real numbers, float32, shaped as this."""
         return _dispatch.dequantize(self)
 
-    # --- storage ------------------------------------------------------------------------------------------------------
+    # --- storage ----------------------------------------------------------------------------------------------------
 
     def data_ptr(self) -> int:
         """Address of the first integer."""
@@ -182,20 +191,24 @@ class QTensor(Tensor):
 
     def untyped_storage(self) -> torch.UntypedStorage:
         """The bytes of the integers."""
+        if TracingContext.try_get() is not None:
+            # torch.compile describes the wrapper and the integers as tensors of different storages
+            with torch._C.DisableTorchFunctionSubclass():
+                return super().untyped_storage()
         return self.raw.untyped_storage()
 
-    def storage_offset(self) -> int:  # type: ignore[override]
+    def storage_offset(self) -> int:
         """Position of the first element in the storage, in elements."""
         return int(self.raw.storage_offset())
 
     def share_memory_(self) -> QTensor:
         """Move the integers to shared memory, in place."""
-        self.raw.share_memory_()
+        self.raw.share_memory_()  # type: ignore[no-untyped-call]
         return self
 
     def is_shared(self) -> bool:
         """Whether the integers lie in shared memory."""
-        return self.raw.is_shared()
+        return bool(self.raw.is_shared())  # type: ignore[no-untyped-call]
 
     def requires_grad_(self, requires_grad: bool = True) -> QTensor:
         """Integers have no gradient: RuntimeError for True."""
@@ -205,28 +218,40 @@ class QTensor(Tensor):
 
     def numpy(self, *, force: bool = False) -> NoReturn:
         """Raises: NumPy has no quantized dtype."""
-        self._cannot("numpy()", "dequantize().numpy() for real numbers, or int_repr().numpy() for integers", TypeError)
+        self._cannot("numpy()", "dequantize().numpy() for real numbers, or int_repr().numpy() for integers")
+
+    def __dlpack__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Raises: DLPack has no quantized dtype."""
+        self._cannot("__dlpack__()", "dequantize() or int_repr()")
+
+    def storage(self) -> NoReturn:
+        """Raises: torch's typed storages of quantized dtypes are going away."""
+        self._cannot("storage()", "untyped_storage(), or int_repr().storage()")
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item() if self.ndim == 0 and spec else str(self), spec)
 
     def tolist(self) -> NoReturn:
         """Raises, as the numbers meant are not clear."""
         self._cannot("tolist()", "dequantize().tolist() for real numbers, or int_repr().tolist() for integers")
 
-    def _adopt(self, raw: Tensor, qparams: QParams) -> None:
-        fresh = QTensor(raw, qparams, self.backend)
+    def _adopt(self, raw: Tensor, held: list[QParams]) -> None:
+        """Become a tensor over other integers; `held`: the parameters, in a list that all who show them share."""
+        fresh = QTensor(raw, held[0], self.backend)
         with torch._C.DisableTorchFunctionSubclass():
             # torch's own setter, so that the sizes at the C++ level follow
             _set_data(self, fresh)
         self.raw = raw
-        self.qparams = qparams
+        self._held = held
 
-    # --- copies, files, printing ---------------------------------------------------------------------------------------
+    # --- copies, files, printing ------------------------------------------------------------------------------------
 
     def __deepcopy__(self, memo: dict[int, Any]) -> QTensor:
         if id(self) in memo:
             return memo[id(self)]  # type: ignore[no-any-return]
-        copied = QTensor(self.raw.__deepcopy__(memo), self.qparams, self.backend)
+        copied = QTensor(copy.deepcopy(self.raw, memo), self.qparams, self.backend)
         if hasattr(self, "_is_param"):
-            copied._is_param = True  # type: ignore[attr-defined]
+            copied._is_param = True
         memo[id(self)] = copied
         return copied
 
@@ -234,7 +259,7 @@ class QTensor(Tensor):
         q = self.qparams
         return rebuild_qtensor, (self.raw, q.dtype.name, q.scale, q.zero_point, q.axis, self.backend)
 
-    def __repr__(self, *, tensor_contents: object = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         q = self.qparams
         suffixes = [f"size={tuple(self.shape)}", f"dtype={q.dtype!r}", f"quantization_scheme={q.scheme!r}"]
         if q.axis is None:
@@ -243,7 +268,7 @@ class QTensor(Tensor):
             suffixes += [f"scale={q.scale}", f"zero_point={q.zero_point}", f"axis={q.axis}"]
         return _with_suffixes(repr(self.dequantize()), suffixes)
 
-    # --- torch's protocols ---------------------------------------------------------------------------------------------
+    # --- torch's protocols ------------------------------------------------------------------------------------------
 
     @classmethod
     def __torch_function__(
@@ -259,7 +284,7 @@ class QTensor(Tensor):
                 raise _dispatch.explained(func, refused) from None
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         return _dispatch.run(func, args, kwargs or {})
@@ -271,7 +296,7 @@ class QTensor(Tensor):
     def __tensor_unflatten__(inner: dict[str, Tensor], context: Any, size: Any, stride: Any) -> QTensor:
         return QTensor(inner["raw"], *context)
 
-    # --- errors ----------------------------------------------------------------------------------------------------------
+    # --- errors -----------------------------------------------------------------------------------------------------
 
     def _need(self, *, per_channel: bool, method: str, instead: str) -> None:
         if (self.qparams.axis is not None) != per_channel:
@@ -280,15 +305,15 @@ class QTensor(Tensor):
                 f"{self.qparams.scheme!r}: use {instead}()"
             )
 
-    def _cannot(self, what: str, instead: str, kind: type[Exception] = UnsupportedError) -> NoReturn:
-        raise kind(f"{what} of a quantized tensor ({self.dtype!r}) is not defined; use {instead}")
+    def _cannot(self, what: str, instead: str) -> NoReturn:
+        raise UnsupportedError(f"{what} of a quantized tensor ({self.dtype!r}) is not defined; use {instead}")
 
 
 _set_data = vars(torch._C.TensorBase)["data"].__set__
 
 
 def rebuild_qtensor(raw: Any, dtype: Any, scale: Any, zero_point: Any, axis: Any, backend: Any = None) -> QTensor:
-    """A QTensor from what a file holds, every part checked; ArgumentError or ArgumentTypeError for parts that don't fit."""
+    """A QTensor from what a file holds; ArgumentError or ArgumentTypeError for parts that don't fit together."""
     if not isinstance(raw, Tensor) or isinstance(raw, QTensor):
         raise ArgumentTypeError(f"the integers of a stored QTensor must be a plain tensor, not {type(raw).__name__}")
     qdtype = as_qdtype(dtype)
@@ -301,9 +326,13 @@ def rebuild_qtensor(raw: Any, dtype: Any, scale: Any, zero_point: Any, axis: Any
             raise ArgumentTypeError("a stored tensor quantized per tensor needs a float scale and an int zero point")
         return QTensor(raw, _qparams.per_tensor(scale, zero_point, qdtype), backend)
     if not (isinstance(scale, Tensor) and isinstance(zero_point, Tensor) and isinstance(axis, int)):
-        raise ArgumentTypeError("a stored tensor quantized per channel needs tensors of scales and zero points, and an int axis")
+        raise ArgumentTypeError(
+            "a stored tensor quantized per channel needs tensors of scales and zero points, and an axis"
+        )
     if not 0 <= axis < raw.ndim or scale.shape != (raw.shape[axis],):
-        raise ArgumentError(f"axis {axis} with {scale.numel()} scales does not fit a stored tensor of shape {tuple(raw.shape)}")
+        raise ArgumentError(
+            f"axis {axis} with {scale.numel()} scales does not fit a stored tensor of shape {tuple(raw.shape)}"
+        )
     return QTensor(raw, _qparams.per_channel(scale, zero_point, axis, qdtype), backend)
 
 

@@ -13,7 +13,7 @@ from qcore.tensor.dispatch import dequantize, implements, overrides, per_tensor_
 from qcore.tensor.qtensor import QTensor
 
 
-@implements("copy_.default")
+@implements("copy_.default", mixed=True)
 def copy_(func: Any, x: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
     """A float32 source is quantized with x's parameters; a quantized one of the same dtype and scheme gives x its own.
 
@@ -22,21 +22,25 @@ def copy_(func: Any, x: Tensor, source: Tensor, non_blocking: bool = False) -> T
     if not isinstance(x, QTensor):
         raise UnsupportedError("copy_ of a quantized tensor into a float one: use dequantize() on the source first")
     if x.shape != source.shape:
-        raise ArgumentError(f"copy_ between quantized tensors needs one shape: got {tuple(source.shape)} for {tuple(x.shape)}")
+        raise ArgumentError(
+            f"copy_ into a quantized tensor of shape {tuple(x.shape)} from one of shape {tuple(source.shape)}"
+        )
     if isinstance(source, QTensor):
         if source.dtype != x.dtype or source.qscheme() != x.qscheme():
             raise ArgumentTypeError(
-                f"copy_ between quantized tensors needs one dtype and scheme: got {source.dtype!r}, {source.qscheme()!r} for "
-                f"{x.dtype!r}, {x.qscheme()!r}; dequantize() the source to requantize it"
+                f"copy_ between quantized tensors needs one dtype and scheme: got {source.dtype!r}, "
+                f"{source.qscheme()!r} for {x.dtype!r}, {x.qscheme()!r}; dequantize() the source to requantize it"
             )
         if source.qparams != x.qparams:
             if x.is_window:
                 return copy_(func, x, dequantize(source))
-            x.qparams = source.qparams
+            x._held[0] = source.qparams
         x.raw.copy_(source.raw, non_blocking)
         return x
     if source.dtype != torch.float32:
-        raise ArgumentTypeError(f"copy_ into a quantized tensor needs a float32 or a quantized source, not {source.dtype}")
+        raise ArgumentTypeError(
+            f"copy_ into a quantized tensor needs a float32 or quantized source, not {source.dtype}"
+        )
     x.raw.copy_(quantize(source.to(x.device), x, x.qparams))
     return x
 
@@ -66,7 +70,7 @@ def masked_fill_(func: Any, x: QTensor, mask: Tensor, value: Any) -> QTensor:
 @implements("masked_fill.Scalar", "masked_fill.Tensor")
 def masked_fill(func: Any, x: QTensor, mask: Tensor, value: Any) -> QTensor:
     """A copy with one real number where `mask` is true."""
-    return masked_fill_(func, x.clone(), mask, value)
+    return masked_fill_(func, QTensor(x.raw.clone(), x.qparams, x.backend), mask, value)
 
 
 @implements("index_put_.default", "_index_put_impl_.default")
@@ -74,7 +78,7 @@ def index_put_(func: Any, x: QTensor, indices: Any, values: Tensor, accumulate: 
     """Real numbers, or quantized ones, at some indices."""
     per_tensor_only(x, "assignment by index")
     if accumulate:
-        raise UnsupportedError("index_put_ with accumulate=True on a quantized tensor is not defined; dequantize() first")
+        raise UnsupportedError("accumulate=True is not defined for quantized tensors; dequantize() first")
     numbers = dequantize(values) if isinstance(values, QTensor) else values.float()
     x.raw.index_put_(indices, quantize(numbers.to(x.device), x, x.qparams))
     return x
@@ -92,18 +96,15 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
     elif isinstance(value, Tensor):
         value = value.float()
     with torch._C.DisableTorchFunctionSubclass():
-        target = x[index] if _is_basic(index) else None
-        if target is None:
-            x.__setitem__(index, value)
-        else:
-            target.copy_(torch.as_tensor(value, dtype=torch.float32, device=x.device).expand(target.shape))
+        x.__setitem__(index, value)
 
 
 @implements("resize_.default")
 def resize_(func: Any, x: QTensor, size: Sequence[int], memory_format: torch.memory_format | None = None) -> QTensor:
     """Other sizes over the same storage, grown when needed."""
     per_tensor_only(x, "resize_")
-    x._adopt(x.raw.resize_(size, **({} if memory_format is None else {"memory_format": memory_format})), x.qparams)
+    raw = x.raw.resize_(size) if memory_format is None else x.raw.resize_(size, memory_format=memory_format)
+    x._adopt(raw, x._held)
     return x
 
 
@@ -113,16 +114,43 @@ def can_adopt(func: Any, x: Tensor, other: Tensor) -> bool:
     return isinstance(x, QTensor) and isinstance(other, QTensor)
 
 
+@implements("resize_as_.default")
+def resize_as_(func: Any, x: QTensor, like: Tensor, *, memory_format: torch.memory_format | None = None) -> QTensor:
+    """The sizes of another tensor over the same storage."""
+    return resize_(func, x, like.shape, memory_format)
+
+
 @implements("empty_like.default")
-def empty_like(func: Any, x: QTensor, *, dtype: Any = None, **kwargs: Any) -> QTensor:
-    """The shape and parameters of x, without values."""
-    return QTensor(func(x.raw, **kwargs), x.qparams, x.backend)
+def empty_like(func: Any, x: QTensor, *, memory_format: torch.memory_format | None = None, **options: Any) -> QTensor:
+    """The shape and parameters of x, without values; a dtype or device of its own raises."""
+    if any(options.get(name) is not None for name in ("dtype", "device", "layout")):
+        raise UnsupportedError(f"{func} of a quantized tensor keeps its dtype and device; dequantize() first")
+    return QTensor(torch.empty_like(x.raw, memory_format=memory_format or torch.preserve_format), x.qparams, x.backend)
+
+
+@implements("full_like.default")
+def full_like(func: Any, x: QTensor, value: Any, **options: Any) -> QTensor:
+    """The shape and parameters of x, and one real number everywhere."""
+    return fill_(func, empty_like(func, x, **options), value)
+
+
+@implements("ones_like.default")
+def ones_like(func: Any, x: QTensor, **options: Any) -> QTensor:
+    """The shape and parameters of x, and 1 everywhere."""
+    return full_like(func, x, 1.0, **options)
+
+
+@implements("zeros_like.default")
+def zeros_like(func: Any, x: QTensor, **options: Any) -> QTensor:
+    """The shape and parameters of x, and 0 everywhere."""
+    return full_like(func, x, 0.0, **options)
+
+
+@implements("is_pinned.default")
+def is_pinned(func: Any, x: QTensor, device: Any = None) -> bool:
+    """Whether the integers lie in page-locked memory."""
+    return x.raw.is_pinned()
 
 
 def _integer(x: QTensor, value: Any) -> int:
     return int(quantize(torch.full((1,), float(value), device=x.device), x, x.qparams))
-
-
-def _is_basic(index: Any) -> bool:
-    parts = index if isinstance(index, tuple) else (index,)
-    return all(part is None or part is Ellipsis or (isinstance(part, int | slice) and not isinstance(part, bool)) for part in parts)
