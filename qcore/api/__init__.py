@@ -1,0 +1,1 @@
+"""What users call; the observers, fake-quantizers and qconfigs are in modules of their own."""

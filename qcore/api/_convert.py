@@ -1,0 +1,139 @@
+"""convert: swap calibrated float modules for quantized ones."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from qcore.api._layers import OBSERVER, Layer, layers, lent
+from qcore.api._prepare import CustomConfig, bind_model, described, observe_output, raise_if_refused
+from qcore.errors import UnsupportedError
+from qcore.nn import catalog
+from qcore.registry import registry
+from qcore.report import Report, Row
+
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks_with_kwargs",
+)
+
+
+def convert(
+    module: nn.Module,
+    mapping: catalog.Mapping | None = None,
+    inplace: bool = False,
+    remove_qconfig: bool = True,
+    is_reference: bool = False,
+    convert_custom_config_dict: CustomConfig | None = None,
+    use_precomputed_fake_quant: bool = False,
+    *,
+    strict: bool = False,
+) -> nn.Module:
+    """Swap each prepared and calibrated module for its quantized form, which runs on the backend chosen in `prepare`.
+
+    `mapping`: float class -> quantized class, instead of the default; `remove_qconfig`: also take away qconfigs and
+    observers of what is left float; `convert_custom_config_dict`: {"observed_to_quantized_custom_module_class":
+    {Observed: Quantized}}. What became of each module is `model.qcore_report`. A root that is a layer itself is
+    returned swapped. On error nothing is changed. Raises QuantizationError, naming the module, for missing calibration
+    or statistics that are not finite, or, with `strict`, for layers that stay float; UnsupportedError for
+    `is_reference`.
+    """
+    if is_reference:
+        raise UnsupportedError("is_reference=True: reference modules are not there yet; convert to quantized ones")
+    table = catalog.mapping("static") if mapping is None else mapping
+    custom = (convert_custom_config_dict or {}).get("observed_to_quantized_custom_module_class", {})
+    if not inplace:
+        module = copy.deepcopy(module)
+    backend = registry.choose(getattr(module, "qcore_backend", None)).backend.name
+    planned: Report | None = getattr(module, "qcore_report", None)
+    left = {} if planned is None else {row.path: row for row in planned if row.outcome != "quantized"}
+    rows: list[Row] = []
+    swaps: dict[int, nn.Module] = {}
+    for layer in layers(module, {}, tuple(custom)):
+        kind = type(layer.module)
+        if layer.path in left:
+            rows.append(left[layer.path])
+        elif layer.qconfig is None:
+            continue
+        elif kind in custom:
+            target: Any = custom[kind]
+            swaps[id(layer.module)] = target.from_observed(layer.module)
+            rows.append(Row(layer.path, kind.__name__, "quantized", backend, "custom"))
+        elif layer.whole:
+            found = catalog.match(kind, table)
+            if found.target is not None:
+                new = build(layer, found.target, backend)
+                swaps[id(layer.module)] = new
+                rows.append(described(layer.path, kind.__name__, new))
+    report = Report(backend, tuple(rows), "" if planned is None else planned.why_backend)
+    raise_if_refused(report, strict)
+    module = apply_swaps(module, swaps)
+    if remove_qconfig:
+        strip(module)
+    bind_model(module, report)
+    return module
+
+
+def build(layer: Layer, target: Any, backend: str, **attributes: Any) -> nn.Module:
+    """The quantized module for a layer; `attributes` are lent to the float one meanwhile."""
+    with lent(layer.module, qcore_path=layer.path, qcore_backend=backend, **attributes):
+        new: nn.Module = target.from_float(layer.module)
+    _keep_hooks(layer.module, new)
+    return new
+
+
+def swap_module(
+    mod: nn.Module,
+    mapping: catalog.Mapping,
+    custom_module_class_mapping: Mapping[type[nn.Module], Any] | None = None,
+    use_precomputed_fake_quant: bool = False,
+) -> nn.Module:
+    """The quantized form of one module with a `qconfig`, hooks kept; the module itself where there is none.
+
+    Raises QuantizationError for missing calibration or statistics that are not finite.
+    """
+    if getattr(mod, "qconfig", None) is None:
+        return mod
+    custom: Any = (custom_module_class_mapping or {}).get(type(mod))
+    if custom is not None:
+        new: nn.Module = custom.from_observed(mod)
+        _keep_hooks(mod, new)
+        return new
+    target: Any = catalog.match(type(mod), mapping).target
+    if target is None:
+        return mod
+    new = target.from_float(mod)
+    _keep_hooks(mod, new)
+    return new
+
+
+def apply_swaps(model: nn.Module, swaps: dict[int, nn.Module]) -> nn.Module:
+    """Put new modules in the place of old ones, wherever they are used; the root too, which is why it is returned."""
+    for parent in list(model.modules()):
+        for name, child in parent._modules.items():
+            if child is not None and id(child) in swaps:
+                parent._modules[name] = swaps[id(child)]
+    return swaps.get(id(model), model)
+
+
+def strip(model: nn.Module) -> None:
+    """Take away what prepare has added to the modules of a model."""
+    for module in list(model.modules()):
+        module.__dict__.pop("qconfig", None)
+        for key, hook in list(module._forward_hooks.items()):
+            if hook is observe_output:
+                del module._forward_hooks[key]
+                del module._modules[OBSERVER]
+
+
+def _keep_hooks(old: nn.Module, new: nn.Module) -> None:
+    """Move the user's hooks along; the observer's stays behind."""
+    for name in _HOOKS:
+        kept = {key: value for key, value in getattr(old, name).items() if value is not observe_output}
+        getattr(new, name).update(kept)

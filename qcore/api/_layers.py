@@ -1,0 +1,92 @@
+"""Walking a model: each module once, with its path, and the qconfig that rules give it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from qcore.errors import QuantizationError
+from qcore.nn.catalog import match
+from qcore.nn.intrinsic import FusedModule
+
+OBSERVER = "activation_post_process"
+INTERNAL = (OBSERVER, "parametrizations", "weight_fake_quant")
+"""Names of children that are not layers of the model."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A module in its place. `whole`: it is treated as one, so its children are no layers of their own."""
+
+    path: str
+    module: nn.Module
+    parent: nn.Module | None
+    qconfig: Any
+    whole: bool
+
+
+def children_of(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Direct children that are layers."""
+    return [(name, child) for name, child in module._modules.items() if child is not None and name not in INTERNAL]
+
+
+def layers(model: nn.Module, rules: Mapping[Any, Any], wholes: tuple[type[nn.Module], ...] = ()) -> list[Layer]:
+    """Every module once, parents first, with its qconfig: its own, else by name, else by type, else its parent's.
+
+    `wholes`: further classes to treat as one. A key of `rules` is a module class, a path, or "" for the root.
+    """
+    found: list[Layer] = []
+    seen: set[int] = set()
+
+    def visit(path: str, module: nn.Module, parent: nn.Module | None, inherited: Any) -> None:
+        if id(module) in seen:
+            return
+        seen.add(id(module))
+        qconfig = rules.get(path, _by_type(type(module), rules, inherited))
+        qconfig = getattr(module, "qconfig", qconfig)
+        children = children_of(module)
+        whole = not children or isinstance(module, FusedModule) or type(module) in wholes
+        found.append(Layer(path, module, parent, qconfig, whole))
+        for name, child in [] if whole else children:
+            visit(f"{path}.{name}" if path else name, child, module, qconfig)
+
+    visit("", model, None, rules.get("", None))
+    return found
+
+
+def _by_type(kind: type[nn.Module], rules: Mapping[Any, Any], default: Any) -> Any:
+    types = {key: key for key in rules if isinstance(key, type)}
+    found = match(kind, types).target
+    return default if found is None else rules[found]
+
+
+def check_names(model: nn.Module, names: list[str], argument: str) -> None:
+    """QuantizationError for paths that the model does not have, with the nearest ones that it has."""
+    paths = [path for path, _ in model.named_modules()]
+    for name in names:
+        if name not in paths:
+            near = difflib.get_close_matches(name, paths, 3, 0.4)
+            hint = (
+                f"the nearest: {', '.join(map(repr, near))}"
+                if near
+                else f"it has {', '.join(map(repr, paths[1:8]))}..."
+            )
+            raise QuantizationError(f"{argument}: the model has no module {name!r}; {hint}")
+
+
+@contextmanager
+def lent(module: nn.Module, **attributes: Any) -> Iterator[None]:
+    """Attributes that a module has for the time of a block."""
+    before = {name: module.__dict__[name] for name in attributes if name in module.__dict__}
+    module.__dict__.update(attributes)
+    try:
+        yield
+    finally:
+        for name in attributes:
+            del module.__dict__[name]
+        module.__dict__.update(before)

@@ -1,0 +1,247 @@
+"""prepare: bind the model to a backend, check that it can run what is asked, and put observers in."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection
+from typing import Any
+
+from torch import Tensor, nn
+
+from qcore.api._layers import OBSERVER, Layer, check_names, layers
+from qcore.api.qconfig import get_default_qconfig
+from qcore.errors import QcoreError, QuantizationError, UnsupportedError
+from qcore.nn import catalog
+from qcore.nn.quantized.base import QuantizedModule
+from qcore.nn.quantized.functional_modules import FloatFunctional
+from qcore.registry import Choice, registry
+from qcore.report import Report, Row
+from qcore.tensor.dtypes import is_qdtype, quint8
+
+CustomConfig = dict[str, dict[type[nn.Module], type[nn.Module]]]
+
+
+def propagate_qconfig_(
+    module: nn.Module,
+    qconfig_dict: dict[Any, Any] | None = None,
+    prepare_custom_config_dict: CustomConfig | None = None,
+) -> None:
+    """Give every module its `qconfig`, in place: its own, else by name or type in `qconfig_dict`, else its parent's.
+
+    Raises QuantizationError for a name that the model does not have.
+    """
+    rules = qconfig_dict or {}
+    check_names(module, [key for key in rules if isinstance(key, str) and key], "qconfig_dict")
+    for layer in layers(module, rules, tuple(_custom(prepare_custom_config_dict))):
+        layer.module.qconfig = layer.qconfig
+
+
+def prepare(
+    model: nn.Module,
+    inplace: bool = False,
+    allow_list: Collection[type[nn.Module]] | None = None,
+    observer_non_leaf_module_list: Collection[type[nn.Module]] | None = None,
+    prepare_custom_config_dict: CustomConfig | None = None,
+    *,
+    backend: str = "auto",
+    strict: bool = False,
+) -> nn.Module:
+    """Choose the backend, check that it runs the model as its qconfigs say, and insert observers.
+
+    Then calibrate and `convert`. `backend` stays with the model as `model.qcore_backend`; the plan is
+    `model.qcore_report`. Where no module has a `qconfig`, the backend's default is used. `allow_list`: the only module
+    classes to quantize; `observer_non_leaf_module_list`: further classes to observe; `prepare_custom_config_dict`:
+    {"float_to_observed_custom_module_class": {Float: Observed}}. On error nothing is changed. Raises BackendError for a
+    backend that is missing or unable to run here, QuantizationError for a qconfig that it cannot run, or, with
+    `strict`, for layers that will stay float.
+    """
+    choice = registry.choose(backend)
+    custom = _custom(prepare_custom_config_dict)
+    plan = _resolved(model, choice.backend.name, tuple(custom))
+    rows = [row for layer in plan for row in _row(layer, choice.backend.name, allow_list, custom)]
+    report = Report(choice.backend.name, tuple(rows), explain(choice, backend))
+    raise_if_refused(report, strict)
+    if not inplace:
+        model = copy.deepcopy(model)
+    for layer in plan:
+        model.get_submodule(layer.path).qconfig = layer.qconfig
+    _insert(model, {row.path for row in rows if row.outcome == "quantized"}, custom, observer_non_leaf_module_list)
+    bind_model(model, report)
+    return model
+
+
+def bind_model(model: nn.Module, report: Report) -> None:
+    """Note the backend and the report on the model."""
+    as_any: Any = model
+    as_any.qcore_backend = report.backend
+    as_any.qcore_report = report
+
+
+def raise_if_refused(report: Report, strict: bool) -> None:
+    """With `strict`, QuantizationError that lists each layer which was asked for and stays float."""
+    if strict and report.refused_rows:
+        lines = [f"  {row.path or '(root)'} ({row.float_type}): {row.reason}" for row in report.refused_rows]
+        raise QuantizationError(
+            "strict=True, and these layers would stay float:\n"
+            + "\n".join(lines)
+            + "\nSet their qconfig to None to accept that"
+        )
+
+
+def _custom(config: CustomConfig | None) -> dict[type[nn.Module], type[nn.Module]]:
+    return (config or {}).get("float_to_observed_custom_module_class", {})
+
+
+def explain(choice: Choice, asked: str | None) -> str:
+    return f"{choice.backend.name}: {choice.reason}" if asked in (None, "auto") else ""
+
+
+def _resolved(model: nn.Module, backend: str, wholes: tuple[type[nn.Module], ...]) -> list[Layer]:
+    plan = layers(model, {}, wholes)
+    if any(getattr(layer.module, "qconfig", None) is not None for layer in plan):
+        return plan
+    default = get_default_qconfig(backend)
+    return layers(model, {"": default}, wholes)
+
+
+def _row(
+    layer: Layer, backend: str, allow_list: Collection[type[nn.Module]] | None, custom: Collection[type[nn.Module]]
+) -> list[Row]:
+    """What will become of a layer; nothing for containers."""
+    kind = type(layer.module)
+    name = kind.__name__
+    found = catalog.match(kind, catalog.mapping("static"))
+    if kind in custom:
+        return [Row(layer.path, name, "quantized", backend, "custom")]
+    if not layer.whole:
+        return []
+    asked = layer.qconfig is not None
+    if isinstance(layer.module, catalog.TRANSPARENT) and found.target is None:
+        return [Row(layer.path, name, "passed through", asked=asked)]
+    reason = _reason_against(layer, found, allow_list)
+    if reason:
+        known = found.target is not None or bool(found.reason) or any(True for _ in layer.module.parameters())
+        return [Row(layer.path, name, "float", reason=reason, asked=asked and known)]
+    target: Any = found.target
+    try:
+        planned: QuantizedModule = target.planned(layer.module, layer.qconfig, backend)
+        return [described(layer.path, name, planned)]
+    except UnsupportedError as error:
+        raise QuantizationError(
+            f"module {layer.path!r} ({name}): backend {backend!r} cannot run its qconfig {layer.qconfig}: {error}"
+        ) from error
+    except QcoreError as error:
+        raise QuantizationError(f"module {layer.path!r} ({name}): {error}") from error
+
+
+def _reason_against(layer: Layer, found: catalog.Match, allow_list: Collection[type[nn.Module]] | None) -> str:
+    """Why a layer stays float; empty if nothing stands against quantizing it."""
+    kind = type(layer.module)
+    if layer.qconfig is None:
+        return "its qconfig is None"
+    if isinstance(layer.parent, nn.MultiheadAttention):
+        return "MultiheadAttention reads the weights of this layer itself"
+    if found.target is None:
+        return found.reason or f"{kind.__name__} has no statically quantized form"
+    if allow_list is not None and kind not in allow_list:
+        return "its class is not in allow_list"
+    if not getattr(found.target, "observes_output", False):
+        return ""
+    observer = layer.qconfig.activation()
+    if not is_qdtype(getattr(observer, "dtype", None)):
+        return f"its qconfig does not quantize activations (it gives {type(observer).__name__})"
+    if getattr(observer, "is_dynamic", False):
+        return "its qconfig is for dynamic quantization: use quantize_dynamic"
+    return ""
+
+
+def described(path: str, float_type: str, module: nn.Module) -> Row:
+    """The row of a quantized module; UnsupportedError if no backend runs it."""
+    if not isinstance(module, QuantizedModule):
+        return Row(
+            path, float_type, "quantized", operator=type(module).__name__, reason="a class of the user's own mapping"
+        )
+    output = getattr(module, "_out", None)
+    binding = module.binding(quint8 if output is None else output.dtype)
+    weight = getattr(module, "_qweight", None)
+    names = [str(qparams.dtype.name) for qparams in (weight, output) if qparams is not None]
+    return Row(
+        path, float_type, "quantized", binding.runs_on, str(binding.operator), " -> ".join(names), binding.reason
+    )
+
+
+# --- observers --------------------------------------------------------------------------------------------------------
+
+
+def add_observer_(
+    module: nn.Module,
+    qconfig_propagation_list: Collection[type[nn.Module]] | None = None,
+    non_leaf_module_list: Collection[type[nn.Module]] | None = None,
+    device: Any = None,
+    custom_module_class_mapping: dict[type[nn.Module], type[nn.Module]] | None = None,
+) -> None:
+    """Put an observer on the output of each layer that has a `qconfig` and a statically quantized form; in place.
+
+    `qconfig_propagation_list`: the only classes to observe; `non_leaf_module_list`: further classes to observe, leaves
+    or not.
+    """
+    custom = custom_module_class_mapping or {}
+    paths = set()
+    for layer in layers(module, {}, tuple(custom)):
+        found = catalog.match(type(layer.module), catalog.mapping("static"))
+        if layer.whole and not _reason_against(layer, found, qconfig_propagation_list):
+            paths.add(layer.path)
+    _insert(module, paths, custom, non_leaf_module_list, device)
+
+
+def _insert(
+    model: nn.Module,
+    paths: Collection[str],
+    custom: dict[type[nn.Module], type[nn.Module]],
+    non_leaf: Collection[type[nn.Module]] | None,
+    device: Any = None,
+) -> None:
+    for layer in layers(model, {}, tuple(custom)):
+        module: Any = layer.module
+        kind = type(module)
+        if kind in custom and layer.qconfig is not None:
+            observed: Any = custom[kind]
+            _replace(model, layer.path, observed.from_float(module))
+        elif layer.path in paths:
+            target = catalog.match(kind, catalog.mapping("static")).target
+            if getattr(target, "observes_output", False):
+                _observe(layer, device)
+        elif kind in (non_leaf or ()) and layer.qconfig is not None:
+            _observe(layer, device)
+
+
+def _observe(layer: Layer, device: Any) -> None:
+    module = layer.module
+    observer = layer.qconfig.activation()
+    observer.qcore_path = layer.path
+    if device is not None:
+        observer.to(device)
+    already = isinstance(getattr(module, OBSERVER, None), nn.Module) and not isinstance(module, FloatFunctional)
+    module.add_module(OBSERVER, observer)
+    if not already and not isinstance(module, FloatFunctional):
+        module.register_forward_hook(observe_output, prepend=True)
+
+
+def observe_output(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+    """The forward hook of an observed module: its observer sees the output, and may replace it."""
+    observed: Tensor = getattr(module, OBSERVER)(output)
+    return observed
+
+
+def _replace(model: nn.Module, path: str, new: nn.Module) -> None:
+    parent, _, name = path.rpartition(".")
+    model.get_submodule(parent)._modules[name] = new
+
+
+def get_observer_dict(mod: nn.Module, target_dict: dict[str, Any], prefix: str = "") -> None:
+    """Put every observer of a model into `target_dict`, under its own path (module path, "activation_post_process")."""
+    for path, module in mod.named_modules():
+        observer = module._modules.get(OBSERVER)
+        if observer is not None:
+            key = ".".join(part for part in (prefix, path, OBSERVER) if part)
+            target_dict[key] = observer

@@ -1,0 +1,1 @@
+"""Modules by stage: intrinsic (float, fused), quantized (static), quantized.dynamic; `catalog` is their index."""

@@ -1,0 +1,118 @@
+"""The one index of modules: what each float module becomes at each stage. Every default mapping is derived from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from torch import nn
+
+from qcore.nn import intrinsic as nni
+from qcore.nn import quantized as nnq
+from qcore.nn.intrinsic import FusedModule
+from qcore.nn.intrinsic import quantized as nniq
+from qcore.nn.intrinsic.quantized import dynamic as nniqd
+from qcore.nn.quantized import dynamic as nnqd
+from qcore.nn.stubs import DeQuantStub, QuantStub
+
+Stage: TypeAlias = Literal["static", "dynamic", "qat"]
+ModuleType: TypeAlias = type[nn.Module]
+Mapping: TypeAlias = dict[ModuleType, ModuleType]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A float module and what it becomes."""
+
+    float: ModuleType
+    static: ModuleType | None = None
+    dynamic: ModuleType | None = None
+    qat: ModuleType | None = None
+
+
+CATALOG: tuple[Entry, ...] = (
+    Entry(QuantStub, static=nnq.Quantize),
+    Entry(DeQuantStub, static=nnq.DeQuantize),
+    Entry(nn.Linear, static=nnq.Linear, dynamic=nnqd.Linear),
+    Entry(nni.LinearReLU, static=nniq.LinearReLU, dynamic=nniqd.LinearReLU),
+    Entry(nni.LinearBn1d, static=nnq.Linear),
+    Entry(nn.Conv1d, static=nnq.Conv1d),
+    Entry(nn.Conv2d, static=nnq.Conv2d),
+    Entry(nn.Conv3d, static=nnq.Conv3d),
+    Entry(nni.ConvReLU1d, static=nniq.ConvReLU1d),
+    Entry(nni.ConvReLU2d, static=nniq.ConvReLU2d),
+    Entry(nni.ConvReLU3d, static=nniq.ConvReLU3d),
+    Entry(nni.ConvBn1d, static=nnq.Conv1d),
+    Entry(nni.ConvBn2d, static=nnq.Conv2d),
+    Entry(nni.ConvBn3d, static=nnq.Conv3d),
+    Entry(nni.ConvBnReLU1d, static=nniq.ConvReLU1d),
+    Entry(nni.ConvBnReLU2d, static=nniq.ConvReLU2d),
+    Entry(nni.ConvBnReLU3d, static=nniq.ConvReLU3d),
+    Entry(nnq.FloatFunctional, static=nnq.QFunctional),
+)
+
+NORMS: tuple[ModuleType, ...] = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+FOLDED: tuple[tuple[ModuleType, ...], ...] = (
+    (nn.ConvTranspose1d, nn.BatchNorm1d),
+    (nn.ConvTranspose2d, nn.BatchNorm2d),
+    (nn.ConvTranspose3d, nn.BatchNorm3d),
+)
+"""Sequences that fold into their first module, and have no fused class."""
+
+TRANSPARENT: tuple[ModuleType, ...] = (
+    nn.Identity,
+    nn.Flatten,
+    nn.Unflatten,
+    nn.ReLU,
+    nn.Hardtanh,
+    nn.MaxPool1d,
+    nn.MaxPool2d,
+    nn.AvgPool2d,
+    nn.AvgPool3d,
+    nn.AdaptiveAvgPool2d,
+    nn.AdaptiveAvgPool3d,
+    nn.Upsample,
+    nn.ChannelShuffle,
+    nn.PixelShuffle,
+    nn.PixelUnshuffle,
+)
+"""Float modules that work on quantized tensors as they are, with the parameters of their input."""
+
+
+def mapping(stage: Stage) -> Mapping:
+    """Float module class -> what it becomes at a stage."""
+    found = {entry.float: getattr(entry, stage) for entry in CATALOG}
+    return {kind: target for kind, target in found.items() if target is not None}
+
+
+def fusions() -> dict[tuple[ModuleType, ...], type[FusedModule]]:
+    """Sequence of float modules -> the class that fuses them."""
+    return {entry.float.parts: entry.float for entry in CATALOG if issubclass(entry.float, FusedModule)}
+
+
+@dataclass(frozen=True)
+class Match:
+    """What a module becomes; or nothing, and the reason if one might have expected otherwise."""
+
+    target: ModuleType | None
+    reason: str = ""
+
+
+def match(kind: ModuleType, table: Mapping) -> Match:
+    """Look a class up by itself, then by its bases; a subclass that computes something else does not match."""
+    if kind in table:
+        return Match(table[kind])
+    for base in kind.__mro__[1:]:
+        if base in table:
+            changed = [name for name in _COMPUTING if _lookup(kind, name) is not _lookup(base, name)]
+            if changed:
+                return Match(None, f"a subclass of {base.__name__} with a {changed[0]} of its own")
+            return Match(table[base])
+    return Match(None)
+
+
+_COMPUTING = ("forward", "__call__", "_conv_forward", "_output_padding")
+
+
+def _lookup(kind: ModuleType, name: str) -> object:
+    return getattr(kind, name, None)

@@ -1,0 +1,45 @@
+"""Folding a batch norm with fixed statistics into the layer before it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+from qcore.nn.intrinsic.fused import FusedModule
+
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+def fold_norm(layer: Any, norm: Any) -> nn.Module:
+    """A copy of the convolution or Linear that computes what both do in eval mode."""
+    modes = layer.training, norm.training
+    layer.eval()
+    norm.eval()
+    try:
+        if isinstance(layer, nn.Linear):
+            folded: nn.Module = fuse_linear_bn_eval(layer, norm)
+        else:
+            folded = fuse_conv_bn_eval(layer, norm, transpose=isinstance(layer, _TRANSPOSED))
+    finally:
+        layer.train(modes[0])
+        norm.train(modes[1])
+    return folded.train(modes[0])
+
+
+def first_layer(module: nn.Module) -> nn.Module:
+    """The layer with weights of a module, fused or not."""
+    return module[0] if isinstance(module, FusedModule) else module
+
+
+def core_layer(module: nn.Module) -> nn.Module:
+    """The one layer with weights that a module, fused or not, amounts to; batch norms after it are folded in."""
+    if not isinstance(module, FusedModule):
+        return module
+    layer: nn.Module = module[0]
+    for part in list(module)[1:]:
+        if isinstance(part, _NORMS):
+            layer = fold_norm(layer, part)
+    return layer

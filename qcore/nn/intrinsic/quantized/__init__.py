@@ -1,0 +1,32 @@
+"""Quantized forms of the fused modules: the ReLU is a bound of the output's range and costs nothing."""
+
+from __future__ import annotations
+
+from qcore.nn import quantized as nnq
+
+
+class ConvReLU1d(nnq.Conv1d):
+    """Conv1d and ReLU in one; everything else as quantized Conv1d."""
+
+    relu = True
+
+
+class ConvReLU2d(nnq.Conv2d):
+    """Conv2d and ReLU in one; everything else as quantized Conv2d."""
+
+    relu = True
+
+
+class ConvReLU3d(nnq.Conv3d):
+    """Conv3d and ReLU in one; everything else as quantized Conv3d."""
+
+    relu = True
+
+
+class LinearReLU(nnq.Linear):
+    """Linear and ReLU in one; everything else as quantized Linear."""
+
+    relu = True
+
+
+__all__ = ["ConvReLU1d", "ConvReLU2d", "ConvReLU3d", "LinearReLU"]

@@ -1,0 +1,186 @@
+"""What all quantized modules share: the backend, the kernel as a cache, and a state dict of canonical values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, NoReturn, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from qcore.backend import Kernel
+from qcore.binding import Binding, bind
+from qcore.errors import QcoreError, QuantizationError
+from qcore.nn.intrinsic.folding import core_layer, first_layer
+from qcore.operators import Operator
+from qcore.tensor.dtypes import QDType, quint8
+
+Self = TypeVar("Self", bound="QuantizedModule")
+
+
+class QuantizedModule(nn.Module):
+    """Base of quantized modules: `operator` says what it computes; its kernel is bound on first use and never saved.
+
+    `backend`: name of the backend that runs it (None: the automatic choice); `qcore_path`: its path in the model, for
+    messages.
+    """
+
+    observes_output: ClassVar[bool] = False
+    """Whether the float module needs an observer of its output before it can become this one."""
+
+    qcore_path: str = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._backend: str | None = None
+        self._kernel: Kernel | None = None
+        self._kernel_dtype: QDType | None = None
+
+    @property
+    def backend(self) -> str | None:
+        """Name of the backend that runs this module; None for the automatic choice."""
+        return self._backend
+
+    @backend.setter
+    def backend(self, name: str | None) -> None:
+        self._backend = name
+        self._forget_kernel()
+
+    def operator(self) -> Operator:
+        """What this module computes, with its constants."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_float(cls: type[Self], mod: nn.Module, use_precomputed_fake_quant: bool = False) -> Self:
+        """The quantized module for a float one, fused or not, that has a `qconfig` (and was calibrated, if static).
+
+        Raises QuantizationError, naming the module, for missing calibration, or NaN or infinity in statistics or
+        weights.
+        """
+        layer = core_layer(mod)
+        quantized = cls._like(layer)
+        quantized.qcore_path = getattr(mod, "qcore_path", "")
+        quantized._backend = getattr(mod, "qcore_backend", None)
+        quantized._take_activation(mod)
+        quantized._take_constants(layer, mod)
+        return quantized.train(mod.training)
+
+    @classmethod
+    def planned(cls: type[Self], mod: nn.Module, qconfig: Any, backend: str) -> Self:
+        """What `from_float` will make, but on the meta device: enough to ask backends whether they run it."""
+        with torch.device("meta"):
+            quantized = cls._like(first_layer(mod))
+        quantized.qcore_path = getattr(mod, "qcore_path", "")
+        quantized._backend = backend
+        quantized._plan(mod, qconfig)
+        return quantized
+
+    @classmethod
+    def _like(cls: type[Self], layer: Any) -> Self:
+        """An empty module with the sizes and settings of a float layer."""
+        return cls()
+
+    def _take_activation(self, mod: nn.Module) -> None:
+        """Take what the float module's observer or qconfig says of activations."""
+
+    def _take_constants(self, layer: Any, mod: nn.Module) -> None:
+        """Take weights of the float layer."""
+
+    def _plan(self, mod: nn.Module, qconfig: Any) -> None:
+        """Take dtypes and schemes, as far as they are known from the qconfig."""
+
+    def activation_dtypes(self, input: QDType) -> tuple[QDType, ...]:
+        """Dtypes of the integer activations, for an input of this one."""
+        return (input,)
+
+    def binding(self, input: QDType = quint8) -> Binding:
+        """Which backend runs this module for inputs of a dtype; UnsupportedError, with all reasons, if none does."""
+        return bind(self._backend, self.operator(), self.activation_dtypes(input))
+
+    def _bind(self, input: QDType) -> Kernel:
+        self._kernel = self.binding(input).build()
+        self._kernel_dtype = input
+        return self._kernel
+
+    def _forget_kernel(self) -> None:
+        self._kernel = None
+        self._kernel_dtype = None
+
+    def _refuse_input(self, given: object) -> NoReturn:
+        """The error for an input that is not quantized."""
+        kind = (
+            f"a {str(given.dtype).rpartition('.')[2]} tensor"
+            if isinstance(given, Tensor)
+            else f"a {type(given).__name__}"
+        )
+        raise QuantizationError(
+            f"{self._label()} takes a quantized tensor and got {kind}. Before prepare, put a QuantStub where floats "
+            "enter the quantized part of the model (or wrap that part in QuantWrapper), or leave this module float by "
+            "setting its qconfig to None"
+        )
+
+    def _label(self) -> str:
+        where = f"module {self.qcore_path!r}" if self.qcore_path else "this module"
+        return f"{where} (quantized {type(self).__name__})"
+
+    # --- state --------------------------------------------------------------------------------------------------
+
+    def _values(self) -> dict[str, Any]:
+        """What the state dict holds besides parameters and buffers, by key."""
+        return {}
+
+    def _set_values(self, values: dict[str, Any]) -> None:
+        """Take what `_values` gave; must check it."""
+
+    def _options(self) -> dict[str, Any]:
+        """Settings that torch's key layout has no place for; kept in the state dict's metadata."""
+        return {"backend": self._backend}
+
+    def _set_options(self, options: dict[str, Any]) -> None:
+        if self._backend is None:
+            self._backend = options.get("backend")
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for key, value in self._values().items():
+            destination[prefix + key] = value
+        metadata = getattr(destination, "_metadata", None)
+        if metadata is not None:
+            metadata[prefix[:-1]]["qcore"] = self._options()
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        keys = list(self._values())
+        missing = [prefix + key for key in keys if prefix + key not in state_dict]
+        found = {key: state_dict.pop(prefix + key) for key in keys if prefix + key in state_dict}
+        if strict:
+            missing_keys.extend(missing)
+        if not missing:
+            try:
+                self._set_options(local_metadata.get("qcore", {}))
+                self._set_values(found)
+            except QcoreError as error:
+                error_msgs.append(f"{self._label()}, under {prefix!r}: {error}")
+        self._forget_kernel()
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kernel": None, "_kernel_dtype": None}
+
+    def _apply(self: Self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._forget_kernel()
+        return self
+
+    def _get_name(self) -> str:
+        return "Quantized" + type(self).__name__

@@ -1,0 +1,139 @@
+"""Arithmetic between activations as modules, so that each result has an observer, and later a scale and zero point."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from qcore import operators as ops
+from qcore.binding import shared_kernel
+from qcore.errors import ArgumentTypeError, UnsupportedError
+from qcore.nn.quantized.static import StaticOutput
+from qcore.tensor.dtypes import QDType
+from qcore.tensor.qtensor import QTensor
+
+
+class _Functional(nn.Module):
+    """The operations of float tensors; `_observed` sees each result."""
+
+    def forward(self, x: Any) -> NoReturn:
+        """Not meant to be called: RuntimeError names the methods."""
+        raise RuntimeError(f"{type(self).__name__} is not called itself; use its methods add, mul, cat, add_relu, ...")
+
+    def _observed(self, result: Tensor) -> Tensor:
+        return result
+
+    def add(self, x: Tensor, y: Tensor) -> Tensor:
+        """x + y."""
+        return self._observed(torch.add(x, y))
+
+    def add_scalar(self, x: Tensor, y: float) -> Tensor:
+        """x + y for a number y; not observed, since the scale of x serves."""
+        return torch.add(x, y)
+
+    def mul(self, x: Tensor, y: Tensor) -> Tensor:
+        """x * y."""
+        return self._observed(torch.mul(x, y))
+
+    def mul_scalar(self, x: Tensor, y: float) -> Tensor:
+        """x * y for a number y; not observed, since the scale of x serves."""
+        return torch.mul(x, y)
+
+    def cat(self, x: list[Tensor], dim: int = 0) -> Tensor:
+        """The tensors of x joined along dim."""
+        return self._observed(torch.cat(x, dim=dim))
+
+    def add_relu(self, x: Tensor, y: Tensor) -> Tensor:
+        """relu(x + y)."""
+        return self._observed(torch.relu(torch.add(x, y)))
+
+    def matmul(self, x: Tensor, y: Tensor) -> Tensor:
+        """x @ y."""
+        return self._observed(torch.matmul(x, y))
+
+
+class FloatFunctional(_Functional):
+    """add, mul, cat, add_relu, matmul on float tensors, as one module for each place that needs an observer.
+
+    prepare puts the observer at `activation_post_process`; convert makes it a QFunctional.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.activation_post_process: nn.Module = nn.Identity()
+
+    def _observed(self, result: Tensor) -> Tensor:
+        observed: Tensor = self.activation_post_process(result)
+        return observed
+
+
+class FXFloatFunctional(_Functional):
+    """FloatFunctional for tracing: plain operations, whose observers a graph holds itself."""
+
+
+class QFunctional(StaticOutput):
+    """add, mul, cat, add_relu on quantized tensors, with one scale and zero point for the results.
+
+    Made from FloatFunctional. Operands may be of different parameters, and broadcast. Raises QuantizationError for
+    float operands. Arithmetic: docs/numerics.md, "add", "mul", "cat".
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._init_output()
+        self.activation_post_process: nn.Module = nn.Identity()
+
+    def forward(self, input: Tensor) -> NoReturn:
+        """Not meant to be called: RuntimeError names the methods."""
+        raise RuntimeError("QFunctional is not called itself; use its methods add, mul, cat, add_relu, ...")
+
+    def operator(self) -> ops.Operator:
+        """Addition stands for all: which operator runs is known when a method is called."""
+        return ops.Add()
+
+    def add(self, x: Tensor, y: Tensor) -> Tensor:
+        """x + y."""
+        return self._binary(ops.Add(), x, y)
+
+    def add_relu(self, x: Tensor, y: Tensor) -> Tensor:
+        """relu(x + y)."""
+        return self._binary(ops.Add(relu=True), x, y)
+
+    def mul(self, x: Tensor, y: Tensor) -> Tensor:
+        """x * y."""
+        return self._binary(ops.Mul(), x, y)
+
+    def cat(self, x: list[Tensor], dim: int = 0) -> Tensor:
+        """The tensors of x joined along dim."""
+        tensors = [self._quantized(each) for each in x]
+        if not tensors:
+            raise ArgumentTypeError(f"{self._label()}: cat needs at least one tensor")
+        kernel = shared_kernel(self._backend, ops.Cat(dim), (tensors[0].qparams.dtype, self._out.dtype))
+        raw = kernel([each.raw for each in tensors], [each.qparams for each in tensors], self._out)
+        return QTensor(raw, self._out, self._backend)
+
+    def matmul(self, x: Tensor, y: Tensor) -> Tensor:
+        """No backend has a kernel for two quantized matrices: UnsupportedError."""
+        raise UnsupportedError(
+            f"{self._label()}: no kernel multiplies two quantized matrices; dequantize() both before it"
+        )
+
+    def _binary(self, operator: ops.Operator, x: Tensor, y: Tensor) -> QTensor:
+        a, b = self._quantized(x), self._quantized(y)
+        dtypes: tuple[QDType, ...] = (a.qparams.dtype, b.qparams.dtype, self._out.dtype)
+        kernel = shared_kernel(self._backend, operator, dtypes)
+        return QTensor(kernel(a.raw, a.qparams, b.raw, b.qparams, self._out), self._out, self._backend)
+
+    def _quantized(self, tensor: Tensor) -> QTensor:
+        if isinstance(tensor, QTensor):
+            return tensor
+        return self._refuse_input(tensor)
+
+    def _get_name(self) -> str:
+        return "QFunctional"
+
+    def extra_repr(self) -> str:
+        """Scale and zero point."""
+        return f"scale={self.scale}, zero_point={self.zero_point}"

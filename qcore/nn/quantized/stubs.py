@@ -1,0 +1,104 @@
+"""Where a model goes from float to integers, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qcore import operators as ops
+from qcore.nn.quantized.base import QuantizedModule
+from qcore.nn.quantized.observed import output_qparams
+from qcore.tensor.dtypes import DTypeLike, QDType, as_qdtype, quint8
+from qcore.tensor.functions import quantize
+from qcore.tensor.qparams import QParams, per_tensor
+from qcore.tensor.qtensor import QTensor
+
+
+class Quantize(QuantizedModule):
+    """Float32 of any shape -> quantized, per tensor; a tensor that is quantized already passes unchanged.
+
+    Raises ArgumentError for a scale or zero point out of range. Arithmetic: docs/numerics.md, "quantize".
+    """
+
+    observes_output = True
+
+    def __init__(self, scale: Any, zero_point: Any, dtype: DTypeLike, factory_kwargs: Any = None) -> None:
+        super().__init__()
+        self._out = per_tensor(scale, zero_point, as_qdtype(dtype))
+
+    @property
+    def scale(self) -> Tensor:
+        """Scale of the output, float32 (1,)."""
+        return torch.tensor([self._out.scale], dtype=torch.float32)
+
+    @property
+    def zero_point(self) -> Tensor:
+        """Zero point of the output, int64 (1,)."""
+        return torch.tensor([self._out.zero_point], dtype=torch.int64)
+
+    @property
+    def dtype(self) -> Any:
+        """Dtype of the output."""
+        return self._out.dtype
+
+    def operator(self) -> ops.Quantize:
+        """The operator."""
+        return ops.Quantize()
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Float32 -> quantized, of the same shape."""
+        if isinstance(X, QTensor):
+            return X
+        return quantize(X, self._out, self._backend)
+
+    @classmethod
+    def _like(cls, layer: Any) -> Quantize:
+        return cls(1.0, 0, quint8)
+
+    def _take_activation(self, mod: nn.Module) -> None:
+        self._out = output_qparams(mod)
+
+    def _plan(self, mod: nn.Module, qconfig: Any) -> None:
+        self._out = QParams(as_qdtype(qconfig.activation().dtype), 1.0, 0)
+
+    def activation_dtypes(self, input: QDType) -> tuple[QDType, ...]:
+        """The dtype of the output."""
+        return (self._out.dtype,)
+
+    def _values(self) -> dict[str, Any]:
+        return {"scale": self.scale, "zero_point": self.zero_point}
+
+    def _set_values(self, values: dict[str, Any]) -> None:
+        self._out = per_tensor(values["scale"], values["zero_point"], self._out.dtype)
+
+    def _options(self) -> dict[str, Any]:
+        return {**super()._options(), "dtype": self._out.dtype.name}
+
+    def _set_options(self, options: dict[str, Any]) -> None:
+        super()._set_options(options)
+        if "dtype" in options:
+            self._out = QParams(as_qdtype(options["dtype"]), self._out.scale, self._out.zero_point)
+
+    def _get_name(self) -> str:
+        return "Quantize"
+
+    def extra_repr(self) -> str:
+        """Scale, zero point and dtype."""
+        return f"scale={self.scale}, zero_point={self.zero_point}, dtype={self.dtype}"
+
+
+class DeQuantize(QuantizedModule):
+    """Quantized of any shape -> float32; floats pass unchanged. Arithmetic: docs/numerics.md, "dequantize"."""
+
+    def operator(self) -> ops.Dequantize:
+        """The operator."""
+        return ops.Dequantize()
+
+    def forward(self, Xq: Tensor) -> Tensor:
+        """Quantized -> float32, of the same shape."""
+        return Xq.dequantize() if isinstance(Xq, QTensor) else Xq
+
+    def _get_name(self) -> str:
+        return "DeQuantize"
