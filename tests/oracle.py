@@ -1,4 +1,4 @@
-"""torch's own quantized kernels as the oracle of tests: integers and QParams in, integers out, under one fixed engine."""
+"""torch's own quantized kernels as the oracle of tests: integers and QParams in, integers out, under one engine."""
 
 from __future__ import annotations
 

@@ -9,8 +9,7 @@ from qcore.capability import OpSpec
 from qcore.operators import Add, Clamp, Mul
 from qcore.tensor.dtypes import qint8, quint8
 from qcore.tensor.qparams import QParams
-from qcore_reference.arithmetic import centered, f32, fma, requantize
-from qcore_reference.quantize import quantize
+from qcore_reference.arithmetic import centered, f32, fma, requantize, saturate
 
 OPS = (
     OpSpec(Add, activations=(quint8, qint8), fused=("relu",)),
@@ -23,6 +22,11 @@ def real(x: Tensor, qx: QParams) -> Tensor:
     """fma(s, x, -(s * z)): the value of each integer, as the elementwise operators take it."""
     scale = f32(qx.scale)
     return fma(x.float(), scale, -(scale * f32(qx.zero_point)))
+
+
+def bound(value: float, qx: QParams) -> int:
+    """clamp(rint(value * (1 / s) + z)): a limit of clamp as an integer."""
+    return int(saturate(f32(value) * (1 / f32(qx.scale)) + f32(qx.zero_point), qx.dtype))
 
 
 def build_add(operator: Add) -> Kernel:
@@ -46,14 +50,12 @@ def build_mul(operator: Mul) -> Kernel:
 
 
 def build_clamp(operator: Clamp) -> Kernel:
-    """min(max(x, quantize(low)), quantize(high))."""
+    """min(max(x, bound(low)), bound(high))."""
 
     def clamp(x: Tensor, qx: QParams) -> Tensor:
         if operator.low is not None:
-            x = x.clamp(min=int(quantize(f32(operator.low), qx)))
-        if operator.high is not None:
-            x = x.clamp(max=int(quantize(f32(operator.high), qx)))
-        return x
+            x = x.clamp(min=bound(operator.low, qx))
+        return x if operator.high is None else x.clamp(max=bound(operator.high, qx))
 
     return clamp
 
