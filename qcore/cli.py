@@ -1,0 +1,207 @@
+"""The command line: what backends are installed, what each can do, and whether it keeps to the spec."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from qcore.capability import OpSpec
+from qcore.errors import BackendError, QcoreError
+from qcore.registry import Status, registry
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 2 for an error of ours, which is printed without a traceback."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and options.command != "conformance":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    try:
+        if options.command == "conformance":
+            return _conformance(options.name, options.quick, rest)
+        return _backends(options.verbose, options.json)
+    except QcoreError as error:
+        print(f"qcore: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="qcore", description="int8 inference for PyTorch, with hardware as plugins")
+    commands = parser.add_subparsers(dest="command", required=True)
+    backends = commands.add_parser("backends", help="list the installed backends, best first")
+    backends.add_argument("-v", "--verbose", action="store_true", help="also what each declares, and tracebacks")
+    backends.add_argument("--json", action="store_true", help="all of it as JSON")
+    conformance = commands.add_parser(
+        "conformance",
+        help="run the conformance kit on a backend",
+        epilog="Further arguments go to pytest, such as -x or -k linear.",
+    )
+    conformance.add_argument("name", help="the backend, as `qcore backends` lists it")
+    conformance.add_argument("--quick", action="store_true", help="only the written cases, none drawn at random")
+    return parser
+
+
+def _backends(verbose: bool, as_json: bool) -> int:
+    statuses = registry.statuses()
+    if as_json:
+        print(json.dumps({"auto": _auto(), "backends": [_record(status) for status in statuses]}, indent=2))
+        return 0
+    auto = _auto()
+    console = _console()
+    _show(
+        console,
+        ("backend", "version", "priority", "here", "about", "package"),
+        (_summary(status, auto.get("name")) for status in statuses),
+    )
+    for status in statuses:
+        if not status.usable and status.availability.cure:
+            _say(console, f"{status.name}: {status.availability.cure}")
+    _say(console, "", f"auto takes {auto['name']}: {auto['reason']}" if "name" in auto else f"auto: {auto['error']}")
+    if verbose:
+        for status in statuses:
+            _say(console, "", *_details(status))
+            if status.backend is not None and status.backend.capability().ops:
+                _show(console, ("operator", *_COLUMNS), map(_row, status.backend.capability().ops))
+                patterns = [str(pattern) for pattern in status.backend.capability().patterns]
+                _say(console, f"patterns: {', '.join(patterns) or 'none'}")
+    return 0
+
+
+def _conformance(name: str, quick: bool, rest: list[str]) -> int:
+    if name not in registry.names():
+        registry.get(name)
+    missing = [package for package in ("pytest", "hypothesis") if find_spec(package) is None]
+    if missing:
+        raise BackendError(
+            f"the conformance kit needs {' and '.join(missing)}, which is missing here: "
+            "pip install 'torch-qcore[conformance]'"
+        )
+    import pytest
+
+    os.environ["QCORE_CONFORMANCE_BACKEND"] = name
+    selected = Path(__file__).parent / "conformance" / "selected.py"
+    return int(
+        pytest.main(
+            [
+                str(selected),
+                "--import-mode=importlib",
+                f"--config-file={os.devnull}",
+                f"--rootdir={selected.parent}",
+                "-pno:cacheprovider",
+                "-rs",
+                "-q",
+                *(["-knot drawn"] if quick else []),
+                *rest,
+            ]
+        )
+    )
+
+
+def _auto() -> dict[str, str]:
+    try:
+        choice = registry.choose("auto")
+    except QcoreError as error:
+        return {"error": str(error)}
+    return {"name": choice.backend.name, "reason": choice.reason}
+
+
+def _summary(status: Status, auto: str | None) -> tuple[str, ...]:
+    backend, availability = status.backend, status.availability
+    if backend is None:
+        return (status.name, "?", "?", "broken", availability.reason, status.distribution)
+    return (
+        f"{status.name} (auto)" if status.name == auto else status.name,
+        backend.version,
+        str(backend.priority),
+        "yes" if availability.ok else "no",
+        "; ".join(filter(None, (backend.summary, availability.detail if availability.ok else availability.reason))),
+        status.distribution,
+    )
+
+
+def _details(status: Status) -> list[str]:
+    if status.backend is None:
+        return [f"{status.name}: {status.availability.reason}", status.traceback.rstrip()]
+    major, minor = status.backend.api_version
+    fallback = ", runs what others don't declare" if status.backend.fallback else ""
+    return [f"{status.name} {status.backend.version}, for plugin contract {major}.{minor}{fallback}"]
+
+
+def _record(status: Status) -> dict[str, Any]:
+    availability = status.availability
+    record: dict[str, Any] = {
+        "name": status.name,
+        "distribution": status.distribution,
+        "loaded": status.backend is not None,
+        "available": status.usable,
+        "reason": availability.reason,
+        "cure": availability.cure,
+        "detail": availability.detail,
+        "traceback": status.traceback,
+    }
+    if status.backend is not None:
+        capability = status.backend.capability()
+        record |= {
+            "version": status.backend.version,
+            "summary": status.backend.summary,
+            "api_version": list(status.backend.api_version),
+            "priority": status.backend.priority,
+            "fallback": status.backend.fallback,
+            "operators": [{"operator": spec.operator.name, **_declared(spec)} for spec in capability.ops],
+            "patterns": [str(pattern) for pattern in capability.patterns],
+        }
+    return record
+
+
+_COLUMNS = ("activations", "weights", "fused", "spatial", "functions", "options", "limits")
+
+
+def _declared(spec: OpSpec) -> dict[str, list[str]]:
+    return {
+        "activations": [dtype.name for dtype in spec.activations],
+        "weights": [str(weight) for weight in spec.weights],
+        "fused": list(spec.fused),
+        "spatial": [f"{rank}d" for rank in spec.spatial],
+        "functions": list(spec.functions),
+        "options": list(spec.options),
+        "limits": [f"{limit.extent} <= {limit.high} ({limit.reason})" for limit in spec.limits],
+    }
+
+
+def _row(spec: OpSpec) -> tuple[str, ...]:
+    declared = _declared(spec)
+    return (spec.operator.name, *(", ".join(declared[column]) for column in _COLUMNS))
+
+
+def _console() -> Console:
+    terminal = sys.stdout.isatty()
+    return Console(file=sys.stdout, markup=False, highlight=False, width=None if terminal else 10_000)
+
+
+def _show(console: Console, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table: with lines on a terminal, plain columns elsewhere; columns without an entry are left out."""
+    rows = [tuple(row) for row in rows]
+    kept = [index for index, _ in enumerate(columns) if index == 0 or any(row[index] for row in rows)]
+    table = Table(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False, expand=False)
+    for index in kept:
+        table.add_column(columns[index], overflow="fold")
+    for row in rows:
+        table.add_row(*(row[index] for index in kept))
+    with console.capture() as capture:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def _say(console: Console, *lines: str) -> None:
+    for line in lines:
+        console.print(line, soft_wrap=True)
