@@ -1,0 +1,1 @@
+"""The observers, one kind to a file; users import them from qcore.api.observer."""

@@ -1,0 +1,75 @@
+"""A histogram on a grid that does not depend on the data's order: bins of width 2**e, with edges at whole multiples
+of it.
+
+The exponent e is the smallest with which [min, max] of all data fits into BINS bins; it can only grow, and then
+neighbours in pairs become one bin. So no count is ever split, and two histograms merge exactly: the result is that of
+all the data at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+BINS = 4096
+_CHUNK = 1 << 18
+_LOWEST, _HIGHEST = -126, 127
+_MANTISSA = 24
+
+
+def exponent_for(low: float, high: float) -> int:
+    """The exponent of the bin width for data in [low, high], finite float32 numbers."""
+    largest = max(-low, high, 0.0 if low <= 0 <= high else -high)
+    # no finer than float32 itself, so that dividing by the width and rounding down are exact
+    finest = max(math.frexp(largest)[1] - _MANTISSA, _LOWEST) if largest else _LOWEST
+    span = high - low
+    exponent = max(finest, math.frexp(span / BINS)[1] - 2 if span else finest)
+    while _index(high, exponent) - _index(low, exponent) >= BINS:
+        exponent += 1
+    return exponent
+
+
+def _index(value: float, exponent: int) -> int:
+    """The bin that holds a value."""
+    return math.floor(math.ldexp(value, -exponent))
+
+
+def count(x: Tensor, low: float, high: float, exponent: int) -> tuple[Tensor, int]:
+    """Counts (int64, BINS) of the float32 values of x in [low, high] in bins of width 2**exponent, and the first
+    bin's index."""
+    first = _index(low, exponent)
+    return _bincount(x, lambda part: torch.mul(part, 2.0**-exponent).floor_().sub_(first), BINS), first
+
+
+def rescale(counts: Tensor, first: int, exponent: int, low: float, wider: int) -> tuple[Tensor, int]:
+    """The same counts in bins of width 2**wider, wider >= exponent, starting with the bin of `low`, which must hold
+    or precede all."""
+    begin = _index(low, wider)
+    if wider == exponent and begin == first:
+        return counts, first
+    used = counts.nonzero().flatten()
+    moved = ((used + first) >> min(wider - exponent, 62)) - begin
+    return torch.zeros_like(counts).index_add_(0, moved, counts[used]), begin
+
+
+def linear_histogram(x: Tensor, bins: int, low: Tensor, high: Tensor) -> Tensor:
+    """Counts (int64) of x in `bins` equal bins over [low, high], 0-dimensional float32 tensors: what torch.histc
+    counts."""
+    if bool(low == high):
+        counts = torch.zeros(bins, dtype=torch.int64, device=x.device)
+        counts[bins // 2] = x.numel()
+        return counts
+    span = high - low
+    return _bincount(x, lambda part: torch.sub(part, low).mul_(bins).div_(span).clamp_(max=bins - 1), bins)
+
+
+def _bincount(x: Tensor, to_index: Callable[[Tensor], Tensor], bins: int) -> Tensor:
+    """Counts of the indices that `to_index` makes of x, by parts, so that memory stays small."""
+    narrow = torch.int16 if bins <= 2**15 else torch.int32
+    total = torch.zeros(bins, dtype=torch.int64, device=x.device)
+    for part in torch.split(x.reshape(-1), _CHUNK):
+        total += torch.bincount(to_index(part).to(narrow), minlength=bins)
+    return total

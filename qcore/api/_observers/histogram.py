@@ -1,0 +1,174 @@
+"""The observer that chooses the range of least quantization error from a histogram."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qcore.api._observers import grid
+from qcore.api._observers.base import EPS, ObserverBase, UniformQuantizationObserverBase
+from qcore.api._observers.error_search import best_range
+from qcore.errors import ArgumentError
+from qcore.tensor.dtypes import per_tensor_affine, per_tensor_symmetric, quint8
+
+
+class HistogramObserver(UniformQuantizationObserverBase):
+    """Keeps a histogram of all data, of any shape, and chooses the range of least squared quantization error.
+
+    Buffers: `histogram` float32 (bins,) over [min_val, max_val], as torch has it; `counts` int64 (grid.BINS,) on a
+    grid that does not depend on the order of the data, with `grid_position`: the exponent of its bin width, the index
+    of its first bin, and whether all inputs had the same minimum and maximum. Memory is bounded: 41 KB with the
+    default 2048 bins.
+
+    While all inputs have had the same minimum and maximum (so after the first), `histogram` is exact and the result
+    equals torch's bit for bit. Afterwards it is drawn from `counts`, which are exact: a wider range splits no bin,
+    where torch spreads old counts evenly over parts of bins. So neither order nor division of the data into inputs,
+    nor `merge`, changes any result.
+    Raises QuantizationError for data with NaN or infinity.
+    """
+
+    SCHEMES = (per_tensor_affine, per_tensor_symmetric)
+
+    histogram: Tensor
+    counts: Tensor
+    grid_position: Tensor
+
+    def __init__(
+        self,
+        bins: int = 2048,
+        dtype: Any = quint8,
+        qscheme: Any = per_tensor_affine,
+        reduce_range: bool = False,
+        quant_min: int | None = None,
+        quant_max: int | None = None,
+        factory_kwargs: dict[str, Any] | None = None,
+        eps: float = EPS,
+        is_dynamic: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if bins < 2:
+            raise ArgumentError(f"bins={bins} must be at least 2")
+        super().__init__(dtype, qscheme, reduce_range, quant_min, quant_max, factory_kwargs, eps, is_dynamic, **kwargs)
+        self.bins = bins
+        self.dst_nbins = 2 ** (8 * self.dtype.itemsize)
+        self.register_buffer("histogram", self.eps.new_zeros(bins))
+        self.register_buffer("min_val", self.eps.new_tensor(float("inf")))
+        self.register_buffer("max_val", self.eps.new_tensor(float("-inf")))
+        self.register_buffer("counts", self.eps.new_zeros(grid.BINS, dtype=torch.int64))
+        self.register_buffer("grid_position", self.eps.new_zeros(3, dtype=torch.int64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.numel():
+            data = x.detach().to(torch.float32)
+            low, high = data.amin(), data.amax()
+            self._check_finite(low, high)
+            bounds = float(low), float(high)
+            exponent = grid.exponent_for(*bounds)
+            counts, first = grid.count(data, *bounds, exponent)
+            same = not self._is_calibrated() or self._same_range(low, high)
+            exact = grid.linear_histogram(data, self.bins, low, high) if same else None
+            self._add(low, high, counts, first, exponent, exact)
+        return x
+
+    def _same_range(self, low: Tensor, high: Tensor) -> bool:
+        return bool(self.grid_position[2]) and float(low) == float(self.min_val) and float(high) == float(self.max_val)
+
+    def _add(self, low: Tensor, high: Tensor, counts: Tensor, first: int, exponent: int, exact: Tensor | None) -> None:
+        """Add counts of data in [low, high]; `exact`: their histogram in torch's bins, where that is still kept."""
+        mine, my_first, _ = self.grid_position.tolist()
+        known = self._is_calibrated()
+        new_low, new_high = (
+            torch.minimum(self.min_val, low.to(self.min_val)),
+            torch.maximum(self.max_val, high.to(self.max_val)),
+        )
+        bounds = float(new_low), float(new_high)
+        wider = grid.exponent_for(*bounds)
+        total, begin = grid.rescale(counts.to(self.counts.device), first, exponent, bounds[0], wider)
+        if known:
+            total = total + grid.rescale(self.counts, my_first, mine, bounds[0], wider)[0]
+        self.counts.copy_(total)
+        self.min_val.copy_(new_low)
+        self.max_val.copy_(new_high)
+        self.grid_position.copy_(torch.tensor([wider, begin, int(exact is not None)]))
+        if exact is not None:
+            self.histogram.add_(exact.to(self.histogram))
+        else:
+            self._draw_histogram()
+
+    def _draw_histogram(self) -> None:
+        """Set `histogram` from `counts`, each bin whole into the one that its middle is in."""
+        exponent, first, _ = self.grid_position.tolist()
+        used = self.counts.nonzero().flatten()
+        middles = (used + first + 0.5).double() * 2.0**exponent
+        low, high = float(self.min_val), float(self.max_val)
+        index = ((middles - low) * (self.bins / (high - low))).long().clamp(0, self.bins - 1)
+        self.histogram.zero_().index_add_(0, index, self.counts[used].to(self.histogram.dtype))
+
+    def calculate_qparams(self) -> tuple[Tensor, Tensor]:
+        """Scale and zero point, of shape (1,), for the range of least squared error of the data seen.
+
+        Raises QuantizationError, which names the module, if nothing was observed yet.
+        """
+        self._check_calibrated()
+        return self._calculate_qparams(*self._best_range())
+
+    def _best_range(self) -> tuple[Tensor, Tensor]:
+        if bool(self.min_val == self.max_val):
+            return self.min_val, self.max_val
+        exponent, first, same_range = self.grid_position.tolist()
+        if same_range:
+            width = (self.max_val - self.min_val) / self.bins
+            start, end = best_range(self.histogram, self.min_val, width, self.dst_nbins)
+            return self.min_val + width * start, self.min_val + width * (end + 1)
+        width = self.min_val.new_tensor(2.0**exponent)
+        used = int(self.counts.nonzero()[-1]) + 1
+        low = width * first
+        start, end = best_range(self.counts[:used].to(self.histogram.dtype), low, width, self.dst_nbins)
+        return torch.maximum(low + width * start, self.min_val), torch.minimum(low + width * (end + 1), self.max_val)
+
+    def merge(self, other: ObserverBase) -> None:
+        """Add what `other`, of the same class and arguments, has observed: exactly as if this one had seen all the
+        data."""
+        self._check_mergeable(other)
+        assert isinstance(other, HistogramObserver)
+        if not other._is_calibrated():
+            return
+        exponent, first, same_range = other.grid_position.tolist()
+        same = bool(same_range) and (not self._is_calibrated() or self._same_range(other.min_val, other.max_val))
+        self._add(other.min_val, other.max_val, other.counts, first, exponent, other.histogram if same else None)
+
+    def _merge_key(self) -> tuple[Any, ...]:
+        return *super()._merge_key(), self.bins
+
+    def reset_min_max_vals(self) -> None:
+        """Forget what was observed."""
+        self.reset_histogram()
+
+    def reset_histogram(self) -> None:
+        """Forget what was observed."""
+        self.histogram.zero_()
+        self.counts.zero_()
+        self.grid_position.zero_()
+        self.min_val.fill_(float("inf"))
+        self.max_val.fill_(float("-inf"))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        if prefix + "histogram" in state_dict and prefix + "counts" not in state_dict:
+            self._fill_grid(state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _fill_grid(self, state_dict: dict[str, Any], prefix: str) -> None:
+        """Add to a checkpoint of torch's observer the buffers that it does not have, from its histogram."""
+        histogram, low, high = (state_dict[prefix + name] for name in ("histogram", "min_val", "max_val"))
+        counts, position = torch.zeros_like(self.counts), torch.zeros_like(self.grid_position)
+        if bool(low <= high):
+            exponent = grid.exponent_for(float(low), float(high))
+            width = (high.double() - low.double()) / histogram.numel()
+            middles = low.double() + width * (torch.arange(histogram.numel()) + 0.5)
+            first = int(torch.floor(low.double() * 2.0**-exponent))
+            index = torch.floor(middles * 2.0**-exponent).long() - first
+            counts.index_add_(0, index, histogram.round().to(torch.int64))
+            position = torch.tensor([exponent, first, 1])
+        state_dict[prefix + "counts"], state_dict[prefix + "grid_position"] = counts, position
