@@ -107,7 +107,7 @@ def per_channel(scales: Tensor, zero_points: Tensor, axis: int, dtype: QDType) -
 
 
 def _check_scale(scale: float) -> None:
-    if not (math.isfinite(scale) and 0.0 < float(torch.tensor(scale, dtype=torch.float32)) < math.inf):
+    if not (math.isfinite(scale) and 0.0 < float(torch.tensor(scale, dtype=torch.float32, device="cpu")) < math.inf):
         raise ArgumentError(
             f"scale={scale!r} must be a positive, finite float32 number; was this module calibrated, with finite data?"
         )
@@ -130,9 +130,12 @@ def choose_qparams(
 ) -> tuple[Tensor, Tensor]:
     """Scale and zero point for observed ranges, by the rule of torch's observers: integers quant_min..quant_max.
 
-    `min_val` and `max_val`: tensors of one shape, () or (channels,), in the dtype of `eps`, of shape (1,), the smallest scale.
-    `custom_range`: whether the integers are not dtype's own, which moves the zero point of symmetric quint8 to their middle.
-    Returns scales in the dtype of `eps` and zero points: int32 for affine schemes, int64 for symmetric, float32 for float_qparams.
+    `min_val` and `max_val`: tensors of one shape, () or (channels,), in the dtype of `eps`, of shape (1,), the
+    smallest scale.
+    `custom_range`: whether the integers are not dtype's own, which moves the zero point of symmetric quint8 to their
+    middle.
+    Returns scales in the dtype of `eps` and zero points: int32 for affine schemes, int64 for symmetric, float32 for
+    float_qparams.
     """
     steps = float(quant_max - quant_min)
     if qscheme == per_channel_affine_float_qparams:
@@ -160,21 +163,41 @@ def choose_qparams_dynamic(low: Tensor, high: Tensor, reduce_range: bool = False
     """
     if not bool((low.isfinite() & high.isfinite()).all()):
         raise ArgumentError("x holds NaN or infinity: dynamic quantization needs finite values")
-    qmax = 127 if reduce_range else 255
+    return choose_qparams_native(low, high, 0, 127 if reduce_range else 255)
+
+
+def choose_qparams_native(
+    low: Tensor, high: Tensor, quant_min: int, quant_max: int, symmetric: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Scale (float64) and zero point (int64) for values in [low, high], by the rule of torch's native kernels.
+
+    They use it for dynamic quantization and fused fake-quantize; it keeps scales from 6.1e-5 up. `low` and `high` are
+    finite float32 tensors of one shape, which the results have too; the range is widened to hold 0, and with
+    `symmetric`, where it has values on both sides, to the same number of steps on both. The steps: docs/numerics.md,
+    "Dynamic quantization".
+    """
+    steps = quant_max - quant_min
     low, high = low.clamp(max=0), high.clamp(min=0)
-    scale = (high.double() - low.double()) / qmax
+    both_sides = (low < 0) & (high > 0) & symmetric
+    if symmetric:
+        step = torch.maximum((low / -(steps // 2 + 1)).abs(), (high / (steps // 2)).abs())
+        low = torch.where(both_sides, step * -(steps // 2 + 1), low)
+        high = torch.where(both_sides, step * (steps // 2), high)
+    scale = (high.double() - low.double()) / steps
     single = scale.float()
     scale = torch.where((single == 0) | (1 / single).isinf(), 0.1, scale)
     small = scale < _SMALL_SCALE
     growth = torch.full_like(low, _SMALL_SCALE) / scale.float()  # not `float / Tensor`, which rounds twice
-    widest = torch.full_like(low, _SMALL_SCALE) * qmax
+    widest = torch.full_like(low, _SMALL_SCALE) * steps
     grown_low = torch.where(low == 0, 0.0, torch.where(high == 0, -widest, low * growth))
     grown_high = torch.where(low == 0, widest, torch.where(high == 0, 0.0, high * growth))
     low, high = torch.where(small, grown_low, low).double(), torch.where(small, grown_high, high).double()
     scale = torch.where(small, _SMALL_SCALE, scale)
-    from_low, from_high = -low / scale, qmax - high / scale
-    zero_point = torch.where(from_low < qmax + high / scale, from_low, from_high)
-    return scale, torch.round(zero_point.clamp(0, qmax)).to(torch.int64)
+    from_low, from_high = quant_min - low / scale, quant_max - high / scale
+    low_is_nearer = abs(quant_min) + (low / scale).abs() < abs(quant_max) + (high / scale).abs()
+    zero_point = torch.where(low_is_nearer, from_low, from_high)
+    zero_point = torch.where(both_sides, (quant_min + quant_max) / 2, zero_point)
+    return scale, torch.round(zero_point.clamp(quant_min, quant_max)).to(torch.int64)
 
 
 _SMALL_SCALE = float(torch.tensor(6.1e-5))  # the nearest float32
