@@ -72,7 +72,7 @@ class OpSpec:
 
     `activations`: dtypes of integer inputs and outputs; `weights`: accepted kinds, empty for operators without;
     `fused`: operations it can fuse after itself; `spatial`: numbers of spatial dimensions, empty for no restriction;
-    `functions`: for Lookup, the functions; `options`: attributes that may be switched on (LinearDynamic's per_row, reduce_range).
+    `functions`: for Lookup, the functions; `options`: attributes that may be switched on (per_row, reduce_range, float16).
     """
 
     operator: type[Operator]
@@ -99,7 +99,7 @@ class OpSpec:
                 yield f"no fusion with {fusion}"
         if self.spatial and operator.spatial not in self.spatial:
             yield f"{operator.spatial} spatial dimensions, not one of {_names(self.spatial)}"
-        for option in ("per_row", "reduce_range"):
+        for option in ("per_row", "reduce_range", "float16"):
             if getattr(operator, option, False) and option not in self.options:
                 yield f"no option {option}"
         if isinstance(operator, ops.Lookup) and operator.function not in self.functions:

@@ -145,6 +145,19 @@ class ConvTranspose(_Weighted):
 
 
 @dataclass(frozen=True, eq=False)
+class LinearFp16(Operator):
+    """x @ weight.T + bias on floats; weight float16 (out, in). Call: kernel(x float32 (..., in)) -> float32 (..., out)."""
+
+    name: ClassVar[str] = "linear_fp16"
+    weight: Tensor
+    bias: Tensor | None = None
+    relu: bool = False
+
+    def extents(self) -> dict[str, int]:
+        return {"out_features": self.weight.shape[0], "in_features": self.weight.shape[1]}
+
+
+@dataclass(frozen=True, eq=False)
 class Embedding(Operator):
     """Rows of a table; weight uint8 (rows, dim), quint8 or quint4x2 (one value to a byte), scale and zero point per row.
 
@@ -174,6 +187,88 @@ class EmbeddingBag(Operator):
     mapping: Tensor | None = None
     mode: str = "sum"
     include_last_offset: bool = False
+
+
+# --- recurrent, on floats that are quantized on the way in ------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class CellWeights:
+    """Weights of one layer and direction: those of its input (gates * hidden, in), of its state (gates * hidden, hidden).
+
+    int8 with QParams per tensor or per channel on axis 0; or float16, without. Biases are float32 or None. Gates are stacked
+    in torch's order: input, forget, cell, output of LSTM; reset, update, new of GRU.
+    """
+
+    w_ih: Tensor
+    q_ih: QParams | None
+    w_hh: Tensor
+    q_hh: QParams | None
+    b_ih: Tensor | None = None
+    b_hh: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Recurrent(Operator):
+    """Shared: the weights of all cells, all int8 or all float16; `reduce_range` as in LinearDynamic."""
+
+    cells: tuple[CellWeights, ...]
+    reduce_range: bool = False
+
+    @property
+    def qweight(self) -> QParams | None:
+        """Parameters that stand for those of all weights where these are int8; None for float16."""
+        return self.cells[0].q_ih
+
+    @property
+    def float16(self) -> bool:
+        """Whether the weights are float16."""
+        return self.qweight is None
+
+    def extents(self) -> dict[str, int]:
+        return {"in_features": max(max(cell.w_ih.shape[1], cell.w_hh.shape[1]) for cell in self.cells)}
+
+
+@dataclass(frozen=True, eq=False)
+class LSTM(_Recurrent):
+    """Layers of long short-term memory over a sequence; `cells` by layer, forward before backward where `bidirectional`.
+
+    Call: kernel(x float32 (time, batch, in), h, c (layers * directions, batch, hidden), batch_sizes) -> (y, h, c), with y
+    (time, batch, directions * hidden). batch_sizes is None, or int64 (time,), which never rises, for a packed x (sum, in).
+    """
+
+    name: ClassVar[str] = "lstm"
+    bidirectional: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class GRU(_Recurrent):
+    """Layers of gated recurrent units, as LSTM without c. Call: kernel(x, h, batch_sizes) -> (y, h)."""
+
+    name: ClassVar[str] = "gru"
+    bidirectional: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class LSTMCell(_Recurrent):
+    """One step of one LSTM cell. Call: kernel(x float32 (batch, in), h (batch, hidden), c) -> (h, c)."""
+
+    name: ClassVar[str] = "lstm_cell"
+
+
+@dataclass(frozen=True, eq=False)
+class GRUCell(_Recurrent):
+    """One step of one GRU cell. Call: kernel(x float32 (batch, in), h (batch, hidden)) -> h."""
+
+    name: ClassVar[str] = "gru_cell"
+
+
+@dataclass(frozen=True, eq=False)
+class RNNCell(_Recurrent):
+    """One step of an Elman cell; `nonlinearity` is tanh or relu. Call: kernel(x (batch, in), h (batch, hidden)) -> h."""
+
+    name: ClassVar[str] = "rnn_cell"
+    nonlinearity: str = "tanh"
 
 
 # --- elementwise ------------------------------------------------------------------------------------------------------------
@@ -361,7 +456,7 @@ def operators() -> dict[str, type[Operator]]:
 
 def is_constant_free(operator: Operator) -> bool:
     """Whether the operator holds no tensors, so that one kernel serves every use of it."""
-    return not any(isinstance(value, Tensor | QParams) for value in _values(operator))
+    return not any(isinstance(value, Tensor | QParams) for value in _values(operator)) and not hasattr(operator, "cells")
 
 
 def _values(operator: Operator) -> list[Any]:

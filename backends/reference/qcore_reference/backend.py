@@ -12,9 +12,11 @@ from qcore_reference import (
     embedding,
     linear,
     linear_dynamic,
+    linear_fp16,
     lookup,
     pooling,
     quantize,
+    recurrent,
     reduction,
 )
 
@@ -22,6 +24,7 @@ FAMILIES = (
     quantize,
     linear,
     linear_dynamic,
+    linear_fp16,
     conv,
     conv_transpose,
     elementwise,
@@ -29,6 +32,7 @@ FAMILIES = (
     lookup,
     cat,
     pooling,
+    recurrent,
     reduction,
 )
 """Modules with `OPS`, the declarations, and `KERNELS`, the function that builds each operator."""
