@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from qcore.api._fake_quantize_function import fake_quantize
-from qcore.api._partial import TakesPartialArgs
+from qcore.api._observers.partial import TakesPartialArgs
 from qcore.api.observer import (
     FixedQParamsObserver,
     HistogramObserver,

@@ -7,12 +7,14 @@ The presets mean what torch.ao's of the same name mean, 7-bit activations includ
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import nn
 
+from qcore.api._observers.partial import Partial
 from qcore.api.fake_quantize import (
+    FusedMovingAvgObsFakeQuantize,
     default_dynamic_fake_quant,
     default_embedding_fake_quant,
     default_embedding_fake_quant_4bit,
@@ -24,7 +26,10 @@ from qcore.api.fake_quantize import (
 from qcore.api.observer import (
     HistogramObserver,
     MinMaxObserver,
+    MovingAverageMinMaxObserver,
+    MovingAveragePerChannelMinMaxObserver,
     NoopObserver,
+    PerChannelMinMaxObserver,
     PlaceholderObserver,
     default_debug_observer,
     default_dynamic_quant_observer,
@@ -36,7 +41,12 @@ from qcore.api.observer import (
     default_reuse_input_observer,
     default_weight_observer,
 )
-from qcore.errors import ArgumentTypeError
+from qcore.backend import Mode
+from qcore.capability import Capability, OpSpec
+from qcore.errors import ArgumentError, ArgumentTypeError
+from qcore.operators import Conv, Linear, LinearDynamic, Operator
+from qcore.registry import registry
+from qcore.tensor.dtypes import QDType, per_channel_affine, per_channel_symmetric, per_tensor_symmetric, qint8
 
 Maker: TypeAlias = Callable[..., nn.Module]
 
@@ -138,6 +148,71 @@ default_embedding_qat_qconfig_4bit = QConfig(
     activation=NoopObserver.with_args(dtype=torch.float32), weight=default_embedding_fake_quant_4bit
 )
 """QAT for embeddings: 4 bits, a float scale and zero point for each row."""
+
+
+def get_default_qconfig(backend: str = "auto", version: int = 0) -> QConfig:
+    """A backend's own QConfig for static quantization; `backend`: its name, or "auto".
+
+    Where it names none, one is derived from what it declares (`derive_qconfig`). `version` is 0 or 1, as torch
+    counts; a backend has one QConfig for both. Raises BackendError if the backend is missing or cannot run here.
+    """
+    return _default(backend, "static", version)
+
+
+def get_default_qat_qconfig(backend: str = "auto", version: int = 1) -> QConfig:
+    """A backend's own QConfig for quantization-aware training; arguments and errors as of get_default_qconfig."""
+    return _default(backend, "qat", version)
+
+
+def get_default_dynamic_qconfig(backend: str = "auto") -> QConfig:
+    """A backend's own QConfig for dynamic quantization; argument and errors as of get_default_qconfig."""
+    return _default(backend, "dynamic", 0)
+
+
+def _default(backend: str, mode: Mode, version: int) -> QConfig:
+    if version not in (0, 1):
+        raise ArgumentError(f"version={version!r} must be 0 or 1")
+    chosen = registry.choose(backend).backend
+    own = chosen.default_qconfig(mode)
+    if own is not None and not isinstance(own, QConfig):
+        raise ArgumentTypeError(
+            f"backend {chosen.name!r} gave {own!r} as its QConfig for {mode}; it must be a qcore QConfig"
+        )
+    return own if own is not None else derive_qconfig(chosen.capability(), mode)
+
+
+def derive_qconfig(capability: Capability, mode: Mode) -> QConfig:
+    """The best QConfig for a mode that a declaration allows, by what it says of linear and convolution.
+
+    Weights: int8, symmetric, per channel where declared. Activations: all of the first declared dtype, never reduced;
+    static by least squared error, QAT by moving average, dynamic by the range of each row where declared, else of the
+    whole input.
+    """
+    spec = _leading(capability, (LinearDynamic, Linear, Conv) if mode == "dynamic" else (Linear, Conv, LinearDynamic))
+    per_channel = any(weight.per_channel and weight.dtype == qint8 for weight in spec.weights)
+    qscheme = per_channel_symmetric if per_channel else per_tensor_symmetric
+    if mode == "qat":
+        averages = MovingAveragePerChannelMinMaxObserver if per_channel else MovingAverageMinMaxObserver
+        return QConfig(
+            _fused(MovingAverageMinMaxObserver, spec.activations[0]), _fused(averages, qint8, qscheme=qscheme)
+        )
+    weight = (PerChannelMinMaxObserver if per_channel else MinMaxObserver).with_args(dtype=qint8, qscheme=qscheme)
+    if mode == "static":
+        return QConfig(HistogramObserver.with_args(dtype=spec.activations[0]), weight)
+    by_row = {"qscheme": per_channel_affine} if "per_row" in spec.options else {}
+    return QConfig(default_dynamic_quant_observer.with_args(**by_row), weight)
+
+
+def _leading(capability: Capability, operators: tuple[type[Operator], ...]) -> OpSpec:
+    """The declaration of the first of these operators that is declared; else a plain one."""
+    found = (capability.find(operator) for operator in operators)
+    return next((spec for spec in found if spec is not None and spec.activations), OpSpec(Linear))
+
+
+def _fused(observer: type[nn.Module], dtype: QDType, **kwargs: Any) -> Partial:
+    return FusedMovingAvgObsFakeQuantize.with_args(
+        observer=observer, quant_min=dtype.qmin, quant_max=dtype.qmax, dtype=dtype, **kwargs
+    )
 
 
 def qconfig_equals(q1: QConfigAny, q2: QConfigAny) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qcore.api._partial import TakesPartialArgs
+from qcore.api._observers.partial import TakesPartialArgs
 from qcore.errors import ArgumentError, QuantizationError, UnsupportedError
 from qcore.tensor.dtypes import QDType, QScheme, as_qdtype, as_qscheme, is_qdtype, quint8
 from qcore.tensor.dtypes import per_tensor_affine as _per_tensor_affine
