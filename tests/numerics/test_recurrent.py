@@ -1,7 +1,7 @@
 """LSTM, GRU and cells against torch's dynamically quantized ones.
 
-The gates' sigmoid and tanh are qcore's own (torch's differ between machines), so that two things are shown: with torch's
-in their place, every bit is torch's; and qcore's are within three units in the last place of the exact functions.
+The gates' sigmoid and tanh are qcore's own (torch's differ between machines), so two things are shown: with torch's in
+their place, every bit is torch's; and qcore's are within three units in the last place of the exact functions.
 """
 
 from __future__ import annotations
@@ -100,11 +100,8 @@ def test_sequences_equal_torch(name, kind, packed, torchs_gates):
         result = kernel(x, *start, batch_sizes)
         former = start if name == "lstm" else start[0]
         shape = (True, layers, 0.0, False, directions == 2)
-        extra = (
-            {"dtype": torch.float16 if kind == "float16" else torch.qint8, "use_dynamic": True}
-            if name == "lstm"
-            else {}
-        )
+        dtype = torch.float16 if kind == "float16" else torch.qint8
+        extra = {"dtype": dtype, "use_dynamic": True} if name == "lstm" else {}
         with oracle.engine():
             if packed:
                 expected = function(x, batch_sizes, former, params, *shape, **extra)
