@@ -89,6 +89,7 @@ def _conformance(name: str, quick: bool, rest: list[str]) -> int:
     import pytest
 
     os.environ["QCORE_CONFORMANCE_BACKEND"] = name
+    os.environ["QCORE_CONFORMANCE_QUICK"] = "1" if quick else ""
     selected = Path(__file__).parent / "conformance" / "selected.py"
     return int(
         pytest.main(
@@ -100,7 +101,6 @@ def _conformance(name: str, quick: bool, rest: list[str]) -> int:
                 "-pno:cacheprovider",
                 "-rs",
                 "-q",
-                *(["-knot drawn"] if quick else []),
                 *rest,
             ]
         )

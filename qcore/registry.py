@@ -1,4 +1,7 @@
-"""Discover, guard, choose and explain backends. A plugin is imported when it is first needed, and a broken one breaks no other."""
+"""Discover, guard, choose and explain backends.
+
+A plugin is imported when it is first needed, and a broken one breaks no other.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ DISABLE = "QCORE_DISABLE_BACKENDS"
 
 @dataclass(frozen=True)
 class Status:
-    """One installed backend as it stands here: loaded or not (with the traceback), available or not (with the reason)."""
+    """One installed backend as it stands here: loaded or not, with the traceback; available or not, with the reason."""
 
     name: str
     distribution: str
@@ -50,7 +53,7 @@ class Registry:
         self._plugins = pluggy.PluginManager("qcore")
         self._plugins.add_hookspecs(hookspec)
         self._statuses: dict[str, Status] = {}
-        self._entry_points: dict[str, EntryPoint] | None = None
+        self._entry_points: dict[str, list[EntryPoint]] | None = None
         self._lock = threading.RLock()
 
     def names(self) -> list[str]:
@@ -70,21 +73,31 @@ class Registry:
         """Remove what `register` added."""
         with self._lock:
             self._statuses.pop(name, None)
-            self._plugins.unregister(name=name)
+            if self._plugins.has_plugin(name):
+                self._plugins.unregister(name=name)
 
     def status(self, name: str) -> Status:
-        """How one installed backend stands; loads it. Never raises for a fault of the backend's own."""
+        """How one installed backend stands; loads it. Never raises for a fault of the backend's own.
+
+        Raises BackendError for a name that is not installed.
+        """
         with self._lock:
             if name not in self._statuses:
-                point = self._found()[name]
-                distribution = point.dist.name if point.dist else ""
-                self._statuses[name] = self._inspect(name, distribution, point.load)
+                points = self._found().get(name, [])
+                if not points:
+                    raise BackendError(self._missing(name))
+                owners = " and ".join(point.dist.name if point.dist else "?" for point in points)
+                if len(points) > 1:
+                    problem = Availability(False, f"offered by several packages: {owners}", "Remove one of them.")
+                    self._statuses[name] = Status(name, owners, None, problem)
+                else:
+                    self._statuses[name] = self._inspect(name, owners, points[0].load)
             return self._statuses[name]
 
     def statuses(self) -> list[Status]:
         """How each installed backend stands, best first: usable, then priority, then name."""
         found = [self.status(name) for name in self.names()]
-        return sorted(found, key=lambda item: (not item.usable, -item.backend.priority if item.backend else 0, item.name))
+        return sorted(found, key=_rank)
 
     def get(self, name: str) -> Backend:
         """The backend of this name; BackendError if it is missing, disabled, broken or unable to run here."""
@@ -104,7 +117,10 @@ class Registry:
         return status.backend
 
     def choose(self, name: str | None = "auto") -> Choice:
-        """The backend to use for a name; for "auto" or None: QCORE_BACKEND, else the usable one of highest priority, then by name."""
+        """The backend to use for a name.
+
+        For "auto" or None: what QCORE_BACKEND names, else the usable one of highest priority, then by name.
+        """
         if name is not None and name != "auto":
             return Choice(self.get(name), "asked for by name")
         picked = os.environ.get(PICK, "auto")
@@ -126,9 +142,11 @@ class Registry:
             if item.usable and item.backend is not None and item.backend.fallback and item.name != besides
         ]
 
-    def _found(self) -> dict[str, EntryPoint]:
+    def _found(self) -> dict[str, list[EntryPoint]]:
         if self._entry_points is None:
-            self._entry_points = {point.name: point for point in entry_points(group=hookspec.ENTRY_POINT_GROUP)}
+            self._entry_points = {}
+            for point in entry_points(group=hookspec.ENTRY_POINT_GROUP):
+                self._entry_points.setdefault(point.name, []).append(point)
         return self._entry_points
 
     def _inspect(self, name: str, distribution: str, load: object) -> Status:
@@ -180,6 +198,10 @@ class Registry:
 
     def _usable_names(self) -> str:
         return _join([item.name for item in self.statuses() if item.usable])
+
+
+def _rank(status: Status) -> tuple[bool, int, str]:
+    return not status.usable, -status.backend.priority if status.backend else 0, status.name
 
 
 def _single(plugins: pluggy.PluginManager, plugin: object) -> Backend:

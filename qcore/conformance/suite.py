@@ -26,11 +26,12 @@ class Conformance:
     class TestConformance(Conformance):
         backend = "mynpu"
 
-    What the backend doesn't declare is skipped; what it declares and gets wrong fails. `pytest -k "not drawn"` leaves
-    out the drawn shapes.
+    What the backend doesn't declare is skipped; what it declares and gets wrong fails. `examples`: how many cases are
+    drawn for each combination of what is declared, besides the written ones.
     """
 
     backend: ClassVar[str]
+    examples: ClassVar[int] = 25
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Parametrize the tests below by what the backend declares."""
@@ -125,10 +126,10 @@ class Conformance:
     def test_drawn(self, facet: Facet) -> None:
         """The same on shapes and parameters drawn by hypothesis, the same ones each time."""
         backend = _runnable(self.backend)
+        if not self.examples:
+            pytest.skip("no shapes are to be drawn")
 
-        @settings(
-            max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-        )
+        @settings(_SETTINGS, max_examples=self.examples)
         @given(recipe=FAMILIES[facet.spec.operator].drawn(facet))
         def run(recipe: Any) -> None:
             check(backend, FAMILIES[facet.spec.operator].make(facet, recipe))
@@ -163,6 +164,9 @@ class Conformance:
         outcome = misuse.outcomes(self.backend)[bad]
         if not outcome.startswith("raised"):
             _fail(f"{bad}: {outcome}; it must raise an exception that names the argument")
+
+
+_SETTINGS = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 
 
 def _judge(run: Callable[[], None], facet: Facet) -> None:

@@ -1,0 +1,45 @@
+"""Tiny plugins for the tests, installed as packages are: a module and a .dist-info folder with an entry point."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import dedent
+
+GOOD = '''
+import qcore
+
+class Fake(qcore.Backend):
+    name = "{name}"
+    version = "1.0"
+    summary = "a fake"
+    priority = {priority}
+
+    def probe(self):
+        return qcore.Availability({ok}, {reason!r}, {cure!r})
+
+    def capability(self):
+        return qcore.Capability()
+
+    def build(self, operator):
+        raise qcore.UnsupportedError("nothing is declared")
+
+@qcore.hookimpl
+def qcore_backend():
+    return Fake()
+'''
+
+
+def good(name: str, *, priority: int = 1, ok: bool = True, reason: str = "", cure: str = "") -> str:
+    """The source of a plugin that keeps the contract."""
+    return GOOD.format(name=name, priority=priority, ok=ok, reason=reason, cure=cure)
+
+
+def install(folder: Path, name: str, source: str, *, distribution: str = "") -> None:
+    """Put a distribution with one backend into a folder that is on sys.path."""
+    distribution = distribution or f"fake-{name}"
+    module = distribution.replace("-", "_")
+    (folder / f"{module}.py").write_text(dedent(source))
+    info = folder / f"{module}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[qcore]\n{name} = {module}\n")
