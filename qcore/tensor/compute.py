@@ -17,9 +17,6 @@ from qcore.tensor.dtypes import qint8, qint32
 from qcore.tensor.qparams import QParams
 from qcore.tensor.qtensor import QTensor
 
-_RELU = ops.Clamp(low=0.0)
-
-
 def same(x: QTensor, operator: ops.Operator) -> QTensor:
     """The result of an operator that keeps x's parameters."""
     return QTensor(kernel(x, operator)(x.raw, x.qparams), x.qparams, x.backend)
@@ -34,29 +31,26 @@ def into(x: QTensor, result: QTensor) -> QTensor:
 # --- clamping -------------------------------------------------------------------------------------------------------
 
 
-@overrides(torch.relu, Tensor.relu)
-def relu(x: QTensor) -> QTensor:
-    """max(x, 0)."""
-    return same(x, _RELU)
-
-
-@overrides(F.relu)
-def relu_function(input: QTensor, inplace: bool = False) -> QTensor:
-    """max(x, 0), also in place."""
-    result = same(input, _RELU)
-    return into(input, result) if inplace else result
+@overrides(torch.relu, Tensor.relu, F.relu)
+def relu(input: QTensor, inplace: bool = False) -> QTensor:
+    """max(x, 0), without a kernel, as the zero point is the integer of 0."""
+    per_tensor_only(input, "relu")
+    if inplace:
+        input.raw.clamp_(min=input.qparams.zero_point)
+        return input
+    return QTensor(input.raw.clamp(min=input.qparams.zero_point), input.qparams, input.backend)
 
 
 @implements("relu.default")
 def aten_relu(func: Any, x: QTensor) -> QTensor:
     """max(x, 0)."""
-    return same(x, _RELU)
+    return relu(x)
 
 
 @implements("relu_.default")
 def aten_relu_(func: Any, x: QTensor) -> QTensor:
     """max(x, 0) in place."""
-    return into(x, same(x, _RELU))
+    return relu(x, inplace=True)
 
 
 @implements("hardtanh.default")
