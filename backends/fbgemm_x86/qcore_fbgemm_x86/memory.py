@@ -1,0 +1,48 @@
+"""Memory formats: kernels of images want their channels innermost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """x with channels (axis 1) innermost in memory, in 3 to 5 dimensions; x itself where it is so."""
+    found = _FORMATS.get(x.ndim)
+    if found is not None:
+        return x.contiguous(memory_format=found)
+    return x.transpose(1, 2).contiguous().transpose(1, 2)
+
+
+def empty_channels_last(shape: Sequence[int]) -> Tensor:
+    """An uint8 tensor with channels innermost in memory."""
+    found = _FORMATS.get(len(shape))
+    if found is not None:
+        return torch.empty(shape, dtype=torch.uint8, memory_format=found)
+    batch, channels, length = shape
+    return torch.empty((batch, length, channels), dtype=torch.uint8).transpose(1, 2)
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether x asks for a result with channels innermost, rather than contiguous."""
+    found = _FORMATS.get(x.ndim)
+    return found is not None and not x.is_contiguous() and x.is_contiguous(memory_format=found)
+
+
+def dense(x: Tensor) -> Tensor:
+    """x as one run of memory: contiguous, or channels last as it is."""
+    return x if x.is_contiguous() or is_channels_last(x) else x.contiguous()
+
+
+def alike(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Both broadcast to one shape, dense, with the same strides: those of a."""
+    if a.shape != b.shape:
+        a, b = torch.broadcast_tensors(a, b)
+    a = dense(a)
+    if a.stride() == b.stride():
+        return a, b
+    return a, b.contiguous(memory_format=_FORMATS[a.ndim] if is_channels_last(a) else torch.contiguous_format)

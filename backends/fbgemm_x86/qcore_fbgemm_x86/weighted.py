@@ -1,0 +1,100 @@
+"""Linear and convolution: weights are packed when the kernel is built; a call is one native call."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, empty, get_num_threads, uint8
+
+from qcore import operators as ops
+from qcore.errors import ArgumentError
+from qcore.tensor.qparams import QParams
+from qcore_fbgemm_x86.memory import channels_last, empty_channels_last
+
+
+def constants(operator: Any) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Scales (float32) and zero points (int32), one for each output channel, and the bias (float32)."""
+    channels = operator.weight.shape[0]
+    scales = torch.as_tensor(operator.qweight.scale, dtype=torch.float32).expand(channels).contiguous()
+    zero_points = torch.as_tensor(operator.qweight.zero_point)
+    if zero_points.is_floating_point():
+        raise ArgumentError(f"{operator.name}: weight zero points must be integers, not {zero_points.dtype}")
+    zero_points = zero_points.to(torch.int32).expand(channels).contiguous()
+    bias = None if operator.bias is None else operator.bias.detach().float().contiguous()
+    return scales, zero_points, bias
+
+
+class Linear:
+    """kernel(x, qx, out) -> y"""
+
+    def __init__(self, operator: ops.Linear, native: Any) -> None:
+        scales, zero_points, bias = constants(operator)
+        self._run = native.linear(operator.weight.contiguous(), scales, zero_points, bias, operator.relu).run
+        self._features = operator.weight.shape[:1]
+
+    def __call__(self, x: Tensor, qx: QParams, out: QParams) -> Tensor:
+        x = x.contiguous()
+        y = empty(x.shape[:-1] + self._features, dtype=uint8)
+        self._run(x, qx.scale, qx.zero_point, out.scale, out.zero_point, y, get_num_threads())
+        return y
+
+
+class LinearDynamic:
+    """kernel(x) -> y"""
+
+    def __init__(self, operator: ops.LinearDynamic, native: Any) -> None:
+        scales, zero_points, bias = constants(operator)
+        self._run = native.linear(operator.weight.contiguous(), scales, zero_points, bias, operator.relu).run_dynamic
+        self._features = operator.weight.shape[:1]
+        self._options = (operator.reduce_range, operator.per_row)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        x = x.contiguous()
+        y = empty(x.shape[:-1] + self._features)
+        self._run(x, y, *self._options, get_num_threads())
+        return y
+
+
+class Conv:
+    """kernel(x, qx, out) -> y, channels last in memory"""
+
+    def __init__(self, operator: ops.Conv, native: Any) -> None:
+        rank = operator.spatial
+        weight = operator.weight
+        kernel = tuple(weight.shape[2:])
+        stride = tuple(operator.stride) or (1,) * rank
+        padding = tuple(operator.padding) or (0,) * rank
+        dilation = tuple(operator.dilation) or (1,) * rank
+        if not len(stride) == len(padding) == len(dilation) == rank:
+            raise ArgumentError(
+                f"conv: stride {stride}, padding {padding}, dilation {dilation} must have {rank} values"
+            )
+        lead = 3 - rank
+        ones, zeros = (1,) * lead, (0,) * lead
+        weight = weight.contiguous().view(*weight.shape[:2], *ones, *kernel)
+        scales, zero_points, bias = constants(operator)
+        geometry = ones + stride, zeros + padding, ones + dilation, operator.groups
+        self._run = native.conv(weight, scales, zero_points, bias, operator.relu, *geometry).run
+
+        @lru_cache(maxsize=64)
+        def output_shape(shape: torch.Size) -> tuple[int, ...]:
+            sizes = [
+                (size + 2 * pad - gap * (width - 1) - 1) // step + 1
+                for size, pad, gap, width, step in zip(shape[2:], padding, dilation, kernel, stride, strict=True)
+            ]
+            if min(sizes) < 1:
+                raise ArgumentError(f"conv: the kernel {kernel} is larger than the padded input {tuple(shape)}")
+            return (shape[0], weight.shape[0], *sizes)
+
+        self._output_shape = output_shape
+        self._rank = rank + 2
+
+    def __call__(self, x: Tensor, qx: QParams, out: QParams) -> Tensor:
+        if x.ndim != self._rank:
+            raise ArgumentError(f"conv: x must have {self._rank} dimensions, not {x.ndim}")
+        x = channels_last(x)
+        y = empty_channels_last(self._output_shape(x.shape))
+        self._run(x, qx.scale, qx.zero_point, out.scale, out.zero_point, y, get_num_threads())
+        return y

@@ -1,0 +1,120 @@
+// The vocabulary in AVX2 and FMA: 16 lanes are two registers. Products are summed as int16 pairs of even and of odd bytes,
+// since the u8 x s8 instruction (vpmaddubsw) saturates.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+#include <cstring>
+
+#include "qcore/inline.h"
+
+#define QCORE_ISA avx2
+#define QCORE_ISA_NAME "avx2"
+
+namespace qcore::avx2 {
+namespace {
+
+struct I32 {
+  __m256i a, b;
+};
+struct F32 {
+  __m256 a, b;
+};
+struct Same4 {
+  __m256i even, odd;
+};
+struct Each4 {
+  __m256i even_a, odd_a, even_b, odd_b;
+};
+struct Weights {
+  __m256i even_a, odd_a, even_b, odd_b;
+};
+
+constexpr int kTileUnits = 1;
+constexpr int tile_rows(int /*units*/) { return 4; }
+
+QCORE_INLINE __m256i load_256(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+QCORE_INLINE __m128i load_128(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
+QCORE_INLINE __m256i even_u8(__m256i x) { return _mm256_and_si256(x, _mm256_set1_epi16(255)); }
+QCORE_INLINE __m256i odd_u8(__m256i x) { return _mm256_srli_epi16(x, 8); }
+QCORE_INLINE __m256i even_s8(__m256i w) { return _mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8); }
+QCORE_INLINE __m256i odd_s8(__m256i w) { return _mm256_srai_epi16(w, 8); }
+
+QCORE_INLINE Same4 load_same4(const uint8_t* p) {
+  int32_t four;
+  std::memcpy(&four, p, 4);
+  const __m256i x = _mm256_set1_epi32(four);
+  return {even_u8(x), odd_u8(x)};
+}
+
+QCORE_INLINE Each4 load_each4(const uint8_t* a, const uint8_t* b, const uint8_t* c, const uint8_t* d) {
+  const __m128i ra = load_128(a), rb = load_128(b), rc = load_128(c), rd = load_128(d);
+  const __m128i ab_low = _mm_unpacklo_epi8(ra, rb), ab_high = _mm_unpackhi_epi8(ra, rb);
+  const __m128i cd_low = _mm_unpacklo_epi8(rc, rd), cd_high = _mm_unpackhi_epi8(rc, rd);
+  const __m256i low = _mm256_set_m128i(_mm_unpackhi_epi16(ab_low, cd_low), _mm_unpacklo_epi16(ab_low, cd_low));
+  const __m256i high = _mm256_set_m128i(_mm_unpackhi_epi16(ab_high, cd_high), _mm_unpacklo_epi16(ab_high, cd_high));
+  return {even_u8(low), odd_u8(low), even_u8(high), odd_u8(high)};
+}
+
+QCORE_INLINE Weights load_weights(const int8_t* p) {
+  const __m256i a = load_256(p), b = load_256(p + 32);
+  return {even_s8(a), odd_s8(a), even_s8(b), odd_s8(b)};
+}
+
+QCORE_INLINE __m256i dot_256(__m256i acc, __m256i even, __m256i odd, __m256i w_even, __m256i w_odd) {
+  acc = _mm256_add_epi32(acc, _mm256_madd_epi16(even, w_even));
+  return _mm256_add_epi32(acc, _mm256_madd_epi16(odd, w_odd));
+}
+
+QCORE_INLINE I32 dot(const I32& acc, const Same4& x, const Weights& w) {
+  return {dot_256(acc.a, x.even, x.odd, w.even_a, w.odd_a), dot_256(acc.b, x.even, x.odd, w.even_b, w.odd_b)};
+}
+
+QCORE_INLINE I32 dot(const I32& acc, const Each4& x, const Weights& w) {
+  return {dot_256(acc.a, x.even_a, x.odd_a, w.even_a, w.odd_a), dot_256(acc.b, x.even_b, x.odd_b, w.even_b, w.odd_b)};
+}
+
+QCORE_INLINE I32 set_i32(int32_t a) { return {_mm256_set1_epi32(a), _mm256_set1_epi32(a)}; }
+QCORE_INLINE I32 load_i32(const int32_t* p) { return {load_256(p), load_256(p + 8)}; }
+
+QCORE_INLINE I32 load_bytes(const uint8_t* p) {
+  const __m128i x = load_128(p);
+  return {_mm256_cvtepu8_epi32(x), _mm256_cvtepu8_epi32(_mm_unpackhi_epi64(x, x))};
+}
+
+QCORE_INLINE I32 load_bytes(const int8_t* p) {
+  const __m128i x = load_128(p);
+  return {_mm256_cvtepi8_epi32(x), _mm256_cvtepi8_epi32(_mm_unpackhi_epi64(x, x))};
+}
+
+QCORE_INLINE I32 add(const I32& x, const I32& y) { return {_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)}; }
+QCORE_INLINE I32 mul(const I32& x, const I32& y) { return {_mm256_mullo_epi32(x.a, y.a), _mm256_mullo_epi32(x.b, y.b)}; }
+
+// The low byte of each lane.
+QCORE_INLINE void store_bytes(uint8_t* p, const I32& x) {
+  const __m256i low = _mm256_set1_epi32(255);
+  const __m256i words = _mm256_packus_epi32(_mm256_and_si256(x.a, low), _mm256_and_si256(x.b, low));
+  const __m256i ordered = _mm256_permute4x64_epi64(words, 0xD8);
+  const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(ordered), _mm256_extracti128_si256(ordered, 1));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
+}
+
+QCORE_INLINE F32 set_f32(float a) { return {_mm256_set1_ps(a), _mm256_set1_ps(a)}; }
+QCORE_INLINE F32 load_f32(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+QCORE_INLINE void store_f32(float* p, const F32& x) {
+  _mm256_storeu_ps(p, x.a);
+  _mm256_storeu_ps(p + 8, x.b);
+}
+QCORE_INLINE F32 to_f32(const I32& x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
+QCORE_INLINE F32 add(const F32& x, const F32& y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
+QCORE_INLINE F32 mul(const F32& x, const F32& y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
+QCORE_INLINE F32 fma(const F32& x, const F32& y, const F32& z) { return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)}; }
+QCORE_INLINE F32 min(const F32& x, const F32& y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
+QCORE_INLINE F32 max(const F32& x, const F32& y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
+
+// By the rounding mode in force, which is to nearest, ties to even.
+QCORE_INLINE I32 round_i32(const F32& x) { return {_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)}; }
+
+}  // namespace
+}  // namespace qcore::avx2

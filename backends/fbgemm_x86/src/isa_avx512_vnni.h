@@ -1,0 +1,67 @@
+// The vocabulary in AVX-512 with VNNI: 16 lanes are one register, four products and their sum one instruction.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+#include <cstring>
+
+#include "qcore/inline.h"
+
+#define QCORE_ISA avx512_vnni
+#define QCORE_ISA_NAME "avx512_vnni"
+
+namespace qcore::avx512_vnni {
+namespace {
+
+using I32 = __m512i;
+using F32 = __m512;
+using Weights = __m512i;
+using Same4 = __m512i;
+using Each4 = __m512i;
+
+constexpr int kTileUnits = 4;
+constexpr int tile_rows(int units) { return units == 4 ? 6 : 8; }
+
+QCORE_INLINE Same4 load_same4(const uint8_t* p) {
+  int32_t four;
+  std::memcpy(&four, p, 4);
+  return _mm512_set1_epi32(four);
+}
+
+QCORE_INLINE Each4 load_each4(const uint8_t* a, const uint8_t* b, const uint8_t* c, const uint8_t* d) {
+  const auto row = [](const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); };
+  __m512i rows = _mm512_castsi128_si512(row(a));
+  rows = _mm512_mask_broadcast_i32x4(rows, 0x00F0, row(b));
+  rows = _mm512_mask_broadcast_i32x4(rows, 0x0F00, row(c));
+  rows = _mm512_mask_broadcast_i32x4(rows, 0xF000, row(d));
+  // Transpose 4 x 16 bytes: dwords across the 128-bit lanes first, then bytes within them.
+  const __m512i across = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  const __m512i within = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+  return _mm512_shuffle_epi8(_mm512_permutexvar_epi32(across, rows), within);
+}
+
+QCORE_INLINE Weights load_weights(const int8_t* p) { return _mm512_loadu_si512(p); }
+QCORE_INLINE I32 dot(I32 acc, Same4 x, Weights w) { return _mm512_dpbusd_epi32(acc, x, w); }
+
+QCORE_INLINE I32 set_i32(int32_t a) { return _mm512_set1_epi32(a); }
+QCORE_INLINE I32 load_i32(const int32_t* p) { return _mm512_loadu_si512(p); }
+QCORE_INLINE I32 load_bytes(const uint8_t* p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+QCORE_INLINE I32 load_bytes(const int8_t* p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+QCORE_INLINE I32 add(I32 a, I32 b) { return _mm512_add_epi32(a, b); }
+QCORE_INLINE I32 mul(I32 a, I32 b) { return _mm512_mullo_epi32(a, b); }
+QCORE_INLINE void store_bytes(uint8_t* p, I32 a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a)); }
+
+QCORE_INLINE F32 set_f32(float a) { return _mm512_set1_ps(a); }
+QCORE_INLINE F32 load_f32(const float* p) { return _mm512_loadu_ps(p); }
+QCORE_INLINE void store_f32(float* p, F32 a) { _mm512_storeu_ps(p, a); }
+QCORE_INLINE F32 to_f32(I32 a) { return _mm512_cvtepi32_ps(a); }
+QCORE_INLINE F32 add(F32 a, F32 b) { return _mm512_add_ps(a, b); }
+QCORE_INLINE F32 mul(F32 a, F32 b) { return _mm512_mul_ps(a, b); }
+QCORE_INLINE F32 fma(F32 a, F32 b, F32 c) { return _mm512_fmadd_ps(a, b, c); }
+QCORE_INLINE F32 min(F32 a, F32 b) { return _mm512_min_ps(a, b); }
+QCORE_INLINE F32 max(F32 a, F32 b) { return _mm512_max_ps(a, b); }
+QCORE_INLINE I32 round_i32(F32 a) { return _mm512_cvt_roundps_epi32(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+
+}  // namespace
+}  // namespace qcore::avx512_vnni

@@ -1,0 +1,3 @@
+#include "isa_avx512_vnni.h"
+
+#include "qcore/kernels.inl.h"

@@ -1,0 +1,3 @@
+#include "qcore/isa_scalar.h"
+
+#include "qcore/kernels.inl.h"

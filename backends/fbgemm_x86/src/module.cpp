@@ -1,0 +1,60 @@
+// The Python module: the instruction sets of x86 in order of preference, and which of them this CPU has.
+#include "qcore/module_elementwise.h"
+
+namespace qcore {
+namespace scalar {
+extern const Kernels kKernels;
+}
+namespace avx2 {
+extern const Kernels kKernels;
+}
+namespace avx512_vnni {
+extern const Kernels kKernels;
+}
+
+namespace {
+
+struct Isa {
+  const Kernels& kernels;
+  bool (*supported)();
+};
+
+// __builtin_cpu_supports asks cpuid, and xgetbv for what the operating system saves.
+const Isa kIsas[] = {
+    {avx512_vnni::kKernels,
+     [] {
+       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+              __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+     }},
+    {avx2::kKernels, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},
+    {scalar::kKernels, [] { return true; }},
+};
+
+const Kernels* find(const std::string& name) {
+  for (const Isa& isa : kIsas) {
+    if (name != isa.kernels.name) continue;
+    if (!isa.supported()) throw ArgumentError("this CPU has no " + name);
+    return &isa.kernels;
+  }
+  throw ArgumentError("unknown instruction set " + name);
+}
+
+std::vector<std::string> names(bool supported_only) {
+  std::vector<std::string> found;
+  for (const Isa& isa : kIsas) {
+    if (!supported_only || isa.supported()) found.emplace_back(isa.kernels.name);
+  }
+  return found;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_native, m) {
+  __builtin_cpu_init();
+  m.doc() = "Kernels of fbgemm_x86";
+  bind(m, &find);
+  m.def("known_isas", [] { return names(false); }, "Instruction sets with kernels, best first.");
+  m.def("supported_isas", [] { return names(true); }, "Those that this CPU has, best first.");
+}
+
+}  // namespace qcore

@@ -1,0 +1,106 @@
+// Convolutions: as a GEMM whose rows are gathered block by block, or depthwise, straight from the activations.
+#pragma once
+
+#include "qcore/matmul.h"
+#include "qcore/quantization.h"
+#include "qcore/windows.h"
+
+namespace qcore {
+
+struct ConvJob {
+  const Kernels& kernels;
+  const PackedWeights& w;
+  const Windows& windows;
+  const uint8_t* x;
+  uint8_t zero;
+  RequantizedOutput out;
+  bool pointwise;  // every output pixel reads one input pixel, in order
+
+  GemmInput rows(int64_t first, int64_t count, int64_t group, Scratch& scratch) const {
+    const int64_t stride = w.k_groups * kGroup, channels = windows.channels / w.groups, offset = group * channels;
+    if (pointwise && stride == w.k) {
+      const uint8_t* from = x + first * windows.channels + offset;
+      return {from, windows.channels, count, w.k_groups, row_sums(w, from, windows.channels, count, scratch)};
+    }
+    uint8_t* packed = packed_rows(w, count, scratch);
+    for (int64_t r = 0; r < count; ++r) {
+      uint8_t* row = packed + r * stride;
+      gather(windows.place(first + r), offset, channels, row);
+      pad_row(w, row);
+    }
+    return {packed, stride, count, w.k_groups, row_sums(w, packed, stride, count, scratch)};
+  }
+
+  void multiply(const GemmInput& input, const GemmPanel& panel, int64_t first, Scratch&) const {
+    RequantizedOutput block = out;
+    block.y += first * out.stride;
+    kernels.gemm_u8(input, panel, block);
+  }
+
+ private:
+  // One window: runs of whole kernel rows where they are contiguous, else tap by tap; zero points for the padding.
+  void gather(const Windows::Place& p, int64_t offset, int64_t channels, uint8_t* to) const {
+    const Windows& v = windows;
+    const bool runs = v.dilation[2] == 1 && channels == v.channels;
+    for (int64_t kd = 0; kd < v.kernel[0]; ++kd) {
+      const int64_t d = p.start[0] + kd * v.dilation[0];
+      for (int64_t kh = 0; kh < v.kernel[1]; ++kh) {
+        const int64_t h = p.start[1] + kh * v.dilation[1];
+        const int64_t bytes = v.kernel[2] * channels;
+        if (!v.inside(0, d) || !v.inside(1, h)) {
+          std::memset(to, zero, static_cast<size_t>(bytes));
+        } else if (runs) {
+          copy_run(p, d, h, to);
+        } else {
+          for (int64_t kw = 0; kw < v.kernel[2]; ++kw) {
+            const int64_t column = p.start[2] + kw * v.dilation[2];
+            uint8_t* tap = to + kw * channels;
+            if (v.inside(2, column)) {
+              std::memcpy(tap, v.at(x, p.sample, d, h, column) + offset, static_cast<size_t>(channels));
+            } else {
+              std::memset(tap, zero, static_cast<size_t>(channels));
+            }
+          }
+        }
+        to += bytes;
+      }
+    }
+  }
+
+  void copy_run(const Windows::Place& p, int64_t d, int64_t h, uint8_t* to) const {
+    const Windows& v = windows;
+    const int64_t begin = std::clamp(p.start[2], int64_t{0}, v.in[2]);
+    const int64_t end = std::clamp(p.start[2] + v.kernel[2], begin, v.in[2]);
+    const int64_t left = std::min(begin - p.start[2], v.kernel[2]) * v.channels, middle = (end - begin) * v.channels;
+    const int64_t right = v.kernel[2] * v.channels - left - middle;
+    if (left) std::memset(to, zero, static_cast<size_t>(left));
+    std::memcpy(to + left, v.at(x, p.sample, d, h, begin), static_cast<size_t>(middle));
+    if (right) std::memset(to + left + middle, zero, static_cast<size_t>(right));
+  }
+};
+
+// One input channel per output channel, in lanes.
+inline void run_depthwise(const Kernels& kernels, const PackedWeights& w, const Windows& windows, const uint8_t* x, uint8_t zero,
+                          const RequantizedOutput& out, int threads) {
+  constexpr int64_t kBlock = 32, kGrain = 4;
+  const int64_t taps = w.k_groups * kGroup;
+  const std::vector<uint8_t> padding(static_cast<size_t>(windows.channels), zero);
+  const int64_t blocks = (windows.pixels() + kBlock - 1) / kBlock;
+  if (windows.pixels() * windows.channels * windows.taps() * 8 < kSerialMacs) threads = 1;
+  parallel_ranges(threads, blocks, kGrain, [&](int64_t begin, int64_t end) {
+    const uint8_t** pointers = Scratch::of_thread().taps.reserve(kBlock * taps);
+    for (int64_t block = begin; block < end; ++block) {
+      const int64_t first = block * kBlock, count = std::min(kBlock, windows.pixels() - first);
+      const uint8_t** next = pointers;
+      for (int64_t pixel = first; pixel < first + count; ++pixel) {
+        windows.each_tap(x, windows.place(pixel), [&](const uint8_t* tap) { *next++ = tap ? tap : padding.data(); });
+        for (int64_t tap = windows.taps(); tap < taps; ++tap) *next++ = padding.data();
+      }
+      RequantizedOutput part = out;
+      part.y += first * out.stride;
+      kernels.depthwise({pointers, count, windows.channels, w.k_groups, w.data.data()}, part);
+    }
+  });
+}
+
+}  // namespace qcore

@@ -1,0 +1,119 @@
+// Elementwise kernels, 16 lanes at a time; the last lanes go through a buffer. Included once per ISA, after gemm.inl.h.
+
+namespace qcore::QCORE_ISA {
+namespace {
+
+template <class T>
+struct Lanes {
+  T v[kLanes] = {};
+};
+
+template <class T>
+QCORE_INLINE Lanes<T> some(const T* p, int64_t count) {
+  Lanes<T> lanes;
+  std::memcpy(lanes.v, p, static_cast<size_t>(count) * sizeof(T));
+  return lanes;
+}
+
+QCORE_INLINE I32 quantize_lanes(const F32& x, const QuantizeParameters& q) {
+  const F32 inverse = set_f32(q.inverse_scale), zero = set_f32(q.zero);
+  return round_clamped(q.fused ? fma(x, inverse, zero) : add(mul(x, inverse), zero), q.low, q.high, 0);
+}
+
+QCORE_INLINE I32 result_lanes(const F32& value, const IntegerResult& r) {
+  return round_clamped(mul(value, set_f32(r.multiplier)), r.low, r.high, r.zero);
+}
+
+// The real value of each integer, as the elementwise operators take it.
+QCORE_INLINE F32 real_lanes(const I32& x, Operand operand) {
+  const float offset = -(operand.scale * static_cast<float>(operand.zero));
+  return fma(set_f32(operand.scale), to_f32(x), set_f32(offset));
+}
+
+void quantize(const float* x, uint8_t* y, int64_t n, const QuantizeParameters& q) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store_bytes(y + i, quantize_lanes(load_f32(x + i), q));
+  if (i < n) store_bytes(y + i, quantize_lanes(load_f32(some(x + i, n - i).v), q), static_cast<int>(n - i));
+}
+
+template <class T>
+void dequantize(const T* x, float* y, int64_t n, float scale, int32_t zero) {
+  const auto lanes = [&](const T* p) __attribute__((always_inline)) { return mul(to_f32(add(load_bytes(p), set_i32(-zero))), set_f32(scale)); };
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store_f32(y + i, lanes(x + i));
+  if (i < n) store_f32(y + i, lanes(some(x + i, n - i).v), static_cast<int>(n - i));
+}
+
+bool range(const float* x, int64_t n, float* low, float* high) {
+  F32 smallest = set_f32(__builtin_inff());
+  F32 largest = set_f32(-__builtin_inff());
+  F32 finite = set_f32(0.0f);  // 0 * x is NaN where x is infinite or NaN, and so stays their sum
+  const auto take = [&](const F32& v) __attribute__((always_inline)) {
+    smallest = min(v, smallest);
+    largest = max(v, largest);
+    finite = fma(v, set_f32(0.0f), finite);
+  };
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) take(load_f32(x + i));
+  if (i < n) {
+    Lanes<float> last = some(x + i, n - i);
+    for (int64_t j = n - i; j < kLanes; ++j) last.v[j] = x[i];
+    take(load_f32(last.v));
+  }
+  Lanes<float> lows, highs, products;
+  store_f32(lows.v, smallest);
+  store_f32(highs.v, largest);
+  store_f32(products.v, finite);
+  float zero = 0.0f;
+  *low = lows.v[0];
+  *high = highs.v[0];
+  for (int j = 0; j < kLanes; ++j) {
+    *low = lows.v[j] < *low ? lows.v[j] : *low;
+    *high = highs.v[j] > *high ? highs.v[j] : *high;
+    zero += products.v[j];
+  }
+  return zero == 0.0f;
+}
+
+template <class Lane>
+QCORE_INLINE void binary(const uint8_t* a, const uint8_t* b, uint8_t* y, int64_t n, const Lane& lane) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store_bytes(y + i, lane(load_bytes(a + i), load_bytes(b + i)));
+  if (i < n) {
+    const I32 v = lane(load_bytes(some(a + i, n - i).v), load_bytes(some(b + i, n - i).v));
+    store_bytes(y + i, v, static_cast<int>(n - i));
+  }
+}
+
+void add(const uint8_t* a, const uint8_t* b, uint8_t* y, int64_t n, Operand qa, Operand qb, const IntegerResult& r) {
+  binary(a, b, y, n, [&](const I32& va, const I32& vb) __attribute__((always_inline)) {
+    return result_lanes(add(real_lanes(va, qa), real_lanes(vb, qb)), r);
+  });
+}
+
+void mul(const uint8_t* a, const uint8_t* b, uint8_t* y, int64_t n, Operand qa, Operand qb, const IntegerResult& r) {
+  binary(a, b, y, n, [&](const I32& va, const I32& vb) __attribute__((always_inline)) {
+    return result_lanes(to_f32(mul(add(va, set_i32(-qa.zero)), add(vb, set_i32(-qb.zero)))), r);
+  });
+}
+
+void requantize(const uint8_t* x, uint8_t* y, int64_t n, Operand q, const IntegerResult& r) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store_bytes(y + i, result_lanes(real_lanes(load_bytes(x + i), q), r));
+  if (i < n) store_bytes(y + i, result_lanes(real_lanes(load_bytes(some(x + i, n - i).v), q), r), static_cast<int>(n - i));
+}
+
+// Plain loops: compilers vectorise them for each ISA.
+void clamp(const uint8_t* x, uint8_t* y, int64_t n, uint8_t low, uint8_t high) {
+  for (int64_t i = 0; i < n; ++i) {
+    const uint8_t v = x[i] < low ? low : x[i];
+    y[i] = v > high ? high : v;
+  }
+}
+
+void lookup(const uint8_t* x, uint8_t* y, int64_t n, const uint8_t* table) {
+  for (int64_t i = 0; i < n; ++i) y[i] = table[x[i]];
+}
+
+}  // namespace
+}  // namespace qcore::QCORE_ISA

@@ -1,0 +1,115 @@
+// The vocabulary of an instruction set, in plain C++: 16 lanes in arrays. It is the model for the others.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "qcore/inline.h"
+
+#define QCORE_ISA scalar
+#define QCORE_ISA_NAME "scalar"
+
+namespace qcore::scalar {
+namespace {
+
+struct I32 {
+  int32_t v[16];
+};
+struct F32 {
+  float v[16];
+};
+struct Same4 {  // four values along K, the same for all lanes
+  uint8_t v[4];
+};
+struct Each4 {  // four values along K of each lane's own
+  uint8_t v[64];
+};
+struct Weights {
+  int8_t v[64];
+};
+
+constexpr int kTileUnits = 1;                                // units of 16 columns that one tile spans at most
+constexpr int tile_rows(int /*units*/) { return 4; }         // rows of a tile
+
+QCORE_INLINE Same4 load_same4(const uint8_t* p) {
+  Same4 r;
+  std::memcpy(r.v, p, 4);
+  return r;
+}
+
+QCORE_INLINE Each4 load_each4(const uint8_t* a, const uint8_t* b, const uint8_t* c, const uint8_t* d) {
+  Each4 r;
+  for (int i = 0; i < 16; ++i) {
+    r.v[4 * i] = a[i];
+    r.v[4 * i + 1] = b[i];
+    r.v[4 * i + 2] = c[i];
+    r.v[4 * i + 3] = d[i];
+  }
+  return r;
+}
+
+QCORE_INLINE Weights load_weights(const int8_t* p) {
+  Weights r;
+  std::memcpy(r.v, p, 64);
+  return r;
+}
+
+QCORE_INLINE I32 dot(I32 acc, const Same4& x, const Weights& w) {
+  for (int i = 0; i < 16; ++i) {
+    acc.v[i] += x.v[0] * w.v[4 * i] + x.v[1] * w.v[4 * i + 1] + x.v[2] * w.v[4 * i + 2] + x.v[3] * w.v[4 * i + 3];
+  }
+  return acc;
+}
+
+QCORE_INLINE I32 dot(I32 acc, const Each4& x, const Weights& w) {
+  for (int i = 0; i < 16; ++i) {
+    for (int j = 0; j < 4; ++j) acc.v[i] += x.v[4 * i + j] * w.v[4 * i + j];
+  }
+  return acc;
+}
+
+#define QCORE_LANES(TYPE, EXPRESSION)                 \
+  TYPE r;                                             \
+  for (int i = 0; i < 16; ++i) r.v[i] = (EXPRESSION); \
+  return r
+
+// Integer addition and multiplication wrap: only the final sum has to fit.
+QCORE_INLINE int32_t wrap_add(int32_t a, int32_t b) { return static_cast<int32_t>(static_cast<uint32_t>(a) + static_cast<uint32_t>(b)); }
+QCORE_INLINE int32_t wrap_mul(int32_t a, int32_t b) { return static_cast<int32_t>(static_cast<uint32_t>(a) * static_cast<uint32_t>(b)); }
+
+QCORE_INLINE I32 set_i32(int32_t a) { QCORE_LANES(I32, a); }
+QCORE_INLINE I32 load_i32(const int32_t* p) { QCORE_LANES(I32, p[i]); }
+QCORE_INLINE I32 load_bytes(const uint8_t* p) { QCORE_LANES(I32, p[i]); }
+QCORE_INLINE I32 load_bytes(const int8_t* p) { QCORE_LANES(I32, p[i]); }
+QCORE_INLINE I32 add(const I32& a, const I32& b) { QCORE_LANES(I32, wrap_add(a.v[i], b.v[i])); }
+QCORE_INLINE I32 mul(const I32& a, const I32& b) { QCORE_LANES(I32, wrap_mul(a.v[i], b.v[i])); }
+QCORE_INLINE void store_bytes(uint8_t* p, const I32& a) {
+  for (int i = 0; i < 16; ++i) p[i] = static_cast<uint8_t>(a.v[i]);
+}
+
+QCORE_INLINE F32 set_f32(float a) { QCORE_LANES(F32, a); }
+QCORE_INLINE F32 load_f32(const float* p) { QCORE_LANES(F32, p[i]); }
+QCORE_INLINE void store_f32(float* p, const F32& a) { std::memcpy(p, a.v, sizeof a.v); }
+QCORE_INLINE F32 to_f32(const I32& a) { QCORE_LANES(F32, static_cast<float>(a.v[i])); }
+QCORE_INLINE F32 add(const F32& a, const F32& b) { QCORE_LANES(F32, a.v[i] + b.v[i]); }
+QCORE_INLINE F32 mul(const F32& a, const F32& b) { QCORE_LANES(F32, a.v[i] * b.v[i]); }
+QCORE_INLINE F32 fma(const F32& a, const F32& b, const F32& c) { QCORE_LANES(F32, __builtin_fmaf(a.v[i], b.v[i], c.v[i])); }
+
+// Where one is NaN, the second operand is the result, as on x86.
+QCORE_INLINE F32 min(const F32& a, const F32& b) { QCORE_LANES(F32, a.v[i] < b.v[i] ? a.v[i] : b.v[i]); }
+QCORE_INLINE F32 max(const F32& a, const F32& b) { QCORE_LANES(F32, a.v[i] > b.v[i] ? a.v[i] : b.v[i]); }
+
+// To nearest, ties to even; |a| < 2^22.
+QCORE_INLINE I32 round_i32(const F32& a) {
+  I32 r;
+  for (int i = 0; i < 16; ++i) {
+    const float magic = 12582912.0f;  // 1.5 * 2^23: adding it leaves no bits for a fraction
+    r.v[i] = static_cast<int32_t>((a.v[i] + magic) - magic);
+  }
+  return r;
+}
+
+#undef QCORE_LANES
+
+}  // namespace
+}  // namespace qcore::scalar

@@ -1,0 +1,114 @@
+// What an instruction set's kernels are given and are called by: plain data only, since this header is compiled for every ISA.
+#pragma once
+
+#include <cstdint>
+
+namespace qcore {
+
+constexpr int kLanes = 16;         // lanes of every vector type, on every ISA
+constexpr int kGroup = 4;          // values along K that one dot product instruction takes
+constexpr int kUnit = 64;          // bytes of packed weights for kLanes columns and one group
+constexpr int kMaxPanelUnits = 4;  // a panel is at most 4 x 16 columns wide
+
+// Rows of activations; groups * 4 bytes are read of each.
+struct GemmInput {
+  const uint8_t* x;
+  int64_t stride;
+  int64_t rows;
+  int64_t groups;
+  const int32_t* sums;  // of each row; null where all weight zero points are 0
+};
+
+// Packed weights [group][units][16 columns][4]; `column` indexes parameters (padded to 16), `output` the result.
+struct GemmPanel {
+  const int8_t* w;
+  int32_t units;
+  int32_t columns;
+  int64_t column;
+  int64_t output;
+  int64_t group;
+};
+
+// y = clamp(rint((acc + offset + bias) * multiplier), low, high) + zero; parameters per column.
+struct RequantizedOutput {
+  uint8_t* y;
+  int64_t stride;
+  const int32_t* offset;
+  const float* bias;
+  const float* multiplier;
+  const int32_t* weight_zero;  // null where all are 0
+  float low;
+  float high;
+  int32_t zero;
+};
+
+// y = fma(acc - row_zero * column_sum, row_scale * weight_scale, bias), at least `low`.
+struct FloatOutput {
+  float* y;
+  int64_t stride;
+  const float* row_scale;
+  const int32_t* row_zero;
+  const int32_t* column_sum;
+  const float* weight_scale;
+  const float* bias;
+  const int32_t* weight_zero;  // null where all are 0
+  bool relu;
+};
+
+// Taps of `pixels` outputs: groups * 4 pointers each, to rows of `channels` bytes.
+struct DepthwiseInput {
+  const uint8_t* const* taps;
+  int64_t pixels;
+  int64_t channels;
+  int64_t groups;
+  const int8_t* w;  // [unit][group][16][4]
+};
+
+// A result in integers: clamp(rint(value * multiplier), low, high) + zero.
+struct IntegerResult {
+  float multiplier;
+  int32_t zero;
+  float low, high;
+};
+
+struct Operand {
+  float scale;
+  int32_t zero;
+};
+
+// clamp(rint(fma(x, inverse_scale, zero)), low, high), or, per channel, the product and the sum rounded one by one.
+struct QuantizeParameters {
+  float inverse_scale;
+  float zero;
+  float low, high;
+  bool fused;
+};
+
+// How a sum of integers becomes an average: (sum + offset) * multiplier; the zero point joins by fma, or after rounding.
+struct AverageParameters {
+  int32_t offset;
+  float multiplier;
+  int32_t zero;
+  bool fused;
+};
+
+// One instruction set's kernels.
+struct Kernels {
+  const char* name;
+  void (*gemm_u8)(const GemmInput&, const GemmPanel&, const RequantizedOutput&);
+  void (*gemm_f32)(const GemmInput&, const GemmPanel&, const FloatOutput&);
+  void (*depthwise)(const DepthwiseInput&, const RequantizedOutput&);
+  void (*quantize)(const float* x, uint8_t* y, int64_t n, const QuantizeParameters&);
+  void (*dequantize_u8)(const uint8_t* x, float* y, int64_t n, float scale, int32_t zero);
+  void (*dequantize_s8)(const int8_t* x, float* y, int64_t n, float scale, int32_t zero);
+  bool (*range)(const float* x, int64_t n, float* low, float* high);  // false where not all are finite
+  void (*add)(const uint8_t* a, const uint8_t* b, uint8_t* y, int64_t n, Operand, Operand, const IntegerResult&);
+  void (*mul)(const uint8_t* a, const uint8_t* b, uint8_t* y, int64_t n, Operand, Operand, const IntegerResult&);
+  void (*requantize)(const uint8_t* x, uint8_t* y, int64_t n, Operand, const IntegerResult&);
+  void (*clamp)(const uint8_t* x, uint8_t* y, int64_t n, uint8_t low, uint8_t high);
+  void (*lookup)(const uint8_t* x, uint8_t* y, int64_t n, const uint8_t* table);
+  void (*max)(const uint8_t* const* rows, int64_t count, uint8_t* y, int64_t channels);
+  void (*average)(const uint8_t* const* rows, int64_t count, uint8_t* y, int64_t channels, const AverageParameters&);
+};
+
+}  // namespace qcore

@@ -1,0 +1,70 @@
+// The driver of the GEMM kernels: splits rows and panels into chunks, prepares the rows of a chunk once, runs its panels over them.
+#pragma once
+
+#include <numeric>
+
+#include "qcore/packed_weights.h"
+#include "qcore/parallel.h"
+
+namespace qcore {
+
+constexpr int64_t kSerialMacs = 1 << 20;  // less is done on the caller's thread
+
+struct GemmPlan {
+  int64_t block = 0;         // rows of a chunk
+  int64_t blocks = 0;
+  int64_t panel_splits = 1;  // parts that the panels are cut into
+};
+
+// Blocks whose rows stay in the L2 cache; smaller ones, and parts of the panels, where that alone is too few for the threads.
+inline GemmPlan plan_gemm(const PackedWeights& w, int64_t rows, int threads) {
+  constexpr int64_t kBlockBytes = 192 * 1024, kMinRows = 24;
+  GemmPlan plan;
+  plan.block = std::clamp(kBlockBytes / std::max<int64_t>(w.k_groups * kGroup, 1), kMinRows, int64_t{480}) / kMinRows * kMinRows;
+  const int64_t wanted = threads > 1 ? 8 * threads : 1;
+  const auto panels = static_cast<int64_t>(w.panels.size());
+  if ((rows + plan.block - 1) / plan.block < wanted) {
+    plan.block = std::clamp(round_up((rows + wanted - 1) / wanted, kMinRows), kMinRows, plan.block);
+  }
+  plan.blocks = (rows + plan.block - 1) / plan.block;
+  plan.panel_splits = std::clamp((wanted + plan.blocks - 1) / plan.blocks, int64_t{1}, panels);
+  return plan;
+}
+
+// `job.rows(first, count, group, scratch)` gives a block's rows, `job.multiply(input, panel, first, scratch)` runs one panel over it.
+template <class Job>
+void run_gemm(const PackedWeights& w, int64_t rows, int threads, const Job& job) {
+  if (rows == 0 || w.panels.empty()) return;
+  if (rows * w.n * w.groups * std::max<int64_t>(w.k, 1) < kSerialMacs) threads = 1;
+  const GemmPlan plan = plan_gemm(w, rows, threads);
+  const auto panels = static_cast<int64_t>(w.panels.size());
+  parallel(threads, plan.blocks * plan.panel_splits, [&](int64_t chunk) {
+    const int64_t block = chunk / plan.panel_splits, split = chunk % plan.panel_splits;
+    const int64_t first = block * plan.block, count = std::min(plan.block, rows - first);
+    Scratch& scratch = Scratch::of_thread();
+    GemmInput input{};
+    int64_t group = -1;
+    for (int64_t p = panels * split / plan.panel_splits; p < panels * (split + 1) / plan.panel_splits; ++p) {
+      const GemmPanel& panel = w.panels[static_cast<size_t>(p)];
+      if (panel.group != group) input = job.rows(first, count, group = panel.group, scratch);
+      job.multiply(input, panel, first, scratch);
+    }
+  });
+}
+
+// Sums of rows, which weights with zero points need.
+inline const int32_t* row_sums(const PackedWeights& w, const uint8_t* x, int64_t stride, int64_t rows, Scratch& scratch) {
+  if (!w.has_zeros) return nullptr;
+  int32_t* sums = scratch.sums.reserve(rows);
+  for (int64_t r = 0; r < rows; ++r) sums[r] = std::accumulate(x + r * stride, x + r * stride + w.k, int32_t{0});
+  return sums;
+}
+
+// Room for `count` rows of one K, padded to whole groups.
+inline uint8_t* packed_rows(const PackedWeights& w, int64_t count, Scratch& scratch) {
+  return scratch.rows.reserve(count * w.k_groups * kGroup);
+}
+
+inline void pad_row(const PackedWeights& w, uint8_t* row) { std::memset(row + w.k, 0, static_cast<size_t>(w.k_groups * kGroup - w.k)); }
+
+}  // namespace qcore

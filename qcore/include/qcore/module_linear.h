@@ -1,0 +1,210 @@
+// Python classes of linear and convolution: arguments are checked here, then the GIL is released for the work.
+#pragma once
+
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "qcore/conv.h"
+#include "qcore/linear.h"
+#include "qcore/tensor_view.h"
+
+namespace qcore {
+
+// (2^31 - 1) / 255^2: more could overflow the sum where weights have zero points.
+constexpr int64_t kMaxAccumulated = 33025;
+
+inline QParams checked_qparams(double scale, int64_t zero, int64_t low, int64_t high, const char* name) {
+  const float single = static_cast<float>(scale);
+  if (!(single > 0.0f) || !std::isfinite(single)) {
+    throw ArgumentError(std::string("the scale of ") + name + " must be a positive, finite float32 number, not " + std::to_string(scale));
+  }
+  if (zero < low || zero > high) {
+    throw ArgumentError(std::string("the zero point of ") + name + " must be in [" + std::to_string(low) + ", " + std::to_string(high) + "], not " +
+                          std::to_string(zero));
+  }
+  return {scale, static_cast<int32_t>(zero)};
+}
+
+inline QParams checked_u8(double scale, int64_t zero, const char* name) { return checked_qparams(scale, zero, 0, 255, name); }
+
+inline int checked_threads(int threads) {
+  if (threads < 1) throw ArgumentError("threads must be at least 1, not " + std::to_string(threads));
+  return threads;
+}
+
+inline WeightQuantization weight_quantization(const py::object& scales, const py::object& zeros, int64_t n) {
+  const TensorView s(scales, "weight scales", DType::f32), z(zeros, "weight zero points", DType::i32);
+  s.contiguous().with_elements(n), z.contiguous().with_elements(n);
+  WeightQuantization q{{s.data<float>(), s.data<float>() + n}, {z.data<int32_t>(), z.data<int32_t>() + n}};
+  for (int64_t c = 0; c < n; ++c) {
+    checked_qparams(static_cast<double>(q.scales[static_cast<size_t>(c)]), q.zeros[static_cast<size_t>(c)], -128, 127, "weight");
+  }
+  return q;
+}
+
+inline const float* checked_bias(const py::object& bias, int64_t n) {
+  if (bias.is_none()) return nullptr;
+  return TensorView(bias, "bias", DType::f32).contiguous().with_elements(n).data<float>();
+}
+
+inline void check_accumulated(int64_t k) {
+  if (k == 0) throw ArgumentError("the weight has no elements");
+  if (k > kMaxAccumulated) throw ArgumentError("sums of " + std::to_string(k) + " products may overflow; at most " + std::to_string(kMaxAccumulated));
+}
+
+class Linear {
+ public:
+  Linear(const Kernels& kernels, const py::object& weight, const py::object& scales, const py::object& zeros, const py::object& bias, bool relu)
+      : kernels_(kernels), relu_(relu) {
+    const TensorView w(weight, "weight", DType::s8);
+    w.of_rank(2).contiguous();
+    const int64_t n = w.shape(0), k = w.shape(1);
+    check_accumulated(w.numel() ? k : 0);
+    const int8_t* data = w.data<int8_t>();
+    packed_.pack(1, n, k, [&](int64_t, int64_t c, int64_t i) { return data[c * k + i]; }, weight_quantization(scales, zeros, n), checked_bias(bias, n));
+  }
+
+  void run(const py::object& x, double scale_x, int64_t zero_x, double scale_y, int64_t zero_y, const py::object& y, int threads) {
+    const TensorView in(x, "x", DType::u8), out(y, "y", DType::u8);
+    const int64_t rows = check_shapes(in, out);
+    const auto parameters = cache_.get(packed_, checked_u8(scale_x, zero_x, "x"), checked_u8(scale_y, zero_y, "y"));
+    checked_threads(threads);
+    const py::gil_scoped_release release;
+    run_gemm(packed_, rows, threads, StaticLinearJob{kernels_, packed_, in.data<uint8_t>(), parameters->output(packed_, out.data<uint8_t>(), packed_.n, relu_)});
+  }
+
+  void run_dynamic(const py::object& x, const py::object& y, bool reduce_range, bool per_row, int threads) {
+    const TensorView in(x, "x", DType::f32), out(y, "y", DType::f32);
+    const int64_t rows = check_shapes(in, out);
+    checked_threads(threads);
+    const py::gil_scoped_release release;
+    const int32_t qmax = reduce_range ? 127 : 255;
+    const auto* data = in.data<float>();
+    QParams tensor{};
+    if (!per_row) {
+      const auto [low, high] = range_of(kernels_, data, in.numel(), threads);
+      tensor = choose_qparams(low, high, qmax);
+    }
+    run_gemm(packed_, rows, threads, DynamicLinearJob{kernels_, packed_, data, out.data<float>(), relu_, qmax, per_row ? nullptr : &tensor});
+  }
+
+ private:
+  int64_t check_shapes(const TensorView& x, const TensorView& y) const {
+    x.contiguous(), y.contiguous();
+    if (x.rank() < 1) x.fail("must have at least one dimension");
+    x.with_size(x.rank() - 1, packed_.k);
+    y.of_rank(x.rank()).with_size(x.rank() - 1, packed_.n);
+    int64_t rows = 1;
+    for (int i = 0; i + 1 < x.rank(); ++i) {
+      y.with_size(i, x.shape(i));
+      rows *= x.shape(i);
+    }
+    return rows;
+  }
+
+  const Kernels& kernels_;
+  PackedWeights packed_;
+  RequantizationCache cache_;
+  bool relu_;
+};
+
+using Tuple3 = std::array<int64_t, 3>;
+
+inline void check_window(const Tuple3& kernel, const Tuple3& stride, const Tuple3& padding, const Tuple3& dilation) {
+  constexpr int64_t kMost = 1 << 24;
+  for (size_t d = 0; d < 3; ++d) {
+    if (std::min({kernel[d], stride[d], dilation[d]}) < 1 || padding[d] < 0) {
+      throw ArgumentError("kernel size, stride and dilation must be at least 1, padding at least 0");
+    }
+    if (std::max({kernel[d], stride[d], dilation[d], padding[d]}) > kMost) {
+      throw ArgumentError("kernel size, stride, dilation and padding must be at most " + std::to_string(kMost));
+    }
+  }
+}
+
+// The windows over x (batch, channels, *spatial), which may have fewer than three spatial dimensions.
+inline Windows make_windows(const TensorView& x, const Tuple3& kernel, const Tuple3& stride, const Tuple3& padding, const Tuple3& dilation) {
+  Windows v;
+  v.batch = x.shape(0), v.channels = x.shape(1);
+  v.kernel = kernel, v.stride = stride, v.padding = padding, v.dilation = dilation;
+  for (size_t d = 0; d < 3; ++d) {
+    const int i = x.rank() - 3 + static_cast<int>(d);
+    v.in[d] = i >= 2 ? x.shape(i) : 1;
+  }
+  return v;
+}
+
+inline void take_output_sizes(Windows& v, const TensorView& y) {
+  for (size_t d = 0; d < 3; ++d) {
+    const int i = y.rank() - 3 + static_cast<int>(d);
+    v.out[d] = i >= 2 ? y.shape(i) : 1;
+  }
+}
+
+class Conv {
+ public:
+  Conv(const Kernels& kernels, const py::object& weight, const py::object& scales, const py::object& zeros, const py::object& bias, bool relu,
+       const Tuple3& stride, const Tuple3& padding, const Tuple3& dilation, int64_t groups)
+      : kernels_(kernels), relu_(relu), stride_(stride), padding_(padding), dilation_(dilation), groups_(groups) {
+    const TensorView w(weight, "weight", DType::s8);
+    w.of_rank(5).contiguous();
+    kernel_ = {w.shape(2), w.shape(3), w.shape(4)};
+    const int64_t outputs = w.shape(0), taps = kernel_[0] * kernel_[1] * kernel_[2];
+    check_window(kernel_, stride, padding, dilation);
+    per_group_ = w.shape(1);
+    if (groups < 1 || outputs % groups != 0) {
+      throw ArgumentError("groups=" + std::to_string(groups) + " does not divide " + std::to_string(outputs) + " output channels");
+    }
+    check_accumulated(w.numel() ? per_group_ * taps : 0);
+    const WeightQuantization q = weight_quantization(scales, zeros, outputs);
+    const bool zero = std::all_of(q.zeros.begin(), q.zeros.end(), [](int32_t z) { return z == 0; });
+    const auto* data = w.data<int8_t>();
+    depthwise_ = groups > 1 && per_group_ == 1 && outputs == groups && zero;
+    if (depthwise_) {
+      packed_.pack(1, outputs, taps, [&](int64_t, int64_t c, int64_t tap) { return data[c * taps + tap]; }, q, checked_bias(bias, outputs), 1);
+    } else {
+      const int64_t n = outputs / groups;
+      const auto at = [&](int64_t g, int64_t c, int64_t i) { return data[((g * n + c) * per_group_ + i % per_group_) * taps + i / per_group_]; };
+      packed_.pack(groups, n, per_group_ * taps, at, q, checked_bias(bias, outputs));
+    }
+  }
+
+  void run(const py::object& x, double scale_x, int64_t zero_x, double scale_y, int64_t zero_y, const py::object& y, int threads) {
+    const TensorView in(x, "x", DType::u8), out(y, "y", DType::u8);
+    in.channels_last(), out.of_rank(in.rank()).channels_last();
+    if (in.rank() > 5) in.fail("must have at most 3 spatial dimensions");
+    in.with_size(1, per_group_ * groups_);
+    out.with_size(0, in.shape(0)).with_size(1, depthwise_ ? packed_.n : packed_.n * groups_);
+    Windows windows = make_windows(in, kernel_, stride_, padding_, dilation_);
+    take_output_sizes(windows, out);
+    for (size_t d = 0; d < 3; ++d) {
+      const int64_t room = windows.in[d] + 2 * padding_[d] - dilation_[d] * (kernel_[d] - 1) - 1;
+      if (room < 0) throw ArgumentError("the kernel is larger than the padded input");
+      if (windows.out[d] != room / stride_[d] + 1) {
+        throw ArgumentError("y has size " + std::to_string(windows.out[d]) + " where the convolution gives " + std::to_string(room / stride_[d] + 1));
+      }
+    }
+    const auto parameters = cache_.get(packed_, checked_u8(scale_x, zero_x, "x"), checked_u8(scale_y, zero_y, "y"));
+    checked_threads(threads);
+    const py::gil_scoped_release release;
+    const RequantizedOutput output = parameters->output(packed_, out.data<uint8_t>(), out.shape(1), relu_);
+    const auto* data = in.data<uint8_t>();
+    const auto zero = static_cast<uint8_t>(zero_x);
+    if (depthwise_) {
+      run_depthwise(kernels_, packed_, windows, data, zero, output, threads);
+    } else {
+      const bool pointwise = windows.taps() == 1 && windows.in == windows.out && padding_ == Tuple3{0, 0, 0};
+      run_gemm(packed_, windows.pixels(), threads, ConvJob{kernels_, packed_, windows, data, zero, output, pointwise});
+    }
+  }
+
+ private:
+  const Kernels& kernels_;
+  PackedWeights packed_;
+  RequantizationCache cache_;
+  bool relu_, depthwise_ = false;
+  Tuple3 kernel_{}, stride_, padding_, dilation_;
+  int64_t groups_, per_group_ = 0;
+};
+
+}  // namespace qcore

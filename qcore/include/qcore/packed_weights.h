@@ -1,0 +1,81 @@
+// Weights of a linear or convolution in the layout of the kernels, with what the epilogue needs of them per column.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "qcore/buffer.h"
+#include "qcore/kernels.h"
+
+namespace qcore {
+
+inline int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+// Quantization of the weights: one scale and zero point for each of `columns` outputs.
+struct WeightQuantization {
+  std::vector<float> scales;
+  std::vector<int32_t> zeros;
+};
+
+// `groups` matrices of `n` columns and `k` rows. Parameters of column c of group g lie at g * padded_n + c.
+struct PackedWeights {
+  int64_t groups = 1, n = 0, k = 0;
+  int64_t padded_n = 0, k_groups = 0;
+  Buffer<int8_t> data;
+  std::vector<GemmPanel> panels;
+  std::vector<int32_t> column_sums;  // of w - zero
+  std::vector<float> scales;
+  std::vector<int32_t> zeros;
+  std::vector<float> bias;
+  bool has_zeros = false;
+  bool has_bias = false;
+
+  // `at(group, column, row)` reads a weight.
+  template <class At>
+  void pack(int64_t groups_, int64_t n_, int64_t k_, const At& at, const WeightQuantization& q, const float* bias_, int64_t panel_units = kMaxPanelUnits) {
+    groups = groups_, n = n_, k = k_;
+    padded_n = round_up(n, kLanes), k_groups = round_up(k, kGroup) / kGroup;
+    const int64_t units = padded_n / kLanes;
+    const int64_t bytes = groups * units * k_groups * kUnit;
+    std::memset(data.reserve(bytes), 0, static_cast<size_t>(bytes));
+    column_sums.assign(static_cast<size_t>(groups * padded_n), 0);
+    scales.assign(column_sums.size(), 1.0f);
+    zeros.assign(column_sums.size(), 0);
+    bias.assign(column_sums.size(), 0.0f);
+    has_bias = bias_ != nullptr;
+    const int64_t count = (units + panel_units - 1) / panel_units;
+    int8_t* out = data.data();
+    for (int64_t g = 0; g < groups; ++g) {
+      for (int64_t p = 0; p < count; ++p) {
+        const int64_t unit = units * p / count, width = units * (p + 1) / count - unit;
+        const int64_t column = unit * kLanes, columns = std::min(width * kLanes, n - column);
+        panels.push_back({out, static_cast<int32_t>(width), static_cast<int32_t>(columns), g * padded_n + column, g * n + column, g});
+        for (int64_t c = 0; c < columns; ++c) {
+          pack_column(out, g, column + c, c, width, at, q, bias_);
+        }
+        out += width * k_groups * kUnit;
+      }
+    }
+  }
+
+ private:
+  template <class At>
+  void pack_column(int8_t* panel, int64_t g, int64_t column, int64_t lane, int64_t width, const At& at, const WeightQuantization& q, const float* bias_) {
+    uint32_t sum = 0;
+    for (int64_t i = 0; i < k; ++i) {
+      const int8_t w = at(g, column, i);
+      panel[(i / kGroup * width * kLanes + lane) * kGroup + i % kGroup] = w;
+      sum += static_cast<uint32_t>(static_cast<int32_t>(w));
+    }
+    const auto to = static_cast<size_t>(g * padded_n + column);
+    const auto from = static_cast<size_t>(g * n + column);
+    scales[to] = q.scales[from];
+    zeros[to] = q.zeros[from];
+    column_sums[to] = static_cast<int32_t>(sum - static_cast<uint32_t>(k) * static_cast<uint32_t>(q.zeros[from]));
+    if (bias_) bias[to] = bias_[from];
+    has_zeros = has_zeros || q.zeros[from] != 0;
+  }
+};
+
+}  // namespace qcore

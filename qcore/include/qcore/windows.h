@@ -1,0 +1,58 @@
+// Sliding windows over channels-last activations, in three spatial dimensions (fewer have sizes of 1).
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+namespace qcore {
+
+using Sizes3 = std::array<int64_t, 3>;
+
+struct Windows {
+  int64_t batch = 0, channels = 0;
+  Sizes3 in{}, out{}, kernel{}, stride{}, padding{}, dilation{};
+
+  int64_t pixels() const { return batch * out[0] * out[1] * out[2]; }
+  int64_t taps() const { return kernel[0] * kernel[1] * kernel[2]; }
+
+  // Where the window of an output pixel begins; may be negative by the padding.
+  struct Place {
+    int64_t sample;
+    Sizes3 start;
+  };
+
+  Place place(int64_t pixel) const {
+    Place p{};
+    for (int d = 2; d >= 0; --d) {
+      const auto i = static_cast<size_t>(d);
+      p.start[i] = pixel % out[i] * stride[i] - padding[i];
+      pixel /= out[i];
+    }
+    p.sample = pixel;
+    return p;
+  }
+
+  const uint8_t* at(const uint8_t* x, int64_t sample, int64_t d, int64_t h, int64_t w) const {
+    return x + (((sample * in[0] + d) * in[1] + h) * in[2] + w) * channels;
+  }
+
+  bool inside(size_t dimension, int64_t position) const { return position >= 0 && position < in[dimension]; }
+
+  // Calls visit(pointer or null where the tap is padding) for each tap, kernel order.
+  template <class Visit>
+  void each_tap(const uint8_t* x, const Place& p, const Visit& visit) const {
+    for (int64_t kd = 0; kd < kernel[0]; ++kd) {
+      const int64_t d = p.start[0] + kd * dilation[0];
+      for (int64_t kh = 0; kh < kernel[1]; ++kh) {
+        const int64_t h = p.start[1] + kh * dilation[1];
+        const bool row_inside = inside(0, d) && inside(1, h);
+        for (int64_t kw = 0; kw < kernel[2]; ++kw) {
+          const int64_t w = p.start[2] + kw * dilation[2];
+          visit(row_inside && inside(2, w) ? at(x, p.sample, d, h, w) : nullptr);
+        }
+      }
+    }
+  }
+};
+
+}  // namespace qcore
