@@ -100,6 +100,10 @@ def _by_name(name: str) -> _Named:
     return _NAMES[name]
 
 
+# state dicts hold dtypes; looking a name up in a fixed table is safe on any input
+torch.serialization.add_safe_globals([_by_name])
+
+
 def as_qdtype(dtype: object, argument: str = "dtype") -> QDType:
     """Our quantized dtype for ours or torch's object of the same name; ArgumentTypeError for anything else."""
     found = _NAMES.get(str(dtype).rpartition(".")[2])
