@@ -70,6 +70,10 @@ __all__ = [
     "weight_observer_range_neg_127_to_127",
 ]
 
+for _name in __all__:
+    if isinstance(globals().get(_name), type):
+        globals()[_name].__module__ = __name__  # where pickles look for it
+
 _SMALLEST_SCALE = 2.0**-12
 
 default_observer = MinMaxObserver.with_args(quant_min=0, quant_max=127)

@@ -1,16 +1,16 @@
 """The range that loses least: shrink a histogram's range from both ends while the squared error of quantizing it falls.
 
-Source: the search for the range of least L2 norm in "Post-training 4-bit quantization" style calibration, as torch.ao's
-HistogramObserver does it, which the results equal bit for bit; here the error of many candidate ranges is computed at
-once.
+Source: the minimization of the L2 norm that torch's HistogramObserver documents, whose results these equal bit for
+bit; here the errors of many candidate ranges are computed at once.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
-from itertools import accumulate, islice, repeat
+from itertools import accumulate, chain, islice, repeat
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -19,23 +19,29 @@ _STEP = 1e-5
 _BATCH = 16
 
 
-def best_range(histogram: Tensor, low: Tensor, bin_width: Tensor, levels: int) -> tuple[int, int]:
-    """First and last bin of the range that is best divided into `levels` integers.
+Range: TypeAlias = tuple[int, int]
+"""First and last bin."""
 
-    `histogram`: float32 counts (bins,); `low` and `bin_width`: 0-dimensional.
+
+def best_range(histogram: Tensor, errors: Callable[[list[Range]], Tensor], thorough: bool) -> Range:
+    """The range of bins of least error; `errors` gives those of some ranges, `histogram` is float32 counts (bins,).
+
+    The search goes inwards and ends where the error rises; that may be too early, and the whole range is never
+    considered: so torch does it. `thorough` considers it, and goes on to twice the least error.
     """
-    best, least = (0, histogram.numel() - 1), float("inf")
-    candidates = _candidates(histogram)
+    whole = (0, histogram.numel() - 1)
+    best, least, patience = whole, float("inf"), 2 if thorough else 1
+    candidates = chain([whole] if thorough else [], _candidates(histogram))
     while batch := list(islice(candidates, _BATCH)):
-        errors = quantization_errors(histogram, bin_width, batch, levels)
-        for candidate, error in zip(batch, errors.tolist(), strict=True):
-            if error > least:
+        for candidate, error in zip(batch, errors(batch).tolist(), strict=True):
+            if error > patience * least:
                 return best
-            best, least = candidate, error
+            if error <= least:
+                best, least = candidate, error
     return best
 
 
-def quantization_errors(histogram: Tensor, bin_width: Tensor, ranges: list[tuple[int, int]], levels: int) -> Tensor:
+def even_step_errors(histogram: Tensor, bin_width: Tensor, levels: int, ranges: list[Range]) -> Tensor:
     """Squared error, for each range of bins, of rounding all data to the middles of `levels` equal steps across that
     range.
 
@@ -60,7 +66,7 @@ def _squared(begin: Tensor, end: Tensor, density: Tensor) -> Tensor:
     return density * ((end * end * end - begin * begin * begin) / 3)
 
 
-def _candidates(histogram: Tensor) -> Iterator[tuple[int, int]]:
+def _candidates(histogram: Tensor) -> Iterator[Range]:
     """The ranges to try, each inside of the one before.
 
     Quantiles move inwards from 0 and 1 in steps of _STEP; of the two ends, that one moves which would skip more bins.

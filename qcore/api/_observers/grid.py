@@ -22,7 +22,7 @@ _MANTISSA = 24
 
 def exponent_for(low: float, high: float) -> int:
     """The exponent of the bin width for data in [low, high], finite float32 numbers."""
-    largest = max(-low, high, 0.0 if low <= 0 <= high else -high)
+    largest = max(abs(low), abs(high))
     # no finer than float32 itself, so that dividing by the width and rounding down are exact
     finest = max(math.frexp(largest)[1] - _MANTISSA, _LOWEST) if largest else _LOWEST
     span = high - low

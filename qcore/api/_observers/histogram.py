@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from qcore.api._observers import grid
 from qcore.api._observers.base import EPS, ObserverBase, UniformQuantizationObserverBase
-from qcore.api._observers.error_search import best_range
+from qcore.api._observers.error_search import Range, best_range, even_step_errors
 from qcore.errors import ArgumentError
 from qcore.tensor.dtypes import per_tensor_affine, per_tensor_symmetric, quint8
 
@@ -117,16 +118,32 @@ class HistogramObserver(UniformQuantizationObserverBase):
     def _best_range(self) -> tuple[Tensor, Tensor]:
         if bool(self.min_val == self.max_val):
             return self.min_val, self.max_val
-        exponent, first, same_range = self.grid_position.tolist()
-        if same_range:
-            width = (self.max_val - self.min_val) / self.bins
-            start, end = best_range(self.histogram, self.min_val, width, self.dst_nbins)
-            return self.min_val + width * start, self.min_val + width * (end + 1)
-        width = self.min_val.new_tensor(2.0**exponent)
+        return self._range_as_torch() if self.grid_position[2] else self._range_on_grid()
+
+    def _range_as_torch(self) -> tuple[Tensor, Tensor]:
+        width = (self.max_val - self.min_val) / self.bins
+        errors = partial(even_step_errors, self.histogram, width, self.dst_nbins)
+        start, end = best_range(self.histogram, errors, thorough=False)
+        return self.min_val + width * start, self.min_val + width * (end + 1)
+
+    def _range_on_grid(self) -> tuple[Tensor, Tensor]:
+        exponent, first, _ = self.grid_position.tolist()
         used = int(self.counts.nonzero()[-1]) + 1
-        low = width * first
-        start, end = best_range(self.counts[:used].to(self.histogram.dtype), low, width, self.dst_nbins)
-        return torch.maximum(low + width * start, self.min_val), torch.minimum(low + width * (end + 1), self.max_val)
+        counts = self.counts[:used].to(self.histogram.dtype)
+        edges = torch.arange(first, first + used + 1, device=counts.device).to(counts.dtype) * 2.0**exponent
+        edges[0], edges[-1] = self.min_val, self.max_val
+        middles = (edges[:-1] + edges[1:]) / 2
+
+        def errors(ranges: list[Range]) -> Tensor:
+            """Squared error of really quantizing all data, each in the middle of its bin, by the qparams of each range."""
+            starts, ends = torch.tensor(ranges, device=counts.device).unbind(1)
+            scale, zero_point = self._calculate_qparams(edges[starts], edges[ends + 1])
+            low, high = ((bound - zero_point).unsqueeze(1) for bound in (self.quant_min, self.quant_max))
+            lost = middles - torch.clamp(torch.round(middles / scale.unsqueeze(1)), low, high) * scale.unsqueeze(1)
+            return torch.mv(lost.square_(), counts)
+
+        start, end = best_range(counts, errors, thorough=True)
+        return edges[start], edges[end + 1]
 
     def merge(self, other: ObserverBase) -> None:
         """Add what `other`, of the same class and arguments, has observed: exactly as if this one had seen all the
