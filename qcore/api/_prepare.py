@@ -16,7 +16,7 @@ from qcore.nn.quantized.base import QuantizedModule
 from qcore.nn.quantized.functional_modules import FloatFunctional
 from qcore.registry import Choice, registry
 from qcore.report import Report, Row
-from qcore.tensor.dtypes import is_qdtype, quint8
+from qcore.tensor.dtypes import quint8
 
 CustomConfig = dict[str, dict[type[nn.Module], type[nn.Module]]]
 
@@ -145,14 +145,9 @@ def _reason_against(layer: Layer, found: catalog.Match, allow_list: Collection[t
         return found.reason or f"{kind.__name__} has no statically quantized form"
     if allow_list is not None and kind not in allow_list:
         return "its class is not in allow_list"
-    if not getattr(found.target, "observes_output", False):
-        return ""
-    observer = layer.qconfig.activation()
-    if not is_qdtype(getattr(observer, "dtype", None)):
-        return f"its qconfig does not quantize activations (it gives {type(observer).__name__})"
-    if getattr(observer, "is_dynamic", False):
-        return "its qconfig is for dynamic quantization: use quantize_dynamic"
-    return ""
+    target: Any = found.target
+    reason: str = target.reason_against(layer.qconfig)
+    return reason
 
 
 def described(path: str, float_type: str, module: nn.Module) -> Row:

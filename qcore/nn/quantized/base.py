@@ -66,6 +66,11 @@ class QuantizedModule(nn.Module):
         return quantized.train(mod.training)
 
     @classmethod
+    def reason_against(cls, qconfig: Any) -> str:
+        """Why a float module with this qconfig stays float; empty if nothing stands against it."""
+        return ""
+
+    @classmethod
     def planned(cls: type[Self], mod: nn.Module, qconfig: Any, backend: str) -> Self:
         """What `from_float` will make, but on the meta device: enough to ask backends whether they run it."""
         with torch.device("meta"):

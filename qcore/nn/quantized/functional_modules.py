@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from qcore import operators as ops
 from qcore.binding import shared_kernel
 from qcore.errors import ArgumentTypeError, UnsupportedError
+from qcore.nn.quantized.scalar import add_scalar, mul_scalar
 from qcore.nn.quantized.static import StaticOutput
 from qcore.tensor.dtypes import QDType
 from qcore.tensor.qtensor import QTensor
@@ -104,6 +105,14 @@ class QFunctional(StaticOutput):
     def mul(self, x: Tensor, y: Tensor) -> Tensor:
         """x * y."""
         return self._binary(ops.Mul(), x, y)
+
+    def add_scalar(self, x: Tensor, y: float) -> Tensor:
+        """x + y for a number y; the result has parameters made from x's."""
+        return add_scalar(self._quantized(x), y)
+
+    def mul_scalar(self, x: Tensor, y: float) -> Tensor:
+        """x * y for a number y; the result has parameters made from x's."""
+        return mul_scalar(self._quantized(x), y)
 
     def cat(self, x: list[Tensor], dim: int = 0) -> Tensor:
         """The tensors of x joined along dim."""

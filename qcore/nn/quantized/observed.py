@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from qcore.errors import ArgumentError, QuantizationError
-from qcore.tensor.dtypes import as_qdtype, as_qscheme, is_qdtype, quint8
+from qcore.tensor.dtypes import as_qdtype, as_qscheme, is_qdtype, per_channel_affine_float_qparams
 from qcore.tensor.functions import quantize
 from qcore.tensor.qparams import QParams, per_channel, per_tensor
 from qcore.tensor.qtensor import QTensor
@@ -33,18 +33,19 @@ def planned_qparams(observer: Any, channels: int, axis: int) -> QParams:
     zero_point = 0 if scheme.symmetric else 1
     if not scheme.per_channel:
         return QParams(dtype, 1.0, zero_point)
-    return QParams(dtype, torch.ones(channels, dtype=torch.float64), torch.full((channels,), zero_point), axis)
+    floating = scheme == per_channel_affine_float_qparams
+    zero_points = torch.full((channels,), float(zero_point) if floating else zero_point)
+    return QParams(dtype, torch.ones(channels, dtype=torch.float64), zero_points, axis)
 
 
-def dynamic_options(observer: Any, module: nn.Module) -> tuple[bool, bool]:
-    """(per_row, reduce_range) that an activation observer asks for of a dynamic module.
-
-    torch's dynamic presets, one range for the whole tensor, mean 7 bits; per row, all 8 are used.
-    """
-    if not is_qdtype(observer.dtype) or as_qdtype(observer.dtype) != quint8:
-        raise QuantizationError(f"{path_of(module)}: dynamic activations are {quint8!r}, not {observer.dtype}")
-    per_row = as_qscheme(observer.qscheme).per_channel
-    return per_row, not per_row
+def no_static_activation(qconfig: Any) -> str:
+    """Why a qconfig gives activations no fixed scale and zero point; empty if it does."""
+    observer = qconfig.activation()
+    if not is_qdtype(getattr(observer, "dtype", None)):
+        return f"its qconfig does not quantize activations (it gives {type(observer).__name__})"
+    if getattr(observer, "is_dynamic", False):
+        return "its qconfig is for dynamic quantization: use quantize_dynamic"
+    return ""
 
 
 def backend_of(module: nn.Module) -> str | None:
@@ -61,8 +62,8 @@ def output_qparams(module: nn.Module) -> QParams:
     observer = getattr(module, "activation_post_process", None)
     if observer is None or isinstance(observer, nn.Identity):
         raise QuantizationError(
-            f"{path_of(module)} has no observer of its output: call prepare, with a qconfig that quantizes activations, and "
-            "run calibration data through the model before convert"
+            f"{path_of(module)} has no observer of its output: call prepare, with a qconfig that quantizes "
+            "activations, and run calibration data through the model before convert"
         )
     found = observer_qparams(observer, module)
     if found.axis is not None:

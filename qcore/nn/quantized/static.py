@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from qcore.nn.quantized.base import QuantizedModule
-from qcore.nn.quantized.observed import output_qparams
+from qcore.nn.quantized.observed import no_static_activation, output_qparams
 from qcore.tensor.dtypes import QDType, as_qdtype, quint8
 from qcore.tensor.qparams import QParams, per_tensor
 from qcore.tensor.qtensor import QTensor
@@ -18,6 +18,11 @@ class StaticOutput(QuantizedModule):
     """A module of one operator whose kernel is called with the input, its parameters and those of the output."""
 
     observes_output = True
+
+    @classmethod
+    def reason_against(cls, qconfig: Any) -> str:
+        """Activations must have a fixed scale and zero point, found by an observer."""
+        return no_static_activation(qconfig) or super().reason_against(qconfig)
 
     def _init_output(self, scale: float = 1.0, zero_point: int = 0, dtype: QDType = quint8) -> None:
         self._out = per_tensor(scale, zero_point, dtype)

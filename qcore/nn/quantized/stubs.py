@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from qcore import operators as ops
 from qcore.nn.quantized.base import QuantizedModule
-from qcore.nn.quantized.observed import output_qparams
+from qcore.nn.quantized.observed import no_static_activation, output_qparams
 from qcore.tensor.dtypes import DTypeLike, QDType, as_qdtype, quint8
 from qcore.tensor.functions import quantize
 from qcore.tensor.qparams import QParams, per_tensor
@@ -52,6 +52,11 @@ class Quantize(QuantizedModule):
         if isinstance(X, QTensor):
             return X
         return quantize(X, self._out, self._backend)
+
+    @classmethod
+    def reason_against(cls, qconfig: Any) -> str:
+        """Activations must have a fixed scale and zero point, found by an observer."""
+        return no_static_activation(qconfig)
 
     @classmethod
     def _like(cls, layer: Any) -> Quantize:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from qcore.errors import ArgumentError, ArgumentTypeError, QuantizationError
 from qcore.nn.quantized.base import QuantizedModule
 from qcore.nn.quantized.observed import path_of, planned_qparams, quantize_weight, weight_observer
-from qcore.tensor.dtypes import qint8
+from qcore.tensor.dtypes import is_qdtype, qint8
 from qcore.tensor.qparams import QParams
 from qcore.tensor.qtensor import QTensor
 
@@ -78,6 +78,14 @@ class Weighted(QuantizedModule):
         if bias is not None and self._bias is not None and self._bias.dtype != bias.dtype:
             self._bias = bias.to(self._bias.device)
         return self
+
+    @classmethod
+    def reason_against(cls, qconfig: Any) -> str:
+        """Weights must be integers."""
+        observer = qconfig.weight()
+        if not is_qdtype(getattr(observer, "dtype", None)):
+            return f"its qconfig does not quantize weights (it gives {type(observer).__name__})"
+        return super().reason_against(qconfig)
 
     def _take_constants(self, layer: Any, mod: nn.Module) -> None:
         weight = quantize_weight(layer.weight, weight_observer(mod), mod, self.channel_axis)

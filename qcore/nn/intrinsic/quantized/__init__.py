@@ -23,10 +23,22 @@ class ConvReLU3d(nnq.Conv3d):
     relu = True
 
 
+class BNReLU2d(nnq.BatchNorm2d):
+    """BatchNorm2d and ReLU in one; everything else as quantized BatchNorm2d."""
+
+    relu = True
+
+
+class BNReLU3d(nnq.BatchNorm3d):
+    """BatchNorm3d and ReLU in one; everything else as quantized BatchNorm3d."""
+
+    relu = True
+
+
 class LinearReLU(nnq.Linear):
     """Linear and ReLU in one; everything else as quantized Linear."""
 
     relu = True
 
 
-__all__ = ["ConvReLU1d", "ConvReLU2d", "ConvReLU3d", "LinearReLU"]
+__all__ = ["BNReLU2d", "BNReLU3d", "ConvReLU1d", "ConvReLU2d", "ConvReLU3d", "LinearReLU"]
