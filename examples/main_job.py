@@ -107,6 +107,8 @@ def main() -> None:
 
     torch.set_num_threads(1)
     console = Console()
+    if not console.is_terminal:
+        console.width = 110
     choice = qcore.registry.choose("auto")
     backends = options.backend or [status.name for status in qcore.registry.statuses() if status.usable]
     with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:

@@ -7,6 +7,10 @@
 
 from __future__ import annotations
 
+from qcore.api.fuse_modules import fuse_modules, fuse_modules_qat
+from qcore.api.qconfig import QConfig
+from qcore.api.quantize import convert, prepare, quantize, quantize_dynamic
+from qcore.api.stubs import DeQuantStub, QuantStub, QuantWrapper
 from qcore.backend import API_VERSION, Availability, Backend, Kernel
 from qcore.capability import Capability, Limit, OpSpec, Pattern, Verdict, WeightSpec, standard_patterns
 from qcore.errors import (
@@ -30,7 +34,9 @@ from qcore.tensor.dtypes import (
     quint4x2,
     quint8,
 )
+from qcore.tensor.functions import dequantize, quantize_per_channel, quantize_per_tensor
 from qcore.tensor.qparams import QParams
+from qcore.tensor.qtensor import QTensor
 
 __version__ = "0.1.0"
 
@@ -42,24 +48,38 @@ __all__ = [
     "Backend",
     "BackendError",
     "Capability",
+    "DeQuantStub",
     "Kernel",
     "Limit",
     "OpSpec",
     "Pattern",
+    "QConfig",
     "QParams",
+    "QTensor",
     "QcoreError",
+    "QuantStub",
+    "QuantWrapper",
     "QuantizationError",
     "UnsupportedError",
     "Verdict",
     "WeightSpec",
+    "convert",
+    "dequantize",
+    "fuse_modules",
+    "fuse_modules_qat",
     "hookimpl",
     "per_channel_affine",
     "per_channel_affine_float_qparams",
     "per_channel_symmetric",
     "per_tensor_affine",
     "per_tensor_symmetric",
+    "prepare",
     "qint8",
     "qint32",
+    "quantize",
+    "quantize_dynamic",
+    "quantize_per_channel",
+    "quantize_per_tensor",
     "quint4x2",
     "quint8",
     "registry",
