@@ -69,6 +69,11 @@ def overrides(*functions: Any) -> Callable[[HandlerT], HandlerT]:
 def run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Run an ATen operator one of whose arguments is a QTensor; Refused when it has no quantized meaning."""
     handler = OPERATORS.get(func)
+    if handler is None and torch.is_inference_mode_enabled():
+        # outside of inference mode, torch has split composite operators before they come here
+        result = func.decompose(*args, **kwargs)
+        if result is not NotImplemented:
+            return result
     if handler is None or not (isinstance(args[0], QTensor) or func in _MIXED):
         raise Refused(_refusal(f"{func}", args, kwargs))
     return handler(func, *args, **kwargs)
