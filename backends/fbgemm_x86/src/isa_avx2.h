@@ -100,6 +100,13 @@ QCORE_INLINE void store_bytes(uint8_t* p, const I32& x) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
 }
 
+QCORE_INLINE void store_bytes4(uint8_t* p, const I32& a, const I32& b, const I32& c, const I32& d) {
+  store_bytes(p, a);
+  store_bytes(p + 16, b);
+  store_bytes(p + 32, c);
+  store_bytes(p + 48, d);
+}
+
 QCORE_INLINE F32 set_f32(float a) { return {_mm256_set1_ps(a), _mm256_set1_ps(a)}; }
 QCORE_INLINE F32 load_f32(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
 QCORE_INLINE void store_f32(float* p, const F32& x) {

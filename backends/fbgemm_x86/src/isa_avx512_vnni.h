@@ -52,6 +52,12 @@ QCORE_INLINE I32 add(I32 a, I32 b) { return _mm512_add_epi32(a, b); }
 QCORE_INLINE I32 mul(I32 a, I32 b) { return _mm512_mullo_epi32(a, b); }
 QCORE_INLINE void store_bytes(uint8_t* p, I32 a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a)); }
 
+QCORE_INLINE void store_bytes4(uint8_t* p, I32 a, I32 b, I32 c, I32 d) {
+  const __m512i bytes = _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  _mm512_storeu_si512(p, _mm512_permutexvar_epi32(order, bytes));
+}
+
 QCORE_INLINE F32 set_f32(float a) { return _mm512_set1_ps(a); }
 QCORE_INLINE F32 load_f32(const float* p) { return _mm512_loadu_ps(p); }
 QCORE_INLINE void store_f32(float* p, F32 a) { _mm512_storeu_ps(p, a); }

@@ -25,11 +25,11 @@ void depthwise(const DepthwiseInput& in, const RequantizedOutput& out) {
       I32 acc = set_i32(0);
       if (left >= kLanes) {
         for (int64_t g = 0; g < in.groups; ++g, w += kUnit) acc = dot(acc, load_taps(rows + g * kGroup, channel), load_weights(w));
-        store_bytes(y + channel, requantize_lanes(acc, out, channel));
+        store_bytes(y + channel, result(acc, out, load_columns(out, channel), pixel));
       } else {
         const int count = static_cast<int>(left);
         for (int64_t g = 0; g < in.groups; ++g, w += kUnit) acc = dot(acc, load_taps(rows + g * kGroup, channel, count), load_weights(w));
-        store_bytes(y + channel, requantize_lanes(acc, out, channel), count);
+        store_bytes(y + channel, result(acc, out, load_columns(out, channel), pixel), count);
       }
     }
   }

@@ -38,7 +38,7 @@ void quantize(const float* x, uint8_t* y, int64_t n, const QuantizeParameters& q
 
 template <class T>
 void dequantize(const T* x, float* y, int64_t n, float scale, int32_t zero) {
-  const auto lanes = [&](const T* p) __attribute__((always_inline)) { return mul(to_f32(add(load_bytes(p), set_i32(-zero))), set_f32(scale)); };
+  const auto lanes = [&](const T* p) QCORE_INLINE_LAMBDA { return mul(to_f32(add(load_bytes(p), set_i32(-zero))), set_f32(scale)); };
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) store_f32(y + i, lanes(x + i));
   if (i < n) store_f32(y + i, lanes(some(x + i, n - i).v), static_cast<int>(n - i));
@@ -48,7 +48,7 @@ bool range(const float* x, int64_t n, float* low, float* high) {
   F32 smallest = set_f32(__builtin_inff());
   F32 largest = set_f32(-__builtin_inff());
   F32 finite = set_f32(0.0f);  // 0 * x is NaN where x is infinite or NaN, and so stays their sum
-  const auto take = [&](const F32& v) __attribute__((always_inline)) {
+  const auto take = [&](const F32& v) QCORE_INLINE_LAMBDA {
     smallest = min(v, smallest);
     largest = max(v, largest);
     finite = fma(v, set_f32(0.0f), finite);
@@ -86,13 +86,13 @@ QCORE_INLINE void binary(const uint8_t* a, const uint8_t* b, uint8_t* y, int64_t
 }
 
 void add(const uint8_t* a, const uint8_t* b, uint8_t* y, int64_t n, Operand qa, Operand qb, const IntegerResult& r) {
-  binary(a, b, y, n, [&](const I32& va, const I32& vb) __attribute__((always_inline)) {
+  binary(a, b, y, n, [&](const I32& va, const I32& vb) QCORE_INLINE_LAMBDA {
     return result_lanes(add(real_lanes(va, qa), real_lanes(vb, qb)), r);
   });
 }
 
 void mul(const uint8_t* a, const uint8_t* b, uint8_t* y, int64_t n, Operand qa, Operand qb, const IntegerResult& r) {
-  binary(a, b, y, n, [&](const I32& va, const I32& vb) __attribute__((always_inline)) {
+  binary(a, b, y, n, [&](const I32& va, const I32& vb) QCORE_INLINE_LAMBDA {
     return result_lanes(to_f32(mul(add(va, set_i32(-qa.zero)), add(vb, set_i32(-qb.zero)))), r);
   });
 }

@@ -25,79 +25,129 @@ QCORE_INLINE I32 round_clamped(const F32& v, float low, float high, int32_t zero
   return add(round_i32(max(min(v, set_f32(high)), set_f32(low))), set_i32(zero));
 }
 
-QCORE_INLINE I32 subtract_weight_zero(const I32& acc, const GemmInput& in, const int32_t* weight_zero, int64_t row, int64_t column) {
-  return add(acc, mul(load_i32(weight_zero + column), set_i32(-in.sums[row])));
+// What the epilogue needs for 16 columns, loaded once for all rows of a tile.
+struct RequantizedColumns {
+  I32 offset;
+  F32 bias, multiplier;
+};
+
+struct FloatColumns {
+  I32 column_sum;
+  F32 weight_scale, bias;
+};
+
+QCORE_INLINE RequantizedColumns load_columns(const RequantizedOutput& out, int64_t column) {
+  return {load_i32(out.offset + column), load_f32(out.bias + column), load_f32(out.multiplier + column)};
 }
 
-QCORE_INLINE I32 requantize_lanes(const I32& acc, const RequantizedOutput& out, int64_t column) {
-  const F32 sum = add(to_f32(add(acc, load_i32(out.offset + column))), load_f32(out.bias + column));
-  return round_clamped(mul(sum, load_f32(out.multiplier + column)), out.low, out.high, out.zero);
+QCORE_INLINE FloatColumns load_columns(const FloatOutput& out, int64_t column) {
+  return {load_i32(out.column_sum + column), load_f32(out.weight_scale + column), load_f32(out.bias + column)};
 }
 
-QCORE_INLINE void finish(I32 acc, const GemmInput& in, const RequantizedOutput& out, int64_t row, int64_t column, int64_t output, int count) {
-  if (out.weight_zero) acc = subtract_weight_zero(acc, in, out.weight_zero, row, column);
-  store_bytes(out.y + row * out.stride + output, requantize_lanes(acc, out, column), count);
+QCORE_INLINE I32 result(const I32& acc, const RequantizedOutput& out, const RequantizedColumns& c, int64_t /*row*/) {
+  const F32 sum = add(to_f32(add(acc, c.offset)), c.bias);
+  return round_clamped(mul(sum, c.multiplier), out.low, out.high, out.zero);
 }
 
-QCORE_INLINE void finish(I32 acc, const GemmInput& in, const FloatOutput& out, int64_t row, int64_t column, int64_t output, int count) {
-  if (out.weight_zero) acc = subtract_weight_zero(acc, in, out.weight_zero, row, column);
-  acc = add(acc, mul(load_i32(out.column_sum + column), set_i32(-out.row_zero[row])));
-  const F32 scale = mul(set_f32(out.row_scale[row]), load_f32(out.weight_scale + column));
-  F32 y = fma(to_f32(acc), scale, load_f32(out.bias + column));
-  if (out.relu) y = max(set_f32(0.0f), y);
-  store_f32(out.y + row * out.stride + output, y, count);
+QCORE_INLINE F32 result(const I32& acc, const FloatOutput& out, const FloatColumns& c, int64_t row) {
+  const I32 centered = add(acc, mul(c.column_sum, set_i32(-out.row_zero[row])));
+  const F32 y = fma(to_f32(centered), mul(set_f32(out.row_scale[row]), c.weight_scale), c.bias);
+  return out.relu ? max(set_f32(0.0f), y) : y;
 }
+
+QCORE_INLINE void store(uint8_t* p, const I32& v, int count) { store_bytes(p, v, count); }
+QCORE_INLINE void store(float* p, const F32& v, int count) { store_f32(p, v, count); }
+QCORE_INLINE void store4(uint8_t* p, const I32& a, const I32& b, const I32& c, const I32& d) { store_bytes4(p, a, b, c, d); }
+QCORE_INLINE void store4(float* p, const F32& a, const F32& b, const F32& c, const F32& d) {
+  store_f32(p, a);
+  store_f32(p + kLanes, b);
+  store_f32(p + 2 * kLanes, c);
+  store_f32(p + 3 * kLanes, d);
+}
+
+// Sums of one tile, [row][unit], on their way from the registers to the epilogue. Kept apart from it, so that the registers of the
+// inner loop are not spilled for its sake.
+struct Tile {
+  I32 sums[kMaxTileSums];
+};
 
 // R rows x U units, all of K in registers.
-template <int R, int U, class Output>
-__attribute__((noinline)) void tile(const GemmInput& in, const GemmPanel& panel, const Output& out, int64_t row, int unit) {
+template <int R, int U>
+__attribute__((noinline)) void accumulate(const GemmInput& in, const GemmPanel& panel, int64_t row, int unit, Tile& tile) {
   I32 acc[R][U];
   const uint8_t* x[R];
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r) {
-    x[r] = in.x + (row + r) * in.stride;
-#pragma GCC unroll 16
-    for (int u = 0; u < U; ++u) acc[r][u] = set_i32(0);
-  }
+  unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
+    x[r.value] = in.x + (row + r.value) * in.stride;
+    unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { acc[r.value][u.value] = set_i32(0); });
+  });
   const int8_t* w = panel.w + unit * kUnit;
   const int64_t step = int64_t{panel.units} * kUnit;
   const int64_t k_end = in.groups * kGroup;
   for (int64_t k = 0; k < k_end; k += kGroup) {
     Weights weights[U];
-#pragma GCC unroll 16
-    for (int u = 0; u < U; ++u) weights[u] = load_weights(w + u * kUnit);
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-      const Same4 values = load_same4(x[r] + k);
-#pragma GCC unroll 16
-      for (int u = 0; u < U; ++u) acc[r][u] = dot(acc[r][u], values, weights[u]);
-    }
+    unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { weights[u.value] = load_weights(w + u.value * kUnit); });
+    unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
+      const Same4 values = load_same4(x[r.value] + k);
+      unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { acc[r.value][u.value] = dot(acc[r.value][u.value], values, weights[u.value]); });
+    });
     w += step;
   }
-#pragma GCC unroll 16
-  for (int u = 0; u < U; ++u) {
-    const int first = (unit + u) * kLanes;
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-      finish(acc[r][u], in, out, row + r, panel.column + first, panel.output + first, panel.columns - first);
-    }
+  unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
+    unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { tile.sums[r.value * U + u.value] = acc[r.value][u.value]; });
+  });
+}
+
+template <int R, int U>
+void accumulate_rows(int rows, const GemmInput& in, const GemmPanel& panel, int64_t row, int unit, Tile& tile) {
+  if (rows == R) return accumulate<R, U>(in, panel, row, unit, tile);
+  if constexpr (R > 1) accumulate_rows<R - 1, U>(rows, in, panel, row, unit, tile);
+}
+
+inline void subtract_weight_zeros(Tile& tile, const GemmInput& in, const int32_t* weight_zero, int64_t row, int rows, int units) {
+  for (int i = 0; i < rows * units; ++i) {
+    tile.sums[i] = add(tile.sums[i], mul(load_i32(weight_zero + i % units * kLanes), set_i32(-in.sums[row + i / units])));
   }
 }
 
-template <int R, int U, class Output>
-void tile_of(int rows, const GemmInput& in, const GemmPanel& panel, const Output& out, int64_t row, int unit) {
-  if (rows == R) return tile<R, U>(in, panel, out, row, unit);
-  if constexpr (R > 1) tile_of<R - 1, U>(rows, in, panel, out, row, unit);
+template <int U, class Output>
+QCORE_INLINE void finish(const Tile& tile, const GemmPanel& panel, const Output& output, int64_t row, int rows, int unit) {
+  const Output out = output;  // a copy that stores of bytes cannot alias
+  const int first = unit * kLanes;
+  auto* y = out.y + row * out.stride + panel.output + first;
+  if constexpr (U == 4) {
+    if (panel.columns - first >= 4 * kLanes) {
+      const auto c0 = load_columns(out, panel.column + first), c1 = load_columns(out, panel.column + first + kLanes);
+      const auto c2 = load_columns(out, panel.column + first + 2 * kLanes), c3 = load_columns(out, panel.column + first + 3 * kLanes);
+      for (int r = 0; r < rows; ++r, y += out.stride) {
+        const I32* sums = tile.sums + r * 4;
+        store4(y, result(sums[0], out, c0, row + r), result(sums[1], out, c1, row + r), result(sums[2], out, c2, row + r),
+               result(sums[3], out, c3, row + r));
+      }
+      return;
+    }
+  }
+  unroll<U>([&](auto u) QCORE_INLINE_LAMBDA {
+    const int lane = u.value * kLanes, count = panel.columns - first - lane;
+    const auto columns = load_columns(out, panel.column + first + lane);
+    for (int r = 0; r < rows; ++r) {
+      store(y + r * out.stride + lane, result(tile.sums[r * U + u.value], out, columns, row + r), count);
+    }
+  });
 }
 
 // All rows against U units of a panel, in tiles of nearly equal height.
 template <int U, class Output>
 void rows_of(const GemmInput& in, const GemmPanel& panel, const Output& out, int unit) {
   constexpr int kRows = tile_rows(U);
+  static_assert(kRows * U <= kMaxTileSums);
   const int64_t tiles = (in.rows + kRows - 1) / kRows;
+  Tile tile;
   for (int64_t t = 0; t < tiles; ++t) {
     const int64_t row = in.rows * t / tiles;
-    tile_of<kRows, U>(static_cast<int>(in.rows * (t + 1) / tiles - row), in, panel, out, row, unit);
+    const int rows = static_cast<int>(in.rows * (t + 1) / tiles - row);
+    accumulate_rows<kRows, U>(rows, in, panel, row, unit, tile);
+    if (out.weight_zero) subtract_weight_zeros(tile, in, out.weight_zero + panel.column + unit * kLanes, row, rows, U);
+    finish<U>(tile, panel, out, row, rows, unit);
   }
 }
 

@@ -1,4 +1,23 @@
-// Attributes for code that is compiled once per ISA: nothing of it may be shared by the linker.
+// What code that is compiled once per ISA is made of: all inlined, so that the linker has nothing of it to share.
 #pragma once
 
 #define QCORE_INLINE inline __attribute__((always_inline))
+#define QCORE_INLINE_LAMBDA __attribute__((always_inline))
+
+namespace qcore {
+
+template <int N>
+struct Constant {
+  static constexpr int value = N;
+};
+
+// body(Constant<0>), ..., body(Constant<N - 1>): unrolled before the optimiser runs, so that arrays become registers.
+template <int N, class Body>
+QCORE_INLINE void unroll(const Body& body) {
+  if constexpr (N > 0) {
+    unroll<N - 1>(body);
+    body(Constant<N - 1>{});
+  }
+}
+
+}  // namespace qcore

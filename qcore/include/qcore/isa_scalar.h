@@ -87,6 +87,14 @@ QCORE_INLINE void store_bytes(uint8_t* p, const I32& a) {
   for (int i = 0; i < 16; ++i) p[i] = static_cast<uint8_t>(a.v[i]);
 }
 
+// Values of 0 to 255 in four vectors, to 64 bytes in order.
+QCORE_INLINE void store_bytes4(uint8_t* p, const I32& a, const I32& b, const I32& c, const I32& d) {
+  store_bytes(p, a);
+  store_bytes(p + 16, b);
+  store_bytes(p + 32, c);
+  store_bytes(p + 48, d);
+}
+
 QCORE_INLINE F32 set_f32(float a) { QCORE_LANES(F32, a); }
 QCORE_INLINE F32 load_f32(const float* p) { QCORE_LANES(F32, p[i]); }
 QCORE_INLINE void store_f32(float* p, const F32& a) { std::memcpy(p, a.v, sizeof a.v); }

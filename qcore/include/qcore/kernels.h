@@ -8,6 +8,7 @@ namespace qcore {
 constexpr int kLanes = 16;         // lanes of every vector type, on every ISA
 constexpr int kGroup = 4;          // values along K that one dot product instruction takes
 constexpr int kUnit = 64;          // bytes of packed weights for kLanes columns and one group
+constexpr int kMaxTileSums = 24;    // vectors that a tile accumulates at most
 constexpr int kMaxPanelUnits = 4;  // a panel is at most 4 x 16 columns wide
 
 // Rows of activations; groups * 4 bytes are read of each.
