@@ -11,7 +11,7 @@ from qcore.errors import ArgumentError
 from qcore.operators import _Weighted
 from qcore.tensor.dtypes import qint8
 from qcore.tensor.qparams import QParams
-from qcore_reference.arithmetic import centered, f32, requantize
+from qcore_reference.arithmetic import centered, f32, fma, requantize
 
 WEIGHTS = (WeightSpec(qint8, per_channel=True), WeightSpec(qint8, per_channel=False))
 ACCUMULATED = 65793
@@ -37,9 +37,13 @@ class Constants:
 
 
 def finish(acc: Tensor, constants: Constants, qx: QParams, out: QParams, relu: bool) -> Tensor:
-    """clamp(rint((f32(acc) + bias / sxw) * (sxw / sy)) + zy) with sxw = f32(sx) * f32(sw); channels of `acc` last."""
+    """clamp(rint(sum * (sxw / sy)) + zy) with sxw = f32(sx) * f32(sw); channels of `acc` last.
+
+    sum is f32(acc) + bias / sxw with weights per channel, and fma(bias, 1 / sxw, f32(acc)) per tensor.
+    """
     sxw = f32(qx.scale) * constants.scale
-    value = acc.float()
+    total = acc.float()
     if constants.bias is not None:
-        value = value + constants.bias / sxw
-    return requantize(value, sxw / f32(out.scale), out, relu)
+        per_channel = constants.scale.ndim == 1
+        total = total + constants.bias / sxw if per_channel else fma(constants.bias, 1 / sxw, total)
+    return requantize(total, sxw / f32(out.scale), out, relu)
