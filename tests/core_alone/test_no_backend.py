@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
 
 import qcore
 from qcore.registry import Registry
+from qcore.tensor.qparams import per_tensor
+from qcore.tensor.qtensor import QTensor
 
 
 @pytest.fixture
@@ -36,18 +42,21 @@ def test_preparing_says_what_to_install_and_leaves_the_model_alone(empty):
     assert not hasattr(model[1], "qconfig")
 
 
-def test_tensors_need_no_backend(empty):
-    x = torch.tensor([-1.0, 0.0, 0.26, 100.0])
-    q = qcore.quantize_per_tensor(x, 0.5, 10, qcore.quint8)
-    assert q.int_repr().tolist() == [8, 10, 11, 210]
-    assert q.dequantize().tolist() == [-1.0, 0.0, 0.5, 100.0]
+def test_tensors_from_integers_need_no_backend(empty):
+    q = QTensor(torch.tensor([8, 10, 11, 210], dtype=torch.uint8), per_tensor(0.5, 10, qcore.quint8))
     assert q.view(2, 2)[1].int_repr().tolist() == [11, 210]
+    assert q.q_scale() == 0.5
+
+
+def test_quantizing_says_what_to_install():
+    code = "import torch, qcore; qcore.quantize_per_tensor(torch.zeros(2), 0.5, 10, qcore.quint8)"
+    hidden = {**os.environ, "QCORE_DISABLE_BACKENDS": ",".join(qcore.registry.names())}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=hidden)
+    assert done.returncode == 1
+    assert "pip install torch-qcore-reference" in done.stderr
 
 
 def test_a_fresh_registry_finds_what_is_installed_without_importing_it():
-    import subprocess
-    import sys
-
     code = (
         "import sys, qcore; names = qcore.registry.names(); print([n for n in sys.modules if n.startswith('qcore_')])"
     )
