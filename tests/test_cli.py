@@ -91,7 +91,7 @@ def test_verbose_shows_what_each_declares(verbose):
 def test_json_has_everything(record):
     assert record["auto"]["name"] == "aright"
     found = {item["name"]: item for item in record["backends"]}
-    assert [item["name"] for item in record["backends"]][0] == "aright"
+    assert record["backends"][0]["name"] == "aright"
     assert found["aright"]["priority"] == 1000
     assert found["aright"]["api_version"] == [1, 0]
     assert (found["absent"]["loaded"], found["absent"]["available"]) == (True, False)

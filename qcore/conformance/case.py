@@ -68,8 +68,8 @@ class Recipe:
     """How to draw the data of a case; the same recipe gives the same data.
 
     `data`: any, lowest or highest integers everywhere; `scale`: usual, tiny (1e-8) or large, of the inputs;
-    `zero_point`: any, lowest or highest; `out`: fitting the results, or tiny, so that all saturate;
-    `layout`: strides of the inputs.
+    `zero_point`: any, lowest or highest; `out`: fitting the results; tiny, so that all saturate; or halves,
+    so that many results lie halfway between two integers; `layout`: strides of the inputs.
     """
 
     shape: tuple[int, ...]

@@ -19,7 +19,7 @@ class Nonconformance(AssertionError):
 
 
 def check(backend: Backend, case: Case) -> None:
-    """Build and call; compare with the oracle, twice, and see that the inputs are as they were.
+    """Build and call; compare with the oracle, twice, and see that inputs and results are left alone.
 
     Raises Nonconformance, which describes the operator, its parameters and the first element that differs.
     """
@@ -37,6 +37,10 @@ def check(backend: Backend, case: Case) -> None:
     again = kernel(*case.args)
     if not same(got, again):
         raise Nonconformance(f"a second call with the same arguments gave another result\n{describe(case)}")
+    inputs = {tensor.untyped_storage().data_ptr() for tensor in _tensors(case.args)}
+    memory = got.untyped_storage().data_ptr()
+    if got.numel() and memory == again.untyped_storage().data_ptr() and memory not in inputs:
+        raise Nonconformance(f"a second call wrote over the result of the first: same memory\n{describe(case)}")
 
 
 def same(a: Tensor, b: Tensor) -> bool:

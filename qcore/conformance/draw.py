@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -76,13 +77,19 @@ class Draw:
         scale = float(10.0 ** self.uniform(-3.0, -1.0)[0])
         return per_tensor(scale, 0 if spec.symmetric else self.zero_point(spec.dtype), spec.dtype)
 
-    def out(self, real: Tensor, dtype: QDType) -> QParams:
-        """Of a result whose real values are about these: most of them fit the range, or none with out="tiny"."""
+    def out(self, real: Tensor, dtype: QDType, unit: float) -> QParams:
+        """Of a result whose real values are about these, in steps of `unit` or so, as the recipe says."""
         if self.recipe.out == "tiny":
             return per_tensor(1e-8, self.zero_point(dtype), dtype)
-        largest = float(real.abs().max()) if real.numel() else 0.0
-        scale = largest / 128.0 * self.uniform(0.5, 2.0)[0]
-        return per_tensor(max(scale, 1e-30), self.zero_point(dtype), dtype)
+        if self.recipe.out == "halves":
+            largest = float(real.abs().max()) if real.numel() else 0.0
+            doublings = max(1, math.ceil(math.log2(max(largest, unit) / unit / 128.0)))
+            return per_tensor(unit * 2.0**doublings, self.zero_point(dtype), dtype)
+        low, high = (min(0.0, float(real.min())), max(0.0, float(real.max()))) if real.numel() else (-1.0, 1.0)
+        scale = max((high - low) / 255.0 * self.uniform(0.7, 1.5)[0], 1e-30)
+        if self.recipe.zero_point == "any":
+            return per_tensor(scale, max(dtype.qmin, min(dtype.qmax, round(dtype.qmin - low / scale))), dtype)
+        return per_tensor(scale, self.zero_point(dtype), dtype)
 
 
 def laid_out(tensor: Tensor, layout: str) -> Tensor:

@@ -67,7 +67,7 @@ def _make(facet: Facet, recipe: ConvRecipe) -> Case:
     acc = conv_sums(x.long() - int(qx.zero_point), weight.long() - zeros, bare).movedim(1, -1)
     real = real_values(acc, qx, qweight)
     bias = bias_of(draw, recipe.bias, channels, float(real.abs().max()) / 4 if real.numel() else 1.0)
-    out = draw.out(real, facet.out_dtype)
+    out = draw.out(real, facet.out_dtype, float(qx.scale) * float(weight_columns(qweight)[0][0]))
 
     def oracle() -> Expected:
         values = requantized(acc, qx, qweight, bias, out, relu_low(facet, out)).movedim(-1, 1)
@@ -114,6 +114,7 @@ def _written(facet: Facet) -> dict[str, ConvRecipe]:
         "scale_tiny": replace(padded, scale="tiny"),
         "scale_large": replace(padded, scale="large"),
         "out_tiny": replace(padded, out="tiny"),
+        "out_halves": replace(padded, out="halves", out_channels=40, bias="none"),
         "bias_none": replace(padded, bias="none"),
         "bias_huge": replace(padded, bias="huge"),
     }

@@ -67,6 +67,8 @@ def _qparams(draw: Draw, recipe: FloatRecipe, dtype: QDType) -> QParams:
 def _make_quantize(facet: Facet, recipe: FloatRecipe) -> Case:
     draw = Draw(recipe)
     out = _qparams(draw, recipe, facet.dtype)
+    if recipe.values == "ties" and out.axis is None:
+        out = replace(out, scale=0.125)
     scale = _along(f32(out.scale), out, len(recipe.shape))
     zero = _along(torch.as_tensor(out.zero_point), out, len(recipe.shape))
     if recipe.values == "ties":
@@ -118,7 +120,7 @@ def _drawn(draw: st.DrawFn, facet: Facet) -> FloatRecipe:
 
 
 def _large(facet: Facet) -> FloatRecipe:
-    return FloatRecipe(shape=(300_001,))
+    return FloatRecipe(shape=(100_001,))
 
 
 QUANTIZE = Family(Quantize, _written, _drawn, _make_quantize, _large, requantizes=False)

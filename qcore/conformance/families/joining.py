@@ -100,7 +100,7 @@ def _make_cat(facet: Facet, recipe: CatRecipe) -> Case:
     xs = [draw.integers(shape, facet.dtype) for shape in shapes]
     qxs = [draw.qparams(facet.dtype) for _ in xs]
     ends = torch.tensor([float(q.scale) * 128 for q in qxs])
-    out = draw.out(ends, facet.out_dtype)
+    out = draw.out(ends, facet.out_dtype, float(qxs[0].scale))
     if recipe.alike and facet.dtype == facet.out_dtype:
         qxs = [out] * len(xs)
     return Case(
@@ -119,6 +119,7 @@ def _written_cat(facet: Facet) -> dict[str, CatRecipe]:
     found |= {f"zero_point_{end}": replace(plain, zero_point=end) for end in ("lowest", "highest")}
     found |= {f"data_{end}": replace(plain, data=end) for end in ("lowest", "highest")}
     found["out_tiny"] = replace(plain, out="tiny")
+    found |= {f"out_halves_{seed}": replace(plain, out="halves", seed=seed) for seed in range(3)}
     found["one_dimension"] = CatRecipe(shape=(1,), dim=0, sizes=(131, 64, 1))
     found["with_empty"] = CatRecipe(shape=(3, 4), dim=1, sizes=(0, 4))
     found["many"] = CatRecipe(shape=(3, 4), dim=1, sizes=tuple(range(1, 14)))
@@ -141,7 +142,7 @@ def _drawn_cat(draw: st.DrawFn, facet: Facet) -> CatRecipe:
 
 
 CLAMP = Family(
-    Clamp, _written_clamp, _drawn_clamp, _make_clamp, lambda facet: ClampRecipe(shape=(300_001,)), requantizes=False
+    Clamp, _written_clamp, _drawn_clamp, _make_clamp, lambda facet: ClampRecipe(shape=(100_001,)), requantizes=False
 )
 CAT = Family(
     Cat, _written_cat, _drawn_cat, _make_cat, lambda facet: CatRecipe(shape=(4, 1, 300), dim=1, sizes=(100, 155))

@@ -65,7 +65,7 @@ def _make_static(facet: Facet, recipe: LinearRecipe) -> Case:
     acc = sums(x, int(qx.zero_point), weight, weight_columns(qweight)[1])
     real = real_values(acc, qx, qweight)
     bias = bias_of(draw, recipe.bias, rows, float(real.abs().max()) / 4 if real.numel() else 1.0)
-    out = draw.out(real, facet.out_dtype)
+    out = draw.out(real, facet.out_dtype, float(qx.scale) * float(weight_columns(qweight)[0][0]))
     operator = Linear(weight, qweight, bias, relu=facet.fused == "relu")
     return Case(
         operator,
@@ -97,6 +97,7 @@ def _written(facet: Facet) -> dict[str, LinearRecipe]:
     found |= {f"scale_{kind}": replace(plain, scale=kind) for kind in ("tiny", "large")}
     found |= {f"zero_point_{end}": replace(plain, zero_point=end) for end in ("lowest", "highest")}
     found["out_tiny"] = replace(plain, out="tiny")
+    found["out_halves"] = LinearRecipe(shape=(128, 8), out_features=61, out="halves", bias="none")
     for x, weight in (("highest", "highest"), ("highest", "lowest"), ("lowest", "lowest"), ("lowest", "highest")):
         found[f"extreme_x_{x}_weight_{weight}"] = replace(plain, shape=(3, 256), data=x, weight=weight)
     for limit in facet.spec.limits:
