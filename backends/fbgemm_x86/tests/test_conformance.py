@@ -1,0 +1,24 @@
+"""fbgemm_x86 under qcore's conformance kit, with the instruction set in force; and in a process of its own with each other one."""
+
+import os
+import subprocess
+import sys
+
+from qcore_fbgemm_x86 import isa as isas
+
+import qcore
+from qcore.conformance import Conformance
+
+
+class TestConformance(Conformance):
+    backend = "fbgemm_x86"
+
+
+def test_conformance_on_the_instruction_set(isa):
+    if isa == qcore.registry.status("fbgemm_x86").availability.detail:
+        return  # it is judged above
+    command = [sys.executable, "-m", "qcore", "conformance", "fbgemm_x86"]
+    done = subprocess.run(
+        command, env=os.environ | {isas.FORCE: isa}, capture_output=True, text=True, timeout=500, check=False
+    )
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr
