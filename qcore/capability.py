@@ -99,7 +99,7 @@ class OpSpec:
                 yield f"no fusion with {fusion}"
         if self.spatial and operator.spatial not in self.spatial:
             yield f"{operator.spatial} spatial dimensions, not one of {_names(self.spatial)}"
-        for option in ("per_row", "reduce_range", "float16"):
+        for option in ("per_row", "reduce_range", "float16", "float_zero_points"):
             if getattr(operator, option, False) and option not in self.options:
                 yield f"no option {option}"
         if isinstance(operator, ops.Lookup) and operator.function not in self.functions:

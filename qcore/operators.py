@@ -47,16 +47,24 @@ class Operator:
 
 @dataclass(frozen=True)
 class Quantize(Operator):
-    """Float to integer. Call: kernel(x float32, out) -> integer tensor; `out` per tensor or per channel."""
+    """Float to integer. Call: kernel(x float32, out) -> integer tensor; `out` per tensor or per channel.
+
+    `float_zero_points`: whether the zero points of `out` are float32 (the scheme per_channel_affine_float_qparams).
+    """
 
     name: ClassVar[str] = "quantize"
+    float_zero_points: bool = False
 
 
 @dataclass(frozen=True)
 class Dequantize(Operator):
-    """Integer to float. Call: kernel(x, qx) -> float32 tensor; `qx` per tensor or per channel."""
+    """Integer to float. Call: kernel(x, qx) -> float32 tensor; `qx` per tensor or per channel.
+
+    `float_zero_points`: whether the zero points of `qx` are float32 (the scheme per_channel_affine_float_qparams).
+    """
 
     name: ClassVar[str] = "dequantize"
+    float_zero_points: bool = False
 
 
 # --- with weights ---------------------------------------------------------------------------------------------------------
@@ -314,6 +322,22 @@ class Lookup(Operator):
         return f"{self.name} {self.function}"
 
 
+@dataclass(frozen=True, eq=False)
+class PReLU(Operator):
+    """x above zero, x * weight below; weight float32 (1,) or (channels,) of axis 1. Call: kernel(x, qx, out)."""
+
+    name: ClassVar[str] = "prelu"
+    weight: Tensor
+
+
+@dataclass(frozen=True)
+class Softmax(Operator):
+    """exp(x) over its sum along `dim`. Call: kernel(x, qx, out)."""
+
+    name: ClassVar[str] = "softmax"
+    dim: int = -1
+
+
 # --- shape and reduction ----------------------------------------------------------------------------------------------------
 
 
@@ -382,9 +406,9 @@ class Mean(Operator):
 
 @dataclass(frozen=True)
 class Interpolate(Operator):
-    """Resampling of the last dimensions by `mode` nearest or bilinear. Call: kernel(x, qx) -> same QParams as x.
+    """Resampling by `mode` nearest (1 to 3 spatial dimensions) or bilinear (2). Call: kernel(x, qx) -> same QParams as x.
 
-    One of `size` and `scale_factor` is given, for each spatial dimension.
+    One of `size` and `scale_factor` is given, for each spatial dimension of x (batch, channels, *spatial).
     """
 
     name: ClassVar[str] = "interpolate"

@@ -17,6 +17,7 @@ from qcore.tensor.dtypes import qint8, qint32
 from qcore.tensor.qparams import QParams
 from qcore.tensor.qtensor import QTensor
 
+
 def same(x: QTensor, operator: ops.Operator) -> QTensor:
     """The result of an operator that keeps x's parameters."""
     return QTensor(kernel(x, operator)(x.raw, x.qparams), x.qparams, x.backend)
@@ -204,8 +205,7 @@ def _max_pool(rank: int) -> Any:
         ceil_mode: bool = False,
         return_indices: bool = False,
     ) -> QTensor:
-        if return_indices:
-            raise UnsupportedError("max pooling of a quantized tensor gives no indices; dequantize() first")
+        # return_indices is False here: torch calls max_pool2d_with_indices otherwise, which is refused
         size = _tuple(kernel_size, rank)
         stride = size if stride is None or stride == () or stride == [] else _tuple(stride, rank)
         return same(input, ops.MaxPool(size, stride, _tuple(padding, rank), _tuple(dilation, rank), ceil_mode))
@@ -246,6 +246,18 @@ def avg_pool1d(func: Any, x: QTensor, kernel_size: Any, stride: Any = (), paddin
 def adaptive_avg_pool(func: Any, x: QTensor, output_size: Sequence[int]) -> QTensor:
     """Average pooling to a given size."""
     return same(x, ops.AdaptiveAvgPool(tuple(output_size)))
+
+
+def _adaptive_function(rank: int) -> Any:
+    def pool(input: QTensor, output_size: Any) -> QTensor:
+        # torch's own function would decompose size 1 into a mean and a change of strides, before it asks us
+        return adaptive_avg_pool(None, input, _tuple(output_size, rank))
+
+    return pool
+
+
+overrides(F.adaptive_avg_pool2d)(_adaptive_function(2))
+overrides(F.adaptive_avg_pool3d)(_adaptive_function(3))
 
 
 @implements("mean.default", "mean.dim")

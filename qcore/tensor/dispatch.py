@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 from qcore.binding import shared_kernel
 from qcore.errors import UnsupportedError
 from qcore.operators import Dequantize, Operator, Quantize
+from qcore.tensor.dtypes import per_channel_affine_float_qparams
 from qcore.tensor.qparams import QParams
 from qcore.tensor.qtensor import QTensor
 
@@ -104,13 +105,15 @@ def per_tensor_only(x: QTensor, what: str) -> None:
 
 def quantize(x: Tensor, like: QTensor, qparams: QParams) -> Tensor:
     """Integers of float numbers, by the kernel that `like` uses."""
-    result: Tensor = shared_kernel(like.backend, Quantize(), (qparams.dtype,))(x, qparams)
+    operator = Quantize(float_zero_points=qparams.scheme == per_channel_affine_float_qparams)
+    result: Tensor = shared_kernel(like.backend, operator, (qparams.dtype,))(x, qparams)
     return result
 
 
 def dequantize(x: QTensor) -> Tensor:
     """Real numbers of a quantized tensor."""
-    result: Tensor = shared_kernel(x.backend, Dequantize(), (x.qparams.dtype,))(x.raw, x.qparams)
+    operator = Dequantize(float_zero_points=x.qparams.scheme == per_channel_affine_float_qparams)
+    result: Tensor = shared_kernel(x.backend, operator, (x.qparams.dtype,))(x.raw, x.qparams)
     return result
 
 

@@ -12,7 +12,7 @@ from qcore.binding import shared_kernel
 from qcore.errors import ArgumentError, ArgumentTypeError
 from qcore.operators import Quantize
 from qcore.tensor import qparams as _qparams
-from qcore.tensor.dtypes import DTypeLike, as_qdtype
+from qcore.tensor.dtypes import DTypeLike, as_qdtype, per_channel_affine_float_qparams
 from qcore.tensor.qparams import QParams
 from qcore.tensor.qtensor import QTensor
 
@@ -23,7 +23,8 @@ def quantize(input: Tensor, qparams: QParams, backend: str | None = None) -> QTe
         raise ArgumentTypeError(
             f"input must be a float32 tensor, not {input.dtype}; use .float() or dequantize() first"
         )
-    raw = shared_kernel(backend, Quantize(), (qparams.dtype,))(input.detach(), qparams)
+    operator = Quantize(float_zero_points=qparams.scheme == per_channel_affine_float_qparams)
+    raw = shared_kernel(backend, operator, (qparams.dtype,))(input.detach(), qparams)
     return QTensor(raw, qparams, backend)
 
 

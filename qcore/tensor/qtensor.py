@@ -13,10 +13,11 @@ from typing import Any, NoReturn, SupportsIndex
 import torch
 from torch import Tensor
 from torch._guards import TracingContext
+from torch.utils._dtype_abbrs import dtype_abbrs
 
 from qcore.errors import ArgumentError, ArgumentTypeError, UnsupportedError
 from qcore.tensor import qparams as _qparams
-from qcore.tensor.dtypes import QDType, QScheme, as_qdtype
+from qcore.tensor.dtypes import DTYPES, QDType, QScheme, as_qdtype
 from qcore.tensor.qparams import QParams
 
 _TYPE_NAMES = {"quint8": "QUInt8Tensor", "qint8": "QInt8Tensor", "qint32": "QInt32Tensor", "quint4x2": "QUInt4x2Tensor"}
@@ -266,7 +267,10 @@ class QTensor(Tensor):
             suffixes += [f"scale={q.scale}", f"zero_point={q.zero_point}"]
         else:
             suffixes += [f"scale={q.scale}", f"zero_point={q.zero_point}", f"axis={q.axis}"]
-        return _with_suffixes(repr(self.dequantize()), suffixes)
+        if self.raw.device.type == "meta" or type(self.raw) is not Tensor:
+            # without numbers: on the meta device, or while torch.compile traces
+            return _with_suffixes("tensor(...)", suffixes)
+        return _with_suffixes(repr(self.cpu().dequantize()), suffixes)
 
     # --- torch's protocols ------------------------------------------------------------------------------------------
 
@@ -353,3 +357,5 @@ def _with_suffixes(text: str, suffixes: list[str]) -> str:
 from qcore.tensor import dispatch as _dispatch  # noqa: E402  (the two modules need each other)
 
 torch.serialization.add_safe_globals([rebuild_qtensor])
+# torch.compile names dtypes by this table when it prints graphs
+dtype_abbrs.update({dtype: dtype.name for dtype in DTYPES})  # type: ignore[misc]

@@ -8,11 +8,15 @@ from torch import Tensor
 from qcore.backend import Kernel
 from qcore.capability import OpSpec
 from qcore.operators import Dequantize, Quantize
-from qcore.tensor.dtypes import qint8, qint32, quint8
+from qcore.tensor.dtypes import qint8, qint32, quint4x2, quint8
 from qcore.tensor.qparams import QParams
 from qcore_reference.arithmetic import along, centered, f32, fma, saturate
 
-OPS = (OpSpec(Quantize, activations=(quint8, qint8, qint32)), OpSpec(Dequantize, activations=(quint8, qint8, qint32)))
+_DTYPES = (quint8, qint8, qint32, quint4x2)
+OPS = (
+    OpSpec(Quantize, activations=_DTYPES, options=("float_zero_points",)),
+    OpSpec(Dequantize, activations=_DTYPES, options=("float_zero_points",)),
+)
 
 
 def quantize(x: Tensor, out: QParams) -> Tensor:
