@@ -124,7 +124,7 @@ class UniformQuantizationObserverBase(ObserverBase):
         )
 
     def _is_calibrated(self) -> bool:
-        return self.min_val.numel() > 0 and bool((self.min_val <= self.max_val).all())
+        return self.min_val.numel() > 0 and bool(torch.isfinite(self.min_val).all())
 
     def _check_calibrated(self) -> None:
         if not self._is_calibrated():

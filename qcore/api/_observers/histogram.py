@@ -80,10 +80,8 @@ class HistogramObserver(UniformQuantizationObserverBase):
         """Add counts of data in [low, high]; `exact`: their histogram in torch's bins, where that is still kept."""
         mine, my_first, _ = self.grid_position.tolist()
         known = self._is_calibrated()
-        new_low, new_high = (
-            torch.minimum(self.min_val, low.to(self.min_val)),
-            torch.maximum(self.max_val, high.to(self.max_val)),
-        )
+        new_low = torch.minimum(self.min_val, low.to(self.min_val))
+        new_high = torch.maximum(self.max_val, high.to(self.max_val))
         bounds = float(new_low), float(new_high)
         wider = grid.exponent_for(*bounds)
         total, begin = grid.rescale(counts.to(self.counts.device), first, exponent, bounds[0], wider)
@@ -135,7 +133,7 @@ class HistogramObserver(UniformQuantizationObserverBase):
         middles = (edges[:-1] + edges[1:]) / 2
 
         def errors(ranges: list[Range]) -> Tensor:
-            """Squared error of really quantizing all data, each in the middle of its bin, by the qparams of each range."""
+            """Squared errors of really quantizing all data, in the middles of their bins, for each range."""
             starts, ends = torch.tensor(ranges, device=counts.device).unbind(1)
             scale, zero_point = self._calculate_qparams(edges[starts], edges[ends + 1])
             low, high = ((bound - zero_point).unsqueeze(1) for bound in (self.quant_min, self.quant_max))
@@ -146,8 +144,7 @@ class HistogramObserver(UniformQuantizationObserverBase):
         return edges[start], edges[end + 1]
 
     def merge(self, other: ObserverBase) -> None:
-        """Add what `other`, of the same class and arguments, has observed: exactly as if this one had seen all the
-        data."""
+        """Add what `other`, made with the same arguments, observed: exactly as if this one had seen all the data."""
         self._check_mergeable(other)
         assert isinstance(other, HistogramObserver)
         if not other._is_calibrated():

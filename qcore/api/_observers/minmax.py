@@ -56,8 +56,7 @@ class MinMaxObserver(UniformQuantizationObserverBase):
         self.max_val.copy_(torch.maximum(self.max_val, high))
 
     def merge(self, other: ObserverBase) -> None:
-        """Add what `other`, of the same class and arguments, has observed: exactly as if this one had seen all the
-        data."""
+        """Add what `other`, made with the same arguments, observed: exactly as if this one had seen all the data."""
         self._check_mergeable(other)
         assert isinstance(other, MinMaxObserver)
         MinMaxObserver._update(self, other.min_val.to(self.min_val), other.max_val.to(self.max_val))
@@ -154,8 +153,7 @@ class PerChannelMinMaxObserver(UniformQuantizationObserverBase):
             )
 
     def merge(self, other: ObserverBase) -> None:
-        """Add what `other`, of the same class and arguments, has observed: exactly as if this one had seen all the
-        data."""
+        """Add what `other`, made with the same arguments, observed: exactly as if this one had seen all the data."""
         self._check_mergeable(other)
         assert isinstance(other, PerChannelMinMaxObserver)
         if other._is_calibrated():
