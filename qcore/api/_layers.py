@@ -18,6 +18,9 @@ OBSERVER = "activation_post_process"
 INTERNAL = (OBSERVER, "parametrizations", "weight_fake_quant")
 """Names of children that are not layers of the model."""
 
+_WHOLES = (FusedModule, nn.MultiheadAttention)
+"""Modules that call their children in ways of their own: attention reads the weights of its output projection itself."""
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -25,7 +28,6 @@ class Layer:
 
     path: str
     module: nn.Module
-    parent: nn.Module | None
     qconfig: Any
     whole: bool
 
@@ -43,19 +45,19 @@ def layers(model: nn.Module, rules: Mapping[Any, Any], wholes: tuple[type[nn.Mod
     found: list[Layer] = []
     seen: set[int] = set()
 
-    def visit(path: str, module: nn.Module, parent: nn.Module | None, inherited: Any) -> None:
+    def visit(path: str, module: nn.Module, inherited: Any) -> None:
         if id(module) in seen:
             return
         seen.add(id(module))
         qconfig = rules.get(path, _by_type(type(module), rules, inherited))
         qconfig = getattr(module, "qconfig", qconfig)
         children = children_of(module)
-        whole = not children or isinstance(module, FusedModule) or type(module) in wholes
-        found.append(Layer(path, module, parent, qconfig, whole))
+        whole = not children or isinstance(module, _WHOLES) or type(module) in wholes
+        found.append(Layer(path, module, qconfig, whole))
         for name, child in [] if whole else children:
-            visit(f"{path}.{name}" if path else name, child, module, qconfig)
+            visit(f"{path}.{name}" if path else name, child, qconfig)
 
-    visit("", model, None, rules.get("", None))
+    visit("", model, rules.get("", None))
     return found
 
 

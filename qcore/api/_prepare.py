@@ -139,8 +139,6 @@ def _reason_against(layer: Layer, found: catalog.Match, allow_list: Collection[t
     kind = type(layer.module)
     if layer.qconfig is None:
         return "its qconfig is None"
-    if isinstance(layer.parent, nn.MultiheadAttention):
-        return "MultiheadAttention reads the weights of this layer itself"
     if found.target is None:
         return found.reason or f"{kind.__name__} has no statically quantized form"
     if allow_list is not None and kind not in allow_list:
@@ -160,6 +158,7 @@ def described(path: str, float_type: str, module: nn.Module) -> Row:
     binding = module.binding(quint8 if output is None else output.dtype)
     weight = getattr(module, "_qweight", None)
     names = [str(qparams.dtype.name) for qparams in (weight, output) if qparams is not None]
+    names += ["float16"] if getattr(module, "float16", False) else []
     return Row(
         path, float_type, "quantized", binding.runs_on, str(binding.operator), " -> ".join(names), binding.reason
     )

@@ -27,8 +27,9 @@ from qcore.api.qconfig import (
     float_qparams_weight_only_qconfig_4bit,
     get_default_dynamic_qconfig,
 )
-from qcore.errors import ArgumentError, QcoreError, QuantizationError
+from qcore.errors import ArgumentError, QcoreError, QuantizationError, UnsupportedError
 from qcore.nn import catalog
+from qcore.nn.quantized.base import QuantizedModule
 from qcore.registry import registry
 from qcore.report import Report, Row
 from qcore.tensor.dtypes import as_qdtype, is_qdtype, qint8, quint4x2, quint8
@@ -46,7 +47,7 @@ __all__ = [
 ]
 
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
-_MULTIPLYING = (nn.Linear, nn.modules.conv._ConvNd, nn.RNNBase, nn.RNNCellBase, nn.Bilinear)
+_MULTIPLYING = (nn.Linear, nn.modules.conv._ConvNd, nn.RNNBase, nn.RNNCellBase, nn.Bilinear, nn.MultiheadAttention)
 
 
 def default_eval_fn(model: nn.Module, calib_data: Iterable[Any]) -> None:
@@ -102,12 +103,16 @@ def quantize_dynamic(
     swaps: dict[int, nn.Module] = {}
     for layer in layers(model, rules):
         found = catalog.match(type(layer.module), table)
-        if layer.qconfig is None or found.target is None or isinstance(layer.parent, nn.MultiheadAttention):
-            rows += _left(layer, found, rules, qconfig_spec is None)
+        reason = _reason_against(layer, found)
+        if reason:
+            rows += _left(layer, reason, rules, qconfig_spec is None)
             continue
         try:
             new = build(layer, found.target, name, qconfig=layer.qconfig)
             row = described(layer.path, type(layer.module).__name__, new)
+        except UnsupportedError as error:
+            rows += _left(layer, str(error), rules, qconfig_spec is None)
+            continue
         except QcoreError as error:
             raise QuantizationError(f"module {layer.path!r}: {error}") from error
         swaps[id(layer.module)] = new
@@ -144,19 +149,26 @@ def _default(dtype: Any, backend: str) -> Any:
     return known[as_qdtype(dtype)]
 
 
-def _left(layer: Layer, found: catalog.Match, rules: Mapping[Any, Any], everything: bool) -> list[Row]:
+def _reason_against(layer: Layer, found: catalog.Match) -> str:
+    """Why a layer stays float; empty if nothing stands against quantizing it."""
+    if found.target is None:
+        return found.reason or f"{type(layer.module).__name__} has no dynamically quantized form"
+    if layer.qconfig is None:
+        return "not asked for"
+    target: Any = found.target
+    reason: str = target.reason_against(layer.qconfig) if issubclass(target, QuantizedModule) else ""
+    return reason
+
+
+def _left(layer: Layer, reason: str, rules: Mapping[Any, Any], everything: bool) -> list[Row]:
     """The row of a layer that stays float; nothing for containers and layers without parameters."""
     module, kind = layer.module, type(layer.module)
     if not layer.whole or not any(True for _ in module.parameters()):
         return []
+    if "qconfig" in module.__dict__ and module.qconfig is None:
+        return [Row(layer.path, kind.__name__, "float", reason="its qconfig is None", asked=False)]
     named = layer.qconfig is not None or isinstance(module, tuple(key for key in rules if isinstance(key, type)))
     asked = named or (everything and isinstance(module, _MULTIPLYING))
-    if isinstance(layer.parent, nn.MultiheadAttention):
-        reason = "MultiheadAttention reads the weights of this layer itself"
-    elif found.target is None:
-        reason = found.reason or f"{kind.__name__} has no dynamically quantized form"
-    else:
-        reason = "not asked for"
     return [Row(layer.path, kind.__name__, "float", reason=reason, asked=asked)]
 
 

@@ -1,0 +1,376 @@
+"""Recurrent networks with integer (or float16) weights on float sequences."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from qcore import operators as ops
+from qcore.errors import ArgumentError, UnsupportedError
+from qcore.nn.quantized.base import QuantizedModule
+from qcore.nn.quantized.dynamic.cell_weights import CellHolder, LayerCell, float_cells
+from qcore.nn.quantized.dynamic.options import dynamic_options, is_float16, reason_against_dynamic
+from qcore.tensor.dtypes import QDType, qint8, quint8
+from qcore.tensor.qparams import QParams
+
+
+class Recurrent(QuantizedModule):
+    """What LSTM and GRU share: layers of cells, one or two directions; arguments as of the float class, and `dtype`.
+
+    `dtype` of the weights: qint8 or torch.float16. There is no dropout between layers: that is for training.
+    """
+
+    gates: ClassVar[int] = 0
+    states: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        dtype: Any = qint8,
+    ) -> None:
+        super().__init__()
+        if proj_size:
+            raise UnsupportedError(f"proj_size={proj_size}: no kernel projects the state; leave this module float")
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bias = bias
+        self.batch_first = batch_first
+        self.dropout = dropout
+        self.bidirectional = bidirectional
+        self.dtype = dtype
+        self.reduce_range = True
+        directions = 2 if bidirectional else 1
+        widths = [input_size if layer == 0 else directions * hidden_size for layer in range(num_layers)]
+        cells = [LayerCell(self.gates, width, hidden_size, bias, dtype) for width in widths for _ in range(directions)]
+        self._all_weight_values = nn.ModuleList(cells)
+
+    @property
+    def cells(self) -> list[LayerCell]:
+        """One for each layer and direction, forward before backward."""
+        return list(self._all_weight_values)  # type: ignore[arg-type]
+
+    @property
+    def float16(self) -> bool:
+        """Whether the weights are float16."""
+        return self.cells[0].float16
+
+    @property
+    def _qweight(self) -> QParams | None:
+        return self.cells[0]._q_ih
+
+    def activation_dtypes(self, input: QDType) -> tuple[QDType, ...]:
+        """Activations are floats, quantized inside."""
+        return ()
+
+    @classmethod
+    def reason_against(cls, qconfig: Any) -> str:
+        """The activations must be for dynamic quantization, or the weight float16."""
+        return reason_against_dynamic(qconfig)
+
+    @classmethod
+    def from_float(cls, mod: Any, use_precomputed_fake_quant: bool = False) -> Any:
+        """The quantized network for a float one with a `qconfig`.
+
+        Raises UnsupportedError for projections, QuantizationError for weights that are not finite.
+        """
+        half = is_float16(mod.qconfig)
+        quantized = cls(
+            mod.input_size,
+            mod.hidden_size,
+            mod.num_layers,
+            mod.bias,
+            mod.batch_first,
+            mod.dropout,
+            mod.bidirectional,
+            mod.proj_size,
+            torch.float16 if half else qint8,
+        )
+        quantized.qcore_path = getattr(mod, "qcore_path", "")
+        quantized._backend = getattr(mod, "qcore_backend", None)
+        if not half:
+            quantized.reduce_range = dynamic_options(mod.qconfig.activation(), mod)[1]
+        for cell, tensors in zip(quantized.cells, float_cells(mod), strict=True):
+            cell.take(tensors, mod)
+        return quantized.train(mod.training)
+
+    def get_weight(self) -> dict[str, Tensor]:
+        """All weights by the names that the float class gives them."""
+        pairs = [cell.weights() for cell in self.cells]
+        return {f"{name}_{key}": pair[i] for key, pair in zip(self._keys(), pairs, strict=True) for i, name in _WEIGHTS}
+
+    def get_bias(self) -> dict[str, Tensor | None]:
+        """All biases by the names that the float class gives them."""
+        pairs = [(cell._b_ih, cell._b_hh) for cell in self.cells]
+        return {f"{name}_{key}": pair[i] for key, pair in zip(self._keys(), pairs, strict=True) for i, name in _BIASES}
+
+    def _keys(self) -> list[str]:
+        suffixes = ("", "_reverse") if self.bidirectional else ("",)
+        return [f"l{layer}{suffix}" for layer in range(self.num_layers) for suffix in suffixes]
+
+    def _run(self, input: Tensor | PackedSequence, states: list[Tensor] | None) -> tuple[Any, list[Tensor]]:
+        """Output and final states, laid out as the input is."""
+        if isinstance(input, PackedSequence):
+            return self._run_packed(input, states)
+        if input.ndim not in (2, 3) or input.shape[-1] != self.input_size:
+            raise ArgumentError(
+                f"{self._label()} takes (time, batch, {self.input_size}), (time, {self.input_size}) or, with "
+                f"batch_first, (batch, time, {self.input_size}); got shape {tuple(input.shape)}"
+            )
+        batched = input.ndim == 3
+        x = input.float() if batched else input.float().unsqueeze(1)
+        x = x.transpose(0, 1) if batched and self.batch_first else x
+        if states is not None and not batched:
+            states = [state.unsqueeze(1) for state in states]
+        y, *last = self._call(x, self._initial(states, x.shape[1]), None)
+        if not batched:
+            return y.squeeze(1), [state.squeeze(1) for state in last]
+        return (y.transpose(0, 1) if self.batch_first else y), last
+
+    def _run_packed(self, input: PackedSequence, states: list[Tensor] | None) -> tuple[Any, list[Tensor]]:
+        data, batch_sizes, order, back = input
+        if data.shape[-1] != self.input_size:
+            raise ArgumentError(f"{self._label()} takes {self.input_size} features; got shape {tuple(data.shape)}")
+        initial = self._initial(states, int(batch_sizes[0]))
+        if states is not None and order is not None:
+            initial = [state.index_select(1, order) for state in initial]
+        y, *last = self._call(data.float(), initial, batch_sizes)
+        if back is not None:
+            last = [state.index_select(1, back) for state in last]
+        return PackedSequence(y, batch_sizes, order, back), last
+
+    def _call(self, x: Tensor, states: list[Tensor], batch_sizes: Tensor | None) -> Any:
+        return (self._kernel or self._bind(quint8))(x, *states, batch_sizes)
+
+    def _initial(self, states: list[Tensor] | None, batch: int) -> list[Tensor]:
+        shape = (len(self.cells), batch, self.hidden_size)
+        if states is None:
+            return [torch.zeros(shape) for _ in range(self.states)]
+        for state in states:
+            if tuple(state.shape) != shape:
+                raise ArgumentError(f"{self._label()}: a state must have shape {shape}; got {tuple(state.shape)}")
+        return [state.float() for state in states]
+
+    def _options(self) -> dict[str, Any]:
+        return {**super()._options(), "reduce_range": self.reduce_range}
+
+    def _set_options(self, options: dict[str, Any]) -> None:
+        super()._set_options(options)
+        self.reduce_range = bool(options.get("reduce_range", self.reduce_range))
+
+    def _get_name(self) -> str:
+        return "DynamicQuantized" + type(self).__name__
+
+    def __repr__(self) -> str:
+        return f"{self._get_name()}({self.extra_repr()})"
+
+    def extra_repr(self) -> str:
+        """Sizes, and what differs from the defaults."""
+        text = f"{self.input_size}, {self.hidden_size}"
+        defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
+        changed = {name: getattr(self, name) for name, usual in defaults.items() if getattr(self, name) != usual}
+        return text + "".join(f", {name}={value}" for name, value in changed.items()) + f", dtype={self.dtype}"
+
+
+_WEIGHTS = ((0, "weight_ih"), (1, "weight_hh"))
+_BIASES = ((0, "bias_ih"), (1, "bias_hh"))
+
+
+class LSTM(Recurrent):
+    """Long short-term memory on float sequences; shapes, arguments and packed sequences as nn.LSTM.
+
+    Raises ArgumentError for other shapes, UnsupportedError for `proj_size`. Arithmetic: docs/numerics.md, "lstm".
+    """
+
+    gates = 4
+    states = 2
+
+    def operator(self) -> ops.LSTM:
+        """The operator with this module's weights."""
+        return ops.LSTM(tuple(cell.cell() for cell in self.cells), self.reduce_range, self.bidirectional)
+
+    def forward(self, input: Any, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Any, tuple[Tensor, Tensor]]:
+        """(time, batch, input_size), and (h, c) or None for zeros -> output, (h, c)."""
+        output, (h, c) = self._run(input, None if hx is None else list(hx))
+        return output, (h, c)
+
+
+class GRU(Recurrent):
+    """Gated recurrent units on float sequences; shapes, arguments and packed sequences as nn.GRU.
+
+    Raises ArgumentError for other shapes. Arithmetic: docs/numerics.md, "gru".
+    """
+
+    gates = 3
+
+    def operator(self) -> ops.GRU:
+        """The operator with this module's weights."""
+        return ops.GRU(tuple(cell.cell() for cell in self.cells), self.reduce_range, self.bidirectional)
+
+    def forward(self, input: Any, hx: Tensor | None = None) -> tuple[Any, Tensor]:
+        """(time, batch, input_size), and h or None for zeros -> output, h."""
+        output, (h,) = self._run(input, None if hx is None else [hx])
+        return output, h
+
+
+class Cell(CellHolder):
+    """What the single cells share; arguments as of the float class, and `dtype` of the weights."""
+
+    gates: ClassVar[int] = 1
+    states: ClassVar[int] = 1
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, dtype: Any = qint8) -> None:
+        super().__init__()
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.bias = bias
+        self.reduce_range = True
+        self._init_cell(self.gates, input_size, hidden_size, bias, dtype)
+
+    @property
+    def _qweight(self) -> QParams | None:
+        return self._q_ih
+
+    def activation_dtypes(self, input: QDType) -> tuple[QDType, ...]:
+        """Activations are floats, quantized inside."""
+        return ()
+
+    @classmethod
+    def reason_against(cls, qconfig: Any) -> str:
+        """The activations must be for dynamic quantization, or the weight float16."""
+        return reason_against_dynamic(qconfig)
+
+    @classmethod
+    def from_float(cls, mod: Any, use_precomputed_fake_quant: bool = False) -> Any:
+        """The quantized cell for a float one with a `qconfig`; QuantizationError for weights that are not finite."""
+        half = is_float16(mod.qconfig)
+        quantized = cls._sized(mod, torch.float16 if half else qint8)
+        quantized.qcore_path = getattr(mod, "qcore_path", "")
+        quantized._backend = getattr(mod, "qcore_backend", None)
+        if not half:
+            quantized.reduce_range = dynamic_options(mod.qconfig.activation(), mod)[1]
+        quantized.take([mod.weight_ih, mod.weight_hh, mod.bias_ih, mod.bias_hh], mod)
+        return quantized.train(mod.training)
+
+    @classmethod
+    def _sized(cls, mod: Any, dtype: Any) -> Any:
+        return cls(mod.input_size, mod.hidden_size, mod.bias, dtype)
+
+    def _step(self, input: Tensor, states: list[Tensor] | None) -> list[Tensor]:
+        """The new states for an input (batch, input_size) or (input_size,)."""
+        if input.ndim not in (1, 2) or input.shape[-1] != self.input_size:
+            raise ArgumentError(
+                f"{self._label()} takes (batch, {self.input_size}) or ({self.input_size},); got shape "
+                f"{tuple(input.shape)}"
+            )
+        batched = input.ndim == 2
+        x = input.float() if batched else input.float().unsqueeze(0)
+        shape = (x.shape[0], self.hidden_size)
+        if states is None:
+            states = [torch.zeros(shape) for _ in range(self.states)]
+        states = [state.float() if batched else state.float().unsqueeze(0) for state in states]
+        if any(tuple(state.shape) != shape for state in states):
+            raise ArgumentError(f"{self._label()}: a state must have shape {shape}, as the input has")
+        result = (self._kernel or self._bind(quint8))(x, *states)
+        new = list(result) if self.states > 1 else [result]
+        return new if batched else [state.squeeze(0) for state in new]
+
+    def _values(self) -> dict[str, Any]:
+        w_ih, w_hh = self.weights()
+        return {"_packed_weight_ih": (w_ih, self._b_ih), "_packed_weight_hh": (w_hh, self._b_hh)}
+
+    def _set_values(self, values: dict[str, Any]) -> None:
+        (w_ih, b_ih), (w_hh, b_hh) = values["_packed_weight_ih"], values["_packed_weight_hh"]
+        self.set_cell(w_ih, w_hh, b_ih, b_hh)
+
+    def _options(self) -> dict[str, Any]:
+        return {**super()._options(), "reduce_range": self.reduce_range}
+
+    def _set_options(self, options: dict[str, Any]) -> None:
+        super()._set_options(options)
+        self.reduce_range = bool(options.get("reduce_range", self.reduce_range))
+
+    def _get_name(self) -> str:
+        return "DynamicQuantized" + type(self).__name__
+
+    def extra_repr(self) -> str:
+        """Sizes."""
+        return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
+
+
+class LSTMCell(Cell):
+    """One step of an LSTM on floats: (batch, input_size), (h, c) -> (h, c); arguments as nn.LSTMCell.
+
+    Raises ArgumentError for other shapes. Arithmetic: docs/numerics.md, "lstm".
+    """
+
+    gates = 4
+    states = 2
+
+    def operator(self) -> ops.LSTMCell:
+        """The operator with this module's weights."""
+        return ops.LSTMCell((self.cell(),), self.reduce_range)
+
+    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """(batch, input_size), and (h, c) or None for zeros -> (h, c)."""
+        h, c = self._step(input, None if hx is None else list(hx))
+        return h, c
+
+
+class GRUCell(Cell):
+    """One step of a GRU on floats: (batch, input_size), h -> h; arguments as nn.GRUCell.
+
+    Raises ArgumentError for other shapes. Arithmetic: docs/numerics.md, "gru".
+    """
+
+    gates = 3
+
+    def operator(self) -> ops.GRUCell:
+        """The operator with this module's weights."""
+        return ops.GRUCell((self.cell(),), self.reduce_range)
+
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
+        """(batch, input_size), and h or None for zeros -> h."""
+        return self._step(input, None if hx is None else [hx])[0]
+
+
+class RNNCell(Cell):
+    """One step of an Elman network on floats: (batch, input_size), h -> h; arguments as nn.RNNCell.
+
+    Raises ArgumentError for other shapes or nonlinearities. Arithmetic: docs/numerics.md, "rnn_cell".
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        nonlinearity: str = "tanh",
+        dtype: Any = qint8,
+    ) -> None:
+        if nonlinearity not in ("tanh", "relu"):
+            raise ArgumentError(f"nonlinearity={nonlinearity!r} is neither 'tanh' nor 'relu'")
+        super().__init__(input_size, hidden_size, bias, dtype)
+        self.nonlinearity = nonlinearity
+
+    @classmethod
+    def _sized(cls, mod: Any, dtype: Any) -> Any:
+        return cls(mod.input_size, mod.hidden_size, mod.bias, mod.nonlinearity, dtype)
+
+    def operator(self) -> ops.RNNCell:
+        """The operator with this module's weights."""
+        return ops.RNNCell((self.cell(),), self.reduce_range, self.nonlinearity)
+
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
+        """(batch, input_size), and h or None for zeros -> h."""
+        return self._step(input, None if hx is None else [hx])[0]
