@@ -1,4 +1,4 @@
-"""From an operator and the name of a model's backend to the kernel that runs it; what the backend lacks falls to a fallback."""
+"""From an operator and the name of a model's backend to the kernel that runs it; a fallback runs what it lacks."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def bind(backend: str | None, operator: Operator, activations: tuple[QDType, ...
             return Binding(operator, other.name, verdict.reason)
         reasons.append(f"{other.name}: {answer.reason}")
     raise UnsupportedError(
-        f"no backend can run {operator}: {'; '.join(reasons)}. Leave this part of the model float, or install a fallback "
-        "backend that declares it (pip install torch-qcore-reference)"
+        f"no backend can run {operator}: {'; '.join(reasons)}. Leave this part of the model float, or install a "
+        "fallback backend that declares it (pip install torch-qcore-reference)"
     )
 
 

@@ -1,6 +1,6 @@
-"""What a backend declares, as frozen data: operators, dtypes, schemes, fusions, limits and the module patterns they serve.
+"""What a backend declares, as frozen data: operators, dtypes, schemes, fusions, limits and module patterns.
 
-One declaration drives default qconfigs, module swaps, matching, error messages, the conformance cases and the tables in the docs.
+One declaration drives default qconfigs, module swaps, matching, error messages, conformance cases and the docs' tables.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from torch import nn
+from torch import Tensor, nn
 
 from qcore import operators as ops
 from qcore.operators import Operator
@@ -72,7 +72,7 @@ class OpSpec:
 
     `activations`: dtypes of integer inputs and outputs; `weights`: accepted kinds, empty for operators without;
     `fused`: operations it can fuse after itself; `spatial`: numbers of spatial dimensions, empty for no restriction;
-    `functions`: for Lookup, the functions; `options`: attributes that may be switched on (per_row, reduce_range, float16).
+    `functions`: for Lookup, the functions; `options`: attributes that may be switched on (per_row, reduce_range ...).
     """
 
     operator: type[Operator]
@@ -185,8 +185,8 @@ def _granularity(per_channel: bool) -> str:
     return "per channel" if per_channel else "per tensor"
 
 
-def _all_zero(zero_point: object) -> bool:
-    return bool((zero_point == 0).all()) if hasattr(zero_point, "all") else zero_point == 0
+def _all_zero(zero_point: int | Tensor) -> bool:
+    return bool((zero_point == 0).all()) if isinstance(zero_point, Tensor) else zero_point == 0
 
 
 def _names(items: tuple[object, ...]) -> str:

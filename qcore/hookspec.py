@@ -1,6 +1,6 @@
 """The hooks of a qcore plugin, whole. Hooks only register: nothing here is called while a model runs.
 
-A plugin is a package with an entry point in the group "qcore", named like its backend, that loads a module (or object) with:
+A plugin is a package with an entry point in the group "qcore", named like its backend, that loads a module with:
 
     @qcore.hookimpl
     def qcore_backend() -> qcore.Backend: ...

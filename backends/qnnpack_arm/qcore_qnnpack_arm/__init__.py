@@ -19,7 +19,8 @@ class QnnpackArm(qcore.Backend):
         """Never available so far; the reason tells a foreign CPU from the missing kernels."""
         machine = platform.machine()
         if machine not in ("aarch64", "arm64"):
-            return qcore.Availability(False, f"needs an ARM CPU (aarch64), this is {machine}", "Choose another backend.")
+            reason = f"needs an ARM CPU (aarch64), this is {machine}"
+            return qcore.Availability(False, reason, "Choose another backend.")
         return qcore.Availability(
             False, f"version {self.version} has no kernels yet", "Use the reference backend: the results are the same."
         )
