@@ -54,6 +54,16 @@ def saturates() -> bool:
     return bool((run(lambda: quantized.linear_dynamic(x, quantized.linear_prepack(weight), False)) != exact).any())
 
 
+def missing() -> str:
+    """Why there is no oracle here; empty where there is one."""
+    return "" if "fbgemm" in torch.backends.quantized.supported_engines else "torch has no fbgemm engine here"
+
+
+def vectorized() -> bool:
+    """Whether torch uses its vector code, whose rounding is the rule (ATEN_CPU_CAPABILITY=default turns it off)."""
+    return "AVX" in torch.backends.cpu.get_cpu_capability()
+
+
 def _qint8() -> Any:
     from qcore.tensor.dtypes import qint8
 

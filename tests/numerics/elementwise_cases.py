@@ -90,7 +90,8 @@ def cat(draw: Draw, build: Build) -> Iterator[Outcome]:
     reals = [(x.double() - qx.zero_point) * qx.scale / out.scale for x, qx in zip(xs, params, strict=True)]
     value = torch.cat(reals, dim)
     aside = wraps(value)
-    if not (channels_last and dim == 1 and all(x.shape[1] % CHANNELS == 0 for x in xs)):
+    whole_blocks = channels_last and dim == 1 and all(x.shape[1] % CHANNELS == 0 for x in xs)
+    if not (whole_blocks and oracle.vectorized()):
         aside = aside | near_tie(value, max(qx.scale for qx in params) * 255 / out.scale)
     ours = build(Cat(dim, relu))(xs, params, out)
     yield Outcome(f"{sizes} {params} {out} {dim=} {relu=}", ours, theirs, aside)

@@ -75,7 +75,8 @@ def linear_cancelled(draw: Draw, build: Build) -> Iterator[Outcome]:
     inner, outer = 200, draw.integer(1, 20)
     weight, qx = draw.raw((outer, inner), qint8, 30, 64), draw.params(quint8, draw.log_uniform(0.01, 1))
     scales = torch.rand(outer, generator=draw.generator, dtype=torch.float64) * 0.1 + 0.01
-    qweight = draw.one_of(per_tensor(float(scales[0]), 3, qint8), per_channel(scales, torch.zeros(outer).long(), 0, qint8))
+    zeros = torch.zeros(outer, dtype=torch.int64)
+    qweight = draw.one_of(per_tensor(float(scales[0]), 3, qint8), per_channel(scales, zeros, 0, qint8))
     x = draw.raw((100, inner), quint8, 128, 255)
     acc = centered(x, qx) @ centered(weight, qweight).T
     real = acc * (qx.scale * torch.as_tensor(qweight.scale))
