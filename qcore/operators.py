@@ -324,10 +324,11 @@ class Lookup(Operator):
 
 @dataclass(frozen=True, eq=False)
 class PReLU(Operator):
-    """x above zero, x * weight below; weight float32 (1,) or (channels,) of axis 1. Call: kernel(x, qx, out)."""
+    """x above zero, x * weight below; weight 8-bit, per tensor, (1,) or (channels,) of axis 1. Call: kernel(x, qx, out)."""
 
     name: ClassVar[str] = "prelu"
     weight: Tensor
+    qweight: QParams
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,18 @@ def table(function: str, args: tuple[float, ...], qx: QParams, out: QParams) -> 
     return _quantized(result, out, known.reciprocal64)
 
 
+@lru_cache(maxsize=1024)
+def exponentials(qx: QParams) -> Tensor:
+    """rint(2**40 * exp(-s * d)) for each distance d = 0..255 below the greatest integer, int64: the terms of a softmax.
+
+    Callers share it: do not write to it.
+    """
+    with localcontext(_CONTEXT):
+        scale = Decimal(float(torch.tensor(qx.scale, dtype=torch.float32)))
+        terms = [int((2**40 * (-scale * d).exp()).to_integral_value()) for d in range(256)]
+    return torch.tensor(terms)
+
+
 def _dequantized(qx: QParams) -> Tensor:
     integers = torch.arange(qx.dtype.qmin, qx.dtype.qmax + 1, dtype=torch.float64)
     scale = torch.tensor(qx.scale, dtype=torch.float32)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import qcore
 from qcore.operators import Operator
 from qcore_reference import (
+    activation,
     cat,
     conv,
     conv_transpose,
     elementwise,
     embedding,
+    interpolate,
     linear,
     linear_dynamic,
     linear_fp16,
     lookup,
+    normalization,
     pooling,
     quantize,
     recurrent,
@@ -22,15 +25,18 @@ from qcore_reference import (
 
 FAMILIES = (
     quantize,
+    interpolate,
     linear,
     linear_dynamic,
     linear_fp16,
     conv,
     conv_transpose,
     elementwise,
+    activation,
     embedding,
     lookup,
     cat,
+    normalization,
     pooling,
     recurrent,
     reduction,
