@@ -9,8 +9,9 @@ PROGRAM = """
 import torch
 
 names = '''quint8 qint8 qint32 quint4x2 quint2x4 per_tensor_affine per_tensor_symmetric per_channel_affine
-    per_channel_symmetric per_channel_affine_float_qparams quantize_per_tensor quantize_per_channel dequantize int_repr
-    quantize_per_tensor_dynamic q_scale q_zero_point q_per_channel_axis q_per_channel_scales q_per_channel_zero_points'''
+    per_channel_symmetric per_channel_affine_float_qparams quantize_per_tensor quantize_per_channel dequantize
+    int_repr quantize_per_tensor_dynamic q_scale q_zero_point q_per_channel_axis
+    q_per_channel_scales q_per_channel_zero_points'''
 for name in names.split():
     if hasattr(torch, name):
         delattr(torch, name)
