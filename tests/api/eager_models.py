@@ -1,4 +1,4 @@
-"""Small float models, written once for qcore and once for torch's own flow: `api` gives the stubs and FloatFunctional."""
+"""Small float models for qcore and for torch's own flow alike: `api` gives the stubs and FloatFunctional."""
 
 from __future__ import annotations
 
@@ -70,7 +70,8 @@ class ConvNet(Stubbed):
 class Residual(Stubbed):
     """add, add_relu, mul and cat by FloatFunctional, depthwise convolution, average pools; input (batch, 4, 9, 9).
 
-    Odd windows have no ties, and batches of 16 fill whole blocks of 64: there torch does not contradict itself (docs/numerics.md).
+    Odd windows have no ties, and batches of 16 fill whole blocks of 64: there torch does not contradict itself
+    (docs/numerics.md).
     """
 
     FUSE = [["c1", "b1"]]

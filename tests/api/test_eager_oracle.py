@@ -1,4 +1,4 @@
-"""The eager flow against torch's own: same observers, same data, same weights -> the same bits and the same state dict keys."""
+"""The eager flow against torch's own: same observers, data and weights -> the same bits and state dict keys."""
 
 from __future__ import annotations
 
