@@ -9,7 +9,7 @@
 
 namespace qcore {
 
-// Grows, never shrinks; contents are undefined after `reserve` has grown it.
+// Grows, never shrinks; 64 bytes behind the last element may be written. Contents are undefined after `reserve` has grown it.
 template <class T>
 class Buffer {
  public:

@@ -7,11 +7,22 @@
 
 namespace qcore {
 
+// Copies `count` bytes in whole vectors where the source has them, up to `limit`; at most 15 bytes behind `to + count` are overwritten.
+inline void copy_vectors(uint8_t* to, const uint8_t* from, int64_t count, const uint8_t* limit) {
+  constexpr int64_t kVector = 16, kLong = 1024;
+  if (count > kLong || limit - from < round_up(count, kVector)) {
+    std::memcpy(to, from, static_cast<size_t>(count));
+  } else {
+    for (int64_t i = 0; i < count; i += kVector) std::memcpy(to + i, from + i, kVector);
+  }
+}
+
 struct ConvJob {
   const Kernels& kernels;
   const PackedWeights& w;
   const Windows& windows;
   const uint8_t* x;
+  const uint8_t* x_end;
   uint8_t zero;
   RequantizedOutput out;
   bool pointwise;  // every output pixel reads one input pixel, in order
@@ -23,9 +34,10 @@ struct ConvJob {
       return {from, windows.channels, count, w.k_groups, row_sums(w, from, windows.channels, count, scratch)};
     }
     uint8_t* packed = packed_rows(w, count, scratch);
-    for (int64_t r = 0; r < count; ++r) {
+    Windows::Place place = windows.place(first);
+    for (int64_t r = 0; r < count; ++r, windows.advance(place)) {
       uint8_t* row = packed + r * stride;
-      gather(windows.place(first + r), offset, channels, row);
+      gather(place, offset, channels, row);
       pad_row(w, row);
     }
     return {packed, stride, count, w.k_groups, row_sums(w, packed, stride, count, scratch)};
@@ -42,6 +54,7 @@ struct ConvJob {
   void gather(const Windows::Place& p, int64_t offset, int64_t channels, uint8_t* to) const {
     const Windows& v = windows;
     const bool runs = v.dilation[2] == 1 && channels == v.channels;
+    if (runs && v.all_inside(p)) return gather_inside(p, to);
     for (int64_t kd = 0; kd < v.kernel[0]; ++kd) {
       const int64_t d = p.start[0] + kd * v.dilation[0];
       for (int64_t kh = 0; kh < v.kernel[1]; ++kh) {
@@ -56,7 +69,7 @@ struct ConvJob {
             const int64_t column = p.start[2] + kw * v.dilation[2];
             uint8_t* tap = to + kw * channels;
             if (v.inside(2, column)) {
-              std::memcpy(tap, v.at(x, p.sample, d, h, column) + offset, static_cast<size_t>(channels));
+              copy_vectors(tap, v.at(x, p.sample, d, h, column) + offset, channels, x_end);
             } else {
               std::memset(tap, zero, static_cast<size_t>(channels));
             }
@@ -67,6 +80,15 @@ struct ConvJob {
     }
   }
 
+  void gather_inside(const Windows::Place& p, uint8_t* to) const {
+    const Windows& v = windows;
+    const int64_t bytes = v.kernel[2] * v.channels, row = v.in[2] * v.channels;
+    for (int64_t kd = 0; kd < v.kernel[0]; ++kd) {
+      const uint8_t* from = v.at(x, p.sample, p.start[0] + kd * v.dilation[0], p.start[1], p.start[2]);
+      for (int64_t kh = 0; kh < v.kernel[1]; ++kh, from += v.dilation[1] * row, to += bytes) copy_vectors(to, from, bytes, x_end);
+    }
+  }
+
   void copy_run(const Windows::Place& p, int64_t d, int64_t h, uint8_t* to) const {
     const Windows& v = windows;
     const int64_t begin = std::clamp(p.start[2], int64_t{0}, v.in[2]);
@@ -74,7 +96,7 @@ struct ConvJob {
     const int64_t left = std::min(begin - p.start[2], v.kernel[2]) * v.channels, middle = (end - begin) * v.channels;
     const int64_t right = v.kernel[2] * v.channels - left - middle;
     if (left) std::memset(to, zero, static_cast<size_t>(left));
-    std::memcpy(to + left, v.at(x, p.sample, d, h, begin), static_cast<size_t>(middle));
+    copy_vectors(to + left, v.at(x, p.sample, d, h, begin), middle, x_end);
     if (right) std::memset(to + left + middle, zero, static_cast<size_t>(right));
   }
 };
@@ -84,6 +106,7 @@ inline void run_depthwise(const Kernels& kernels, const PackedWeights& w, const 
                           const RequantizedOutput& out, int threads) {
   constexpr int64_t kBlock = 32, kGrain = 4;
   const int64_t taps = w.k_groups * kGroup;
+  const std::vector<int64_t> offsets = windows.tap_offsets();
   const std::vector<uint8_t> padding(static_cast<size_t>(windows.channels), zero);
   const int64_t blocks = (windows.pixels() + kBlock - 1) / kBlock;
   if (windows.pixels() * windows.channels * windows.taps() * 8 < kSerialMacs) threads = 1;
@@ -92,8 +115,14 @@ inline void run_depthwise(const Kernels& kernels, const PackedWeights& w, const 
     for (int64_t block = begin; block < end; ++block) {
       const int64_t first = block * kBlock, count = std::min(kBlock, windows.pixels() - first);
       const uint8_t** next = pointers;
-      for (int64_t pixel = first; pixel < first + count; ++pixel) {
-        windows.each_tap(x, windows.place(pixel), [&](const uint8_t* tap) { *next++ = tap ? tap : padding.data(); });
+      Windows::Place place = windows.place(first);
+      for (int64_t i = 0; i < count; ++i, windows.advance(place)) {
+        if (windows.all_inside(place)) {
+          const uint8_t* corner = windows.at(x, place.sample, place.start[0], place.start[1], place.start[2]);
+          for (const int64_t offset : offsets) *next++ = corner + offset;
+        } else {
+          windows.each_tap(x, place, [&](const uint8_t* tap) { *next++ = tap ? tap : padding.data(); });
+        }
         for (int64_t tap = windows.taps(); tap < taps; ++tap) *next++ = padding.data();
       }
       RequantizedOutput part = out;

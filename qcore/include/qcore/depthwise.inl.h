@@ -7,31 +7,48 @@ QCORE_INLINE Each4 load_taps(const uint8_t* const* taps, int64_t channel) {
   return load_each4(taps[0] + channel, taps[1] + channel, taps[2] + channel, taps[3] + channel);
 }
 
-// The last channels: what lies behind them is not ours to read.
+// Of the last channels: what lies behind them is not ours to read.
 QCORE_INLINE Each4 load_taps(const uint8_t* const* taps, int64_t channel, int count) {
   uint8_t rows[4][kLanes] = {};
   for (int j = 0; j < 4; ++j) std::memcpy(rows[j], taps[j] + channel, static_cast<size_t>(count));
   return load_each4(rows[0], rows[1], rows[2], rows[3]);
 }
 
-void depthwise(const DepthwiseInput& in, const RequantizedOutput& out) {
-  const int64_t taps = in.groups * kGroup;
+QCORE_INLINE void depthwise_4_units(const DepthwiseInput& in, const uint8_t* const* taps, const RequantizedOutput& out, uint8_t* y, int64_t channel) {
+  const int8_t* w = in.w + channel / kLanes * in.groups * kUnit;
+  const int64_t unit = in.groups * kUnit;
+  I32 acc[4];
+  unroll<4>([&](auto u) QCORE_INLINE_LAMBDA { acc[u.value] = set_i32(0); });
+  for (int64_t g = 0; g < in.groups; ++g, taps += kGroup, w += kUnit) {
+    const uint8_t *const a = taps[0] + channel, *const b = taps[1] + channel, *const c = taps[2] + channel, *const d = taps[3] + channel;
+    unroll<4>([&](auto u) QCORE_INLINE_LAMBDA {
+      constexpr int lane = decltype(u)::value * kLanes;
+      acc[u.value] = dot(acc[u.value], load_each4(a + lane, b + lane, c + lane, d + lane), load_weights(w + u.value * unit));
+    });
+  }
+  unroll<4>([&](auto u) QCORE_INLINE_LAMBDA { acc[u.value] = result(acc[u.value], out, load_columns(out, channel + u.value * kLanes), 0); });
+  store_bytes4(y + channel, acc[0], acc[1], acc[2], acc[3]);
+}
+
+QCORE_INLINE void depthwise_unit(const DepthwiseInput& in, const uint8_t* const* taps, const RequantizedOutput& out, uint8_t* y, int64_t channel) {
+  const int8_t* w = in.w + channel / kLanes * in.groups * kUnit;
+  const int64_t left = in.channels - channel;
+  const int count = left < kLanes ? static_cast<int>(left) : kLanes;
+  I32 acc = set_i32(0);
+  for (int64_t g = 0; g < in.groups; ++g, taps += kGroup, w += kUnit) {
+    acc = dot(acc, count == kLanes ? load_taps(taps, channel) : load_taps(taps, channel, count), load_weights(w));
+  }
+  store_bytes(y + channel, result(acc, out, load_columns(out, channel), 0), count);
+}
+
+void depthwise(const DepthwiseInput& in, const RequantizedOutput& output) {
+  const RequantizedOutput out = output;  // a copy that stores of bytes cannot alias
   for (int64_t pixel = 0; pixel < in.pixels; ++pixel) {
-    const uint8_t* const* rows = in.taps + pixel * taps;
+    const uint8_t* const* taps = in.taps + pixel * in.groups * kGroup;
     uint8_t* y = out.y + pixel * out.stride;
-    const int8_t* w = in.w;
-    for (int64_t channel = 0; channel < in.channels; channel += kLanes) {
-      const int64_t left = in.channels - channel;
-      I32 acc = set_i32(0);
-      if (left >= kLanes) {
-        for (int64_t g = 0; g < in.groups; ++g, w += kUnit) acc = dot(acc, load_taps(rows + g * kGroup, channel), load_weights(w));
-        store_bytes(y + channel, result(acc, out, load_columns(out, channel), pixel));
-      } else {
-        const int count = static_cast<int>(left);
-        for (int64_t g = 0; g < in.groups; ++g, w += kUnit) acc = dot(acc, load_taps(rows + g * kGroup, channel, count), load_weights(w));
-        store_bytes(y + channel, result(acc, out, load_columns(out, channel), pixel), count);
-      }
-    }
+    int64_t channel = 0;
+    for (; channel + 4 * kLanes <= in.channels; channel += 4 * kLanes) depthwise_4_units(in, taps, out, y, channel);
+    for (; channel < in.channels; channel += kLanes) depthwise_unit(in, taps, out, y, channel);
   }
 }
 

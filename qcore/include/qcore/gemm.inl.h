@@ -157,6 +157,24 @@ void units_of(int units, const GemmInput& in, const GemmPanel& panel, const Outp
   if constexpr (U > 1) units_of<U - 1>(units, in, panel, out, unit);
 }
 
+int64_t peak(int64_t rounds) {
+  constexpr int kSums = tile_rows(kTileUnits) * kTileUnits;
+  I32 acc[kSums];
+  unroll<kSums>([&](auto i) QCORE_INLINE_LAMBDA { acc[i.value] = set_i32(i.value); });
+  const uint8_t x[kGroup] = {1, 2, 3, 4};
+  const int8_t w[kUnit] = {1, -2, 3};
+  for (int64_t round = 0; round < rounds; ++round) {
+    asm volatile("" : : "r"(x), "r"(w) : "memory");  // as if they had changed
+    const Same4 values = load_same4(x);
+    const Weights weights = load_weights(w);
+    unroll<kSums>([&](auto i) QCORE_INLINE_LAMBDA { acc[i.value] = dot(acc[i.value], values, weights); });
+  }
+  Tile tile;
+  unroll<kSums>([&](auto i) QCORE_INLINE_LAMBDA { tile.sums[i.value] = acc[i.value]; });
+  asm volatile("" : : "r"(&tile) : "memory");
+  return rounds * kSums;
+}
+
 template <class Output>
 void gemm(const GemmInput& in, const GemmPanel& panel, const Output& out) {
   for (int unit = 0; unit < panel.units; unit += kTileUnits) {

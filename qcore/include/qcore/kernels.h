@@ -110,6 +110,7 @@ struct Kernels {
   void (*lookup)(const uint8_t* x, uint8_t* y, int64_t n, const uint8_t* table);
   void (*max)(const uint8_t* const* rows, int64_t count, uint8_t* y, int64_t channels);
   void (*average)(const uint8_t* const* rows, int64_t count, uint8_t* y, int64_t channels, const AverageParameters&);
+  int64_t (*peak)(int64_t rounds);  // nothing but dot products of 64 pairs, for benchmarks; how many were done
 };
 
 }  // namespace qcore

@@ -10,7 +10,7 @@ namespace qcore::QCORE_ISA {
 extern const Kernels kKernels;
 const Kernels kKernels = {
     QCORE_ISA_NAME, gemm<RequantizedOutput>, gemm<FloatOutput>, depthwise, quantize, dequantize<uint8_t>, dequantize<int8_t>,
-    range, add, mul, requantize, clamp, lookup, max, average,
+    range, add, mul, requantize, clamp, lookup, max, average, peak,
 };
 
 }  // namespace qcore::QCORE_ISA

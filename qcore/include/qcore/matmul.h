@@ -65,6 +65,8 @@ inline uint8_t* packed_rows(const PackedWeights& w, int64_t count, Scratch& scra
   return scratch.rows.reserve(count * w.k_groups * kGroup);
 }
 
-inline void pad_row(const PackedWeights& w, uint8_t* row) { std::memset(row + w.k, 0, static_cast<size_t>(w.k_groups * kGroup - w.k)); }
+inline void pad_row(const PackedWeights& w, uint8_t* row) {
+  for (int64_t i = w.k; i < w.k_groups * kGroup; ++i) row[i] = 0;
+}
 
 }  // namespace qcore

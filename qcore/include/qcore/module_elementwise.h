@@ -280,6 +280,7 @@ inline void bind(py::module_& m, const Kernels* (*find)(const std::string&)) {
       .def("requantize", &requantize)
       .def("clamp", &clamp)
       .def("lookup", &lookup)
+      .def("peak", [](const Kernels& k, int64_t rounds) { return k.peak(rounds); })
       .def("max_pool", &max_pool)
       .def("avg_pool", &avg_pool)
       .def("adaptive_avg_pool", &adaptive_avg_pool);

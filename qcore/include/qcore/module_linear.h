@@ -194,7 +194,7 @@ class Conv {
       run_depthwise(kernels_, packed_, windows, data, zero, output, threads);
     } else {
       const bool pointwise = windows.taps() == 1 && windows.in == windows.out && padding_ == Tuple3{0, 0, 0};
-      run_gemm(packed_, windows.pixels(), threads, ConvJob{kernels_, packed_, windows, data, zero, output, pointwise});
+      run_gemm(packed_, windows.pixels(), threads, ConvJob{kernels_, packed_, windows, data, data + in.numel(), zero, output, pointwise});
     }
   }
 

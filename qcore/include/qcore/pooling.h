@@ -17,8 +17,8 @@ void each_window(const Windows& v, const uint8_t* x, uint8_t* y, int threads, co
   const int64_t grain = kGrainBytes / (v.channels * v.taps() + 1) + 1;
   parallel_ranges(threads, v.pixels(), grain, [&](int64_t begin, int64_t end) {
     const uint8_t** rows = Scratch::of_thread().taps.reserve(v.taps());
-    for (int64_t pixel = begin; pixel < end; ++pixel) {
-      const Windows::Place place = v.place(pixel);
+    Windows::Place place = v.place(begin);
+    for (int64_t pixel = begin; pixel < end; ++pixel, v.advance(place)) {
       int64_t count = 0;
       v.each_tap(x, place, [&](const uint8_t* tap) {
         if (tap) rows[count++] = tap;

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <vector>
 
 namespace qcore {
 
@@ -15,21 +16,53 @@ struct Windows {
   int64_t pixels() const { return batch * out[0] * out[1] * out[2]; }
   int64_t taps() const { return kernel[0] * kernel[1] * kernel[2]; }
 
-  // Where the window of an output pixel begins; may be negative by the padding.
+  // An output pixel, and where its window begins, which may be negative by the padding.
   struct Place {
     int64_t sample;
-    Sizes3 start;
+    Sizes3 index, start;
   };
 
   Place place(int64_t pixel) const {
     Place p{};
     for (int d = 2; d >= 0; --d) {
       const auto i = static_cast<size_t>(d);
-      p.start[i] = pixel % out[i] * stride[i] - padding[i];
+      p.index[i] = pixel % out[i];
+      p.start[i] = p.index[i] * stride[i] - padding[i];
       pixel /= out[i];
     }
     p.sample = pixel;
     return p;
+  }
+
+  // To the next output pixel.
+  void advance(Place& p) const {
+    for (size_t d = 3; d-- > 0;) {
+      p.start[d] += stride[d];
+      if (++p.index[d] < out[d]) return;
+      p.index[d] = 0;
+      p.start[d] = -padding[d];
+    }
+    ++p.sample;
+  }
+
+  bool all_inside(const Place& p) const {
+    for (size_t d = 0; d < 3; ++d) {
+      if (p.start[d] < 0 || p.start[d] + (kernel[d] - 1) * dilation[d] >= in[d]) return false;
+    }
+    return true;
+  }
+
+  // Distances of the taps from the first one, kernel order.
+  std::vector<int64_t> tap_offsets() const {
+    std::vector<int64_t> offsets;
+    for (int64_t d = 0; d < kernel[0]; ++d) {
+      for (int64_t h = 0; h < kernel[1]; ++h) {
+        for (int64_t w = 0; w < kernel[2]; ++w) {
+          offsets.push_back(((d * dilation[0] * in[1] + h * dilation[1]) * in[2] + w * dilation[2]) * channels);
+        }
+      }
+    }
+    return offsets;
   }
 
   const uint8_t* at(const uint8_t* x, int64_t sample, int64_t d, int64_t h, int64_t w) const {
