@@ -86,7 +86,7 @@ class Draw:
             doublings = max(1, math.ceil(math.log2(max(largest, unit) / unit / 128.0)))
             return per_tensor(unit * 2.0**doublings, self.zero_point(dtype), dtype)
         low, high = (min(0.0, float(real.min())), max(0.0, float(real.max()))) if real.numel() else (-1.0, 1.0)
-        scale = max((high - low) / 255.0 * self.uniform(0.7, 1.5)[0], 1e-30)
+        scale = max((high - low) / 255.0 * self.uniform(0.7, 1.5)[0], unit / 4)
         if self.recipe.zero_point == "any":
             return per_tensor(scale, max(dtype.qmin, min(dtype.qmax, round(dtype.qmin - low / scale))), dtype)
         return per_tensor(scale, self.zero_point(dtype), dtype)

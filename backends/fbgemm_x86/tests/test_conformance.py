@@ -1,4 +1,4 @@
-"""fbgemm_x86 under qcore's conformance kit, with the instruction set in force; and in a process of its own with each other one."""
+"""fbgemm_x86 under the conformance kit: with the instruction set in force, and each other one in its own process."""
 
 import os
 import subprocess

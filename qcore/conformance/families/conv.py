@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 from qcore.conformance.case import LAYOUTS, Case, Expected, Facet, Family, Recipe
 from qcore.conformance.draw import Draw, channels_last, relu_low, weight_columns
-from qcore.conformance.families.linear import bias_of, real_values, requantized
+from qcore.conformance.families.linear import out_and_bias, requantized
 from qcore.operators import Conv
 
 
@@ -65,9 +65,7 @@ def _make(facet: Facet, recipe: ConvRecipe) -> Case:
     )
     zeros = weight_columns(qweight)[1].reshape(-1, *[1] * (weight.ndim - 1))
     acc = conv_sums(x.long() - int(qx.zero_point), weight.long() - zeros, bare).movedim(1, -1)
-    real = real_values(acc, qx, qweight)
-    bias = bias_of(draw, recipe.bias, channels, float(real.abs().max()) / 4 if real.numel() else 1.0)
-    out = draw.out(real, facet.out_dtype, float(qx.scale) * float(weight_columns(qweight)[0][0]))
+    out, bias = out_and_bias(draw, recipe.bias, acc, qx, qweight, facet.out_dtype)
 
     def oracle() -> Expected:
         values = requantized(acc, qx, qweight, bias, out, relu_low(facet, out)).movedim(-1, 1)
@@ -117,6 +115,7 @@ def _written(facet: Facet) -> dict[str, ConvRecipe]:
         "out_halves": replace(padded, out="halves", out_channels=40, bias="none"),
         "bias_none": replace(padded, bias="none"),
         "bias_huge": replace(padded, bias="huge"),
+        "bias_ties": replace(plain, shape=(1, 16, *sizes), out_channels=331, bias="ties"),
     }
     found |= {f"layout_{name}": replace(padded, layout=name) for name in LAYOUTS[1:]}
     found["layout_channels_last_depthwise"] = replace(found["depthwise"], layout="channels_last")
@@ -153,7 +152,7 @@ def _drawn(draw: st.DrawFn, facet: Facet) -> ConvRecipe:
         padding=padding,
         dilation=dilation,
         groups=groups,
-        bias=draw(st.sampled_from(("usual", "none"))),
+        bias=draw(st.sampled_from(("usual", "none", "ties"))),
         data=draw(st.sampled_from(("any", "any", "highest", "lowest"))),
         weight=draw(st.sampled_from(("any", "any", "highest", "lowest"))),
         scale=draw(st.sampled_from(("usual", "usual", "tiny", "large"))),

@@ -12,7 +12,7 @@ from qcore.conformance.case import LAYOUTS, Case, Expected, Facet, Family, Recip
 from qcore.conformance.draw import Draw, kept, relu_low
 from qcore.conformance.exact import f32, to_integers
 from qcore.conformance.families.elementwise import real_value
-from qcore.conformance.families.floats import SHAPES, quantized
+from qcore.conformance.families.floats import SHAPES
 from qcore.operators import Cat, Clamp
 from qcore.tensor.qparams import QParams
 
@@ -26,12 +26,16 @@ class ClampRecipe(Recipe):
 
 
 def clamped(x: Tensor, qx: QParams, operator: Clamp) -> Tensor:
-    """min(max(x, quantize(low)), quantize(high))."""
+    """min(max(x, bound(low)), bound(high)) with bound(v) = clamp(rint(v * (1 / s) + z))."""
+
+    def bound(value: float) -> Tensor:
+        return to_integers(torch.round(f32(value) * (1.0 / f32(qx.scale)) + f32(qx.zero_point)), 0, qx.dtype).long()
+
     values = x.long()
     if operator.low is not None:
-        values = torch.maximum(values, quantized(f32(operator.low), qx).long())
+        values = torch.maximum(values, bound(operator.low))
     if operator.high is not None:
-        values = torch.minimum(values, quantized(f32(operator.high), qx).long())
+        values = torch.minimum(values, bound(operator.high))
     return values.to(x.dtype)
 
 

@@ -10,14 +10,15 @@ from torch import Tensor
 
 from qcore.conformance.case import LAYOUTS, Case, Expected, Facet, Family, Recipe
 from qcore.conformance.draw import Draw, relu_low, weight_columns
-from qcore.conformance.exact import f32, to_integers
+from qcore.conformance.exact import f32, fma, to_integers
 from qcore.operators import Linear, LinearDynamic
+from qcore.tensor.dtypes import QDType
 from qcore.tensor.qparams import QParams
 
 
 @dataclass(frozen=True, kw_only=True)
 class LinearRecipe(Recipe):
-    """`shape`: of x, with in_features last; `bias`: none, usual or huge; `weight`: the data of the weight."""
+    """`shape`: of x, with in_features last; `bias`: none, usual, huge or ties; `weight`: the data of the weight."""
 
     out_features: int = 5
     bias: str = "usual"
@@ -34,24 +35,34 @@ def requantized(
     acc: Tensor, qx: QParams, qweight: QParams, bias: Tensor | None, out: QParams, low: int | None
 ) -> Tensor:
     """Integers of the result from exact sums with channels last."""
-    scales, _ = weight_columns(qweight)
-    sxw = f32(qx.scale) * f32(scales)
+    sxw = f32(qx.scale) * f32(weight_columns(qweight)[0])
     total = f32(acc)
     if bias is not None:
-        total = total + bias / sxw
+        total = total + bias / sxw if qweight.axis is not None else fma(bias, 1.0 / sxw, total)
     return to_integers(torch.round(total * (sxw / f32(out.scale))), int(out.zero_point), out.dtype, low)
 
 
-def bias_of(draw: Draw, kind: str, count: int, magnitude: float) -> Tensor | None:
-    """Biases that move results by about a magnitude, or far out of range, or none."""
+def out_and_bias(
+    draw: Draw, kind: str, acc: Tensor, qx: QParams, qweight: QParams, dtype: QDType
+) -> tuple[QParams, Tensor | None]:
+    """Output parameters that fit the sums (channels last), and biases of a kind.
+
+    They move results by some of their range (usual), or far out of it (huge), or put those of the first row as near as
+    float32 allows to halfway between two integers (ties), where any other order of rounding shows.
+    """
+    scales = float(qx.scale) * weight_columns(qweight)[0]
+    real = acc.double() * scales
+    out = draw.out(real, dtype, float(scales[0]))
+    channels = acc.shape[-1]
     if kind == "none":
-        return None
-    return draw.floats((count,), 1e30 if kind == "huge" else magnitude)
-
-
-def real_values(acc: Tensor, qx: QParams, qweight: QParams) -> Tensor:
-    """The results in real numbers, roughly, to fit an output scale; channels last."""
-    return acc.double() * float(qx.scale) * weight_columns(qweight)[0]
+        return out, None
+    if kind == "ties" and acc.numel():
+        first = real.reshape(-1, channels)[0]
+        levels = torch.tensor(draw.uniform(dtype.qmin, dtype.qmax, channels), dtype=torch.float64)
+        halfway = (torch.floor(levels) + 0.5 - float(out.zero_point)) * float(out.scale)
+        return out, (halfway - first).float()
+    spread = float(real.abs().max()) / 4 if real.numel() else 1.0
+    return out, draw.floats((channels,), 1e30 if kind == "huge" else spread)
 
 
 def _make_static(facet: Facet, recipe: LinearRecipe) -> Case:
@@ -63,9 +74,7 @@ def _make_static(facet: Facet, recipe: LinearRecipe) -> Case:
     weight = draw.integers((rows, columns), facet.weight.dtype, recipe.weight).contiguous()
     qweight = draw.weight_qparams(facet.weight, rows)
     acc = sums(x, int(qx.zero_point), weight, weight_columns(qweight)[1])
-    real = real_values(acc, qx, qweight)
-    bias = bias_of(draw, recipe.bias, rows, float(real.abs().max()) / 4 if real.numel() else 1.0)
-    out = draw.out(real, facet.out_dtype, float(qx.scale) * float(weight_columns(qweight)[0][0]))
+    out, bias = out_and_bias(draw, recipe.bias, acc, qx, qweight, facet.out_dtype)
     operator = Linear(weight, qweight, bias, relu=facet.fused == "relu")
     return Case(
         operator,
@@ -93,7 +102,8 @@ def _written(facet: Facet) -> dict[str, LinearRecipe]:
     found = {"plain": plain}
     found |= {name: LinearRecipe(shape=shape, out_features=rows) for name, (shape, rows) in _SHAPES.items()}
     found |= {f"layout_{name}": replace(plain, layout=name) for name in LAYOUTS[1:4]}
-    found |= {f"bias_{kind}": replace(plain, bias=kind) for kind in ("none", "huge")}
+    found |= {f"bias_{kind}": replace(plain, bias=kind) for kind in ("none", "huge", "ties")}
+    found["bias_ties_many"] = LinearRecipe(shape=(1, 200), out_features=2048, bias="ties")
     found |= {f"scale_{kind}": replace(plain, scale=kind) for kind in ("tiny", "large")}
     found |= {f"zero_point_{end}": replace(plain, zero_point=end) for end in ("lowest", "highest")}
     found["out_tiny"] = replace(plain, out="tiny")
@@ -122,7 +132,7 @@ def _drawn(facet: Facet) -> st.SearchStrategy[LinearRecipe]:
         out_features=st.integers(1, 70),
         data=st.sampled_from(("any", "any", "highest", "lowest")),
         weight=st.sampled_from(("any", "any", "highest", "lowest")),
-        bias=st.sampled_from(("usual", "none")),
+        bias=st.sampled_from(("usual", "none", "ties")),
         scale=st.sampled_from(("usual", "usual", "tiny", "large")),
         zero_point=st.sampled_from(("any", "any", "lowest", "highest")),
         layout=st.sampled_from(LAYOUTS[:4]),

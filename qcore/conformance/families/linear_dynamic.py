@@ -12,7 +12,7 @@ from torch import Tensor
 from qcore.conformance.case import LAYOUTS, Case, Expected, Facet, Family, Recipe
 from qcore.conformance.draw import Draw, laid_out, weight_columns
 from qcore.conformance.exact import f32, fma, to_integers
-from qcore.conformance.families.linear import bias_of, oversized, row_shapes, sums
+from qcore.conformance.families.linear import oversized, row_shapes, sums
 from qcore.operators import LinearDynamic
 from qcore.tensor.dtypes import quint8
 
@@ -73,6 +73,10 @@ def expected(x: Tensor, operator: LinearDynamic) -> Expected:
     return Expected((values.clamp(min=0.0) if operator.relu else values).reshape(shape), acc.reshape(shape))
 
 
+def _bias(draw: Draw, kind: str, count: int) -> Tensor | None:
+    return None if kind == "none" else draw.floats((count,), 1e30 if kind == "huge" else 1.0)
+
+
 def _make(facet: Facet, recipe: DynamicRecipe) -> Case:
     draw = Draw(recipe)
     assert facet.weight is not None
@@ -86,7 +90,7 @@ def _make(facet: Facet, recipe: DynamicRecipe) -> Case:
     operator = LinearDynamic(
         weight,
         qweight,
-        bias_of(draw, recipe.bias, rows, 1.0),
+        _bias(draw, recipe.bias, rows),
         relu=facet.fused == "relu",
         reduce_range="reduce_range" in facet.options,
         per_row="per_row" in facet.options,

@@ -1,0 +1,7 @@
+"""The reference backend under qcore's conformance kit."""
+
+from qcore.conformance import Conformance
+
+
+class TestConformance(Conformance):
+    backend = "reference"
