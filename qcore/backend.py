@@ -1,4 +1,4 @@
-"""What a plugin implements: an object that says what it is, whether it runs here, what it can do, and builds kernels."""
+"""What a plugin implements: an object that says what it is, if it runs here and what it can do, and builds kernels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Mode: TypeAlias = Literal["static", "dynamic", "qat"]
 
 @dataclass(frozen=True)
 class Availability:
-    """Whether a backend can run on this machine; if not, the reason and the cure; `detail`: how (its instruction set)."""
+    """Whether a backend can run on this machine; if not, the reason and the cure; `detail`: its instruction set."""
 
     ok: bool
     reason: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from dataclasses import dataclass
 
 import torch
@@ -107,7 +108,11 @@ def per_channel(scales: Tensor, zero_points: Tensor, axis: int, dtype: QDType) -
 
 
 def _check_scale(scale: float) -> None:
-    if not (math.isfinite(scale) and 0.0 < float(torch.tensor(scale, dtype=torch.float32, device="cpu")) < math.inf):
+    try:
+        (rounded,) = struct.unpack("f", struct.pack("f", scale))
+    except OverflowError:
+        rounded = math.inf
+    if not 0.0 < rounded < math.inf:
         raise ArgumentError(
             f"scale={scale!r} must be a positive, finite float32 number; was this module calibrated, with finite data?"
         )
