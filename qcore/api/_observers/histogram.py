@@ -63,7 +63,7 @@ class HistogramObserver(UniformQuantizationObserverBase):
     def forward(self, x: Tensor) -> Tensor:
         if x.numel():
             data = x.detach().to(torch.float32)
-            low, high = data.amin(), data.amax()
+            low, high = torch.aminmax(data)
             self._check_finite(low, high)
             bounds = float(low), float(high)
             exponent = grid.exponent_for(*bounds)
