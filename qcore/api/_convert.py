@@ -10,7 +10,7 @@ from torch import nn
 
 from qcore.api._layers import OBSERVER, Layer, layers, lent
 from qcore.api._prepare import CustomConfig, bind_model, described, observe_output, raise_if_refused
-from qcore.errors import UnsupportedError
+from qcore.errors import QuantizationError, UnsupportedError
 from qcore.nn import catalog
 from qcore.registry import registry
 from qcore.report import Report, Row
@@ -55,7 +55,10 @@ def convert(
     left = {} if planned is None else {row.path: row for row in planned if row.outcome != "quantized"}
     rows: list[Row] = []
     swaps: dict[int, nn.Module] = {}
-    for layer in layers(module, {}, tuple(custom)):
+    plan = layers(module, {}, tuple(custom))
+    if planned is None and all(layer.qconfig is None for layer in plan):
+        raise QuantizationError("no module of this model has a qconfig: call prepare, and calibrate, before convert")
+    for layer in plan:
         kind = type(layer.module)
         if layer.path in left:
             rows.append(left[layer.path])
@@ -119,6 +122,12 @@ def apply_swaps(model: nn.Module, swaps: dict[int, nn.Module]) -> nn.Module:
         for name, child in parent._modules.items():
             if child is not None and id(child) in swaps:
                 parent._modules[name] = swaps[id(child)]
+                if isinstance(parent, nn.TransformerEncoderLayer):
+                    # its fused float path reads the weights of its layers, unless told that the activation is another
+                    parent.activation_relu_or_gelu = 0
+    for stack in model.modules():
+        if isinstance(stack, nn.TransformerEncoder) and not getattr(stack.layers[0], "activation_relu_or_gelu", 1):
+            stack.use_nested_tensor = False
     return swaps.get(id(model), model)
 
 

@@ -19,7 +19,7 @@ INTERNAL = (OBSERVER, "parametrizations", "weight_fake_quant")
 """Names of children that are not layers of the model."""
 
 _WHOLES = (FusedModule, nn.MultiheadAttention)
-"""Modules that call their children in ways of their own: attention reads the weights of its output projection itself."""
+"""Modules with ways of their own to call their children: attention reads the weights of its output layer itself."""
 
 
 @dataclass(frozen=True)

@@ -76,9 +76,7 @@ def test_static(kind, preset):
             assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True)), seed
 
 
-@pytest.mark.parametrize(
-    "preset", ["default_dynamic_qconfig", "per_channel_dynamic_qconfig", "float16_dynamic_qconfig"]
-)
+@pytest.mark.parametrize("preset", DYNAMIC_PRESETS)
 @pytest.mark.parametrize("kind", [kind for kind in DYNAMIC if not issubclass(kind, nn.Embedding | nn.EmbeddingBag)])
 def test_dynamic(kind, preset):
     recurrent = issubclass(kind, nn.RNNBase | nn.RNNCellBase)
