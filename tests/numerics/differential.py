@@ -17,13 +17,33 @@ from torch import Tensor
 
 from qcore.registry import registry
 from tests import oracle
-from tests.numerics import elementwise_cases, float_cases, pooling_cases, weighted_cases
+from tests.numerics import (
+    activation_cases,
+    conv_transpose_cases,
+    elementwise_cases,
+    embedding_cases,
+    float_cases,
+    interpolate_cases,
+    normalization_cases,
+    pooling_cases,
+    weighted_cases,
+)
 from tests.numerics.draws import Draw
 from tests.numerics.outcome import Outcome
 
 CASES: dict[str, Callable[[Draw], Iterator[Outcome]]] = {
     name: case
-    for module in (float_cases, weighted_cases, elementwise_cases, pooling_cases)
+    for module in (
+        float_cases,
+        weighted_cases,
+        conv_transpose_cases,
+        elementwise_cases,
+        activation_cases,
+        pooling_cases,
+        interpolate_cases,
+        normalization_cases,
+        embedding_cases,
+    )
     for name, case in module.CASES.items()
 }
 

@@ -1,4 +1,4 @@
-"""Transposed convolution: bit for bit torch's fbgemm engine, and beyond it per channel and with relu."""
+"""Transposed convolution where torch has none: per channel, and with relu (conv_transpose_cases has the rest)."""
 
 from __future__ import annotations
 
@@ -7,54 +7,11 @@ import random
 import pytest
 import torch
 
-from qcore.operators import ConvTranspose
+from qcore.operators import Conv, ConvTranspose
 from qcore.registry import registry
 from qcore.tensor.dtypes import qint8, quint8
 from qcore.tensor.qparams import per_channel, per_tensor
-from tests import oracle
-
-
-def drawn(rng, spatial, generator):
-    """An operator, its input, and the parameters of input and output, all sizes small and odd."""
-    groups, per_group, channels = rng.choice([1, 1, 2, 3]), rng.randint(1, 9), rng.randint(1, 9)
-    kernel = tuple(rng.randint(1, 3) for _ in range(spatial))
-    stride = tuple(rng.randint(1, 3) for _ in range(spatial))
-    dilation = tuple(rng.randint(1, 2) for _ in range(spatial))
-    reach = [(k - 1) * d for k, d in zip(kernel, dilation, strict=True)]
-    padding = tuple(rng.randint(0, min(r, 1 + r // 2)) for r in reach)
-    extra = tuple(rng.randint(0, max(s, d) - 1) for s, d in zip(stride, dilation, strict=True))
-    sizes = tuple(rng.randint(3, 6) for _ in range(spatial))
-    low, high = rng.choice([(0, 256), (0, 256), (0, 1), (255, 256)])
-    shape = (rng.randint(1, 2), groups * per_group, *sizes)
-    x = torch.randint(low, high, shape, generator=generator, dtype=torch.uint8)
-    weight = torch.randint(-128, 128, (groups * per_group, channels, *kernel), generator=generator, dtype=torch.int8)
-    sx, sw = 10 ** rng.uniform(-8, 0), 10 ** rng.uniform(-5, 0)
-    sy = sx * sw * 10 ** rng.uniform(1.5, 3.5)
-    bias = torch.randn(channels * groups, generator=generator) * sy * 20 if rng.random() < 0.7 else None
-    qweight = per_tensor(sw, rng.choice([0, 0, -128, 127, rng.randint(-128, 127)]), qint8)
-    operator = ConvTranspose(weight, qweight, bias, False, stride, padding, extra, dilation, groups)
-    qx, out = (per_tensor(s, rng.choice([0, 255, rng.randint(0, 255)]), quint8) for s in (sx, sy))
-    return operator, x, qx, out
-
-
-def fbgemm(operator, x, qx, out):
-    prepack = getattr(oracle.quantized, f"conv_transpose{operator.spatial}d_prepack")
-    convolve = getattr(oracle.quantized, f"conv_transpose{operator.spatial}d")
-    where = (operator.stride, operator.padding, operator.output_padding, operator.dilation, operator.groups)
-    with oracle.engine():
-        packed = prepack(oracle.to_torch(operator.weight, operator.qweight), operator.bias, *where)
-    return oracle.run(convolve, oracle.to_torch(x, qx), packed, out.scale, out.zero_point)
-
-
-@pytest.mark.parametrize(("spatial", "cases"), [(1, 300), (2, 300), (3, 100)])
-def test_equals_torch(spatial, cases):
-    if oracle.saturates():
-        pytest.skip("torch's engine saturates on this CPU, so its results are no reference")
-    rng, generator = random.Random(spatial), torch.Generator().manual_seed(spatial)
-    build = registry.get("reference").build
-    for _ in range(cases):
-        operator, x, qx, out = drawn(rng, spatial, generator)
-        assert torch.equal(build(operator)(x, qx, out), fbgemm(operator, x, qx, out))
+from tests.numerics.conv_transpose_cases import drawn
 
 
 @pytest.mark.parametrize("spatial", [1, 2, 3])
@@ -78,11 +35,31 @@ def test_per_channel_equals_one_channel_at_a_time(spatial):
         scales = torch.rand(channels, generator=generator).double() * 0.1 + 1e-3
         zero_points = torch.randint(-128, 128, (channels,), generator=generator)
         axis_one = per_channel(scales, zero_points, 1, qint8)
-        whole = build(ConvTranspose(**{**vars(operator), "qweight": axis_one}))(x, qx, out)
+        whole = build(ConvTranspose(**{**vars(operator), "qweight": axis_one, "bias": None}))(x, qx, out)
         for c in range(channels):
             alone = per_tensor(scales[c], zero_points[c], qint8)
-            expected = build(ConvTranspose(**{**vars(operator), "qweight": alone}))(x, qx, out)
+            expected = build(ConvTranspose(**{**vars(operator), "qweight": alone, "bias": None}))(x, qx, out)
             assert torch.equal(whole[:, c::channels], expected[:, c::channels])
+
+
+def test_a_kernel_of_one_point_is_a_convolution():
+    """Weights per channel, with a bias: against the convolution, whose weight has the axes swapped."""
+    rng, generator = random.Random(0), torch.Generator().manual_seed(0)
+    build = registry.get("reference").build
+    for _ in range(50):
+        weight = torch.randint(-128, 128, (rng.randint(1, 9), rng.randint(1, 9), 1, 1), generator=generator)
+        weight = weight.to(torch.int8)
+        scales = torch.rand(weight.shape[1], generator=generator).double() * 0.1 + 1e-3
+        zero_points = torch.zeros(len(scales), dtype=torch.int64)
+        bias = torch.randn(len(scales), generator=generator)
+        x = torch.randint(0, 256, (2, len(weight), 3, 4), generator=generator, dtype=torch.uint8)
+        qx, out = per_tensor(0.02, rng.randint(0, 255), quint8), per_tensor(0.5, rng.randint(0, 255), quint8)
+        where = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
+        transposed = ConvTranspose(
+            weight, per_channel(scales, zero_points, 1, qint8), bias, output_padding=(0, 0), **where
+        )
+        plain = Conv(weight.transpose(0, 1).contiguous(), per_channel(scales, zero_points, 0, qint8), bias, **where)
+        assert torch.equal(build(transposed)(x, qx, out), build(plain)(x, qx, out))
 
 
 def test_an_empty_batch_stays_empty():
