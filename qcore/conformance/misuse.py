@@ -153,7 +153,8 @@ def _bad_operators(operator: Operator) -> Iterator[tuple[str, Operator]]:
         if named.get(attribute):
             value = named[attribute]
             yield f"{attribute}_{low}", _with(operator, **{attribute: (low,) * len(value)})
-            yield f"{attribute}_longer", _with(operator, **{attribute: (*value, *value)})
+            if attribute not in ("kernel_size", "output_size"):  # longer ones pool over more dimensions
+                yield f"{attribute}_longer", _with(operator, **{attribute: (*value, *value)})
     for attribute, bad in (("dim", 99), ("dims", (99,))):
         if attribute in named:
             yield f"{attribute}_99", _with(operator, **{attribute: bad})

@@ -22,6 +22,7 @@ from qcore_reference import (
     recurrent,
     reduction,
 )
+from qcore_reference.checks import check_operator, checked
 
 FAMILIES = (
     quantize,
@@ -66,7 +67,11 @@ class Reference(qcore.Backend):
 
     def build(self, operator: Operator) -> qcore.Kernel:
         """The kernel that the operator's family builds."""
-        return KERNELS[type(operator)](operator)
+        verdict = self.supports(operator)
+        if not verdict:
+            raise qcore.UnsupportedError(f"{self.name}: {verdict.reason}")
+        check_operator(operator)
+        return checked(operator, KERNELS[type(operator)](operator))
 
 
 CAPABILITY = qcore.Capability(OPS, qcore.standard_patterns(OPS))

@@ -1,0 +1,68 @@
+"""Arguments that no kernel may see: they raise here, at build or at the call, and are named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qcore.backend import Kernel
+from qcore.errors import ArgumentError, ArgumentTypeError
+from qcore.operators import Cat, LinearDynamic, Operator, Quantize
+from qcore.tensor.qparams import QParams, per_channel, per_tensor
+
+
+def checked(operator: Operator, kernel: Kernel) -> Kernel:
+    """The kernel, with its tensors and parameters checked at each call."""
+
+    def call(*args: Any) -> Any:
+        for number, arg in enumerate(args):
+            for item in arg if isinstance(arg, list | tuple) else (arg,):
+                if isinstance(item, QParams):
+                    check_qparams(item)
+                elif isinstance(item, Tensor) and item.device.type != "cpu":
+                    raise ArgumentTypeError(f"{operator.name}: argument {number} is on {item.device}, not on the CPU")
+        if isinstance(operator, Quantize | LinearDynamic):
+            _check_dtype(operator, args[0], torch.float32)
+        for x, qx in _pairs(operator, args):
+            _check_dtype(operator, x, qx.dtype.storage)
+        return kernel(*args)
+
+    return call
+
+
+def check_operator(operator: Operator) -> None:
+    """Raises ArgumentError or ArgumentTypeError for constants and attributes that make no sense."""
+    weight, qweight = getattr(operator, "weight", None), getattr(operator, "qweight", None)
+    if isinstance(weight, Tensor) and isinstance(qweight, QParams):
+        check_qparams(qweight)
+        _check_dtype(operator, weight, qweight.dtype.storage)
+    for attribute, low in (("kernel_size", 1), ("stride", 1), ("dilation", 1), ("padding", 0), ("output_size", 0)):
+        values = getattr(operator, attribute, None) or ()
+        if any(value is not None and value < low for value in values):
+            raise ArgumentError(f"{operator.name}: {attribute}={values} must be at least {low} everywhere")
+
+
+def check_qparams(params: QParams) -> None:
+    """Raises ArgumentError for a scale or zero point out of range."""
+    if params.axis is None:
+        per_tensor(params.scale, params.zero_point, params.dtype)
+    else:
+        per_channel(torch.as_tensor(params.scale), torch.as_tensor(params.zero_point), params.axis, params.dtype)
+
+
+def _pairs(operator: Operator, args: tuple[Any, ...]) -> Iterator[tuple[Tensor, QParams]]:
+    """Tensors with the parameters that belong to them."""
+    pairs = zip(args[0], args[1], strict=True) if isinstance(operator, Cat) else pairwise(args)
+    for x, qx in pairs:
+        if isinstance(x, Tensor) and isinstance(qx, QParams) and not isinstance(operator, Quantize):
+            yield x, qx
+
+
+def _check_dtype(operator: Operator, x: Any, dtype: torch.dtype) -> None:
+    if not isinstance(x, Tensor) or x.dtype != dtype:
+        got = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise ArgumentTypeError(f"{operator.name}: got {got} where a tensor of {dtype} is needed")
