@@ -7,7 +7,6 @@ import torch
 from qcore import operators as ops
 from qcore.binding import shared_kernel
 from qcore.errors import ArgumentError
-from qcore.tensor.functions import quantize
 from qcore.tensor.qparams import QParams, per_tensor
 from qcore.tensor.qtensor import QTensor
 
@@ -27,8 +26,11 @@ def add_scalar(x: QTensor, number: float, relu: bool = False) -> QTensor:
     reach = dtype.qmax - moved if moved < dtype.qmin else moved - dtype.qmin
     bound = dtype.qmin if moved < dtype.qmin else dtype.qmax
     out = per_tensor(reach / (dtype.qmax - dtype.qmin) * scale, bound, dtype)
-    real = (x.raw.double() - moved) * torch.tensor(scale, dtype=torch.float32).double()
-    result = quantize(real.float(), out, x.backend)
+    # requantization of q - moved, each step rounded to float32
+    multiplier = torch.tensor(scale, dtype=torch.float32) * (1 / torch.tensor(out.scale, dtype=torch.float32))
+    integers = ((x.raw.to(torch.int64) - moved).float() * multiplier).round() + bound
+    raw = integers.clamp(dtype.qmin, dtype.qmax).to(dtype.storage)
+    result = QTensor(raw, out, x.backend)
     return _relu(result) if relu else result
 
 
