@@ -38,6 +38,8 @@ def remove() -> list[str]:
     """Delete the legacy stack from the running torch; returns what went."""
     torch.overrides.get_testing_overrides()  # fills caches of all of torch's functions, the doomed ones among them
     torch.overrides.get_overridable_functions()
+    torch.storage._dtype_to_storage_type_map()  # and those of storage types, which saving needs
+    torch.storage._storage_type_to_dtype_map()
     gone = []
     for name in sorted(sys.modules):
         if any(name == package or name.startswith(package + ".") for package in PACKAGES):

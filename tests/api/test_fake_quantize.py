@@ -166,22 +166,6 @@ def test_training_through_fake_quantization_learns() -> None:
     assert (fake(weight) - target).abs().max() < float(fake.scale)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")
-def test_the_function_compiles_without_a_break() -> None:
-    scale, zero_point = torch.tensor([0.02]), torch.tensor([100], dtype=torch.int32)
-
-    def function(data: torch.Tensor) -> torch.Tensor:
-        return fake_quantize(data, scale, zero_point, None, 0, 255)
-
-    compiled = torch.compile(function, backend="aot_eager", fullgraph=True)
-    eager, other = x.clone().requires_grad_(), x.clone().requires_grad_()
-    expected, out = function(eager), compiled(other)
-    assert torch.equal(expected, out)
-    expected.sum().backward(), out.sum().backward()
-    assert eager.grad is not None and other.grad is not None
-    assert torch.equal(eager.grad, other.grad)
-
-
 @pytest.mark.parametrize("name", module.__all__)
 def test_every_name_is_there(name: str) -> None:
     item = getattr(module, name)

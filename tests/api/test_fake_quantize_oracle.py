@@ -160,3 +160,20 @@ def test_presets_have_the_arguments_of_torchs(name: str) -> None:
             assert mine.__name__ == value.__name__
         else:
             assert (mine.p.func.__name__, mine.p.keywords) == (value.p.func.__name__, value.p.keywords)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")
+def test_the_function_compiles_without_a_break() -> None:
+    scale, zero_point = torch.tensor([0.02]), torch.tensor([100], dtype=torch.int32)
+
+    def function(data: torch.Tensor) -> torch.Tensor:
+        return fake_quantize(data, scale, zero_point, None, 0, 255)
+
+    compiled = torch.compile(function, backend="aot_eager", fullgraph=True)
+    x = inputs(1)[0]
+    eager, other = x.clone().requires_grad_(), x.clone().requires_grad_()
+    expected, out = function(eager), compiled(other)
+    assert torch.equal(expected, out)
+    expected.sum().backward(), out.sum().backward()
+    assert eager.grad is not None and other.grad is not None
+    assert torch.equal(eager.grad, other.grad)
