@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -11,8 +11,22 @@ from torch import Tensor, empty_like, float32, get_num_threads
 
 from qcore import operators as ops
 from qcore import tables
-from qcore.tensor.qparams import QParams
-from qcore_fbgemm_x86.memory import alike, dense
+from qcore.tensor.qparams import QParams, per_channel
+from qcore_fbgemm_x86.memory import alike, dense, is_channels_last
+
+
+def by_channel(x: Tensor, axis: int, dtype: torch.dtype, run: Callable[[Tensor, Tensor, int], None]) -> Tensor:
+    """The result of run(x, y, axis) on contiguous tensors; it has the memory format of x."""
+    axis %= x.ndim
+    if not is_channels_last(x):
+        x = x.contiguous()
+        y = empty_like(x, dtype=dtype)
+        run(x, y, axis)
+        return y
+    x = x.movedim(1, -1)
+    y = empty_like(x, dtype=dtype)
+    run(x, y, 0 if axis == 0 else (axis - 2) % (x.ndim - 1) + 1)
+    return y.movedim(-1, 1)
 
 
 class Quantize:
@@ -27,12 +41,13 @@ class Quantize:
             x = dense(x)
             y = empty_like(x, dtype=dtype.storage)
             self._native.quantize(x, y, dtype.is_signed, out.scale, out.zero_point, get_num_threads())
-        else:
-            x = x.contiguous()
-            y = empty_like(x, dtype=dtype.storage)
-            axis = out.axis % x.ndim
-            self._native.quantize_channels(x, y, dtype.is_signed, out.scale, out.zero_point, axis, get_num_threads())
-        return y
+            return y
+
+        def run(x: Tensor, y: Tensor, axis: int) -> None:
+            parameters = out.scale, out.zero_point, axis
+            self._native.quantize_channels(x, y, dtype.is_signed, *parameters, get_num_threads())
+
+        return by_channel(x, out.axis, dtype.storage, run)
 
 
 class Dequantize:
@@ -47,11 +62,12 @@ class Dequantize:
             x = dense(x)
             y = empty_like(x, dtype=float32)
             self._native.dequantize(x, y, signed, qx.scale, qx.zero_point, get_num_threads())
-        else:
-            x = x.contiguous()
-            y = empty_like(x, dtype=float32)
-            self._native.dequantize_channels(x, y, signed, qx.scale, qx.zero_point, qx.axis % x.ndim, get_num_threads())
-        return y
+            return y
+
+        def run(x: Tensor, y: Tensor, axis: int) -> None:
+            self._native.dequantize_channels(x, y, signed, qx.scale, qx.zero_point, axis, get_num_threads())
+
+        return by_channel(x, qx.axis, float32, run)
 
 
 class _Binary:
@@ -79,15 +95,17 @@ class Mul(_Binary):
 
 
 class Clamp:
-    """kernel(x, qx) -> y; the bounds are quantized as floats are."""
+    """kernel(x, qx) -> y; the bounds are quantized as a channel's floats are."""
 
     def __init__(self, operator: ops.Clamp, native: Any) -> None:
         quantize = Quantize(ops.Quantize(), native)
 
         @lru_cache(maxsize=64)
         def bounds(qx: QParams) -> tuple[int, int]:
+            one = per_channel(torch.tensor([qx.scale]), torch.tensor([qx.zero_point]), 0, qx.dtype)
+
             def integer(bound: float | None, otherwise: int) -> int:
-                return otherwise if bound is None else int(quantize(torch.tensor([bound], dtype=float32), qx))
+                return otherwise if bound is None else int(quantize(torch.tensor([bound], dtype=float32), one))
 
             return integer(operator.low, qx.dtype.qmin), integer(operator.high, qx.dtype.qmax)
 

@@ -10,12 +10,15 @@ from torch import Tensor, empty, get_num_threads, uint8
 
 from qcore import operators as ops
 from qcore.errors import ArgumentError
+from qcore.tensor.dtypes import qint8
 from qcore.tensor.qparams import QParams
 from qcore_fbgemm_x86.memory import channels_last, empty_channels_last
 
 
-def constants(operator: Any) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Scales (float32) and zero points (int32), one for each output channel, and the bias (float32)."""
+def constants(operator: Any) -> tuple[Tensor, Tensor, bool, Tensor | None]:
+    """Scales (float32) and zero points (int32), one a channel; whether per channel; the bias (float32)."""
+    if operator.qweight.dtype != qint8:
+        raise ArgumentError(f"{operator.name}: weight is {operator.qweight.dtype!r}; it must be {qint8!r}")
     channels = operator.weight.shape[0]
     scales = torch.as_tensor(operator.qweight.scale, dtype=torch.float32).expand(channels).contiguous()
     zero_points = torch.as_tensor(operator.qweight.zero_point)
@@ -23,15 +26,14 @@ def constants(operator: Any) -> tuple[Tensor, Tensor, Tensor | None]:
         raise ArgumentError(f"{operator.name}: weight zero points must be integers, not {zero_points.dtype}")
     zero_points = zero_points.to(torch.int32).expand(channels).contiguous()
     bias = None if operator.bias is None else operator.bias.detach().float().contiguous()
-    return scales, zero_points, bias
+    return scales, zero_points, operator.qweight.axis is not None, bias
 
 
 class Linear:
     """kernel(x, qx, out) -> y"""
 
     def __init__(self, operator: ops.Linear, native: Any) -> None:
-        scales, zero_points, bias = constants(operator)
-        self._run = native.linear(operator.weight.contiguous(), scales, zero_points, bias, operator.relu).run
+        self._run = native.linear(operator.weight.contiguous(), *constants(operator), operator.relu).run
         self._features = operator.weight.shape[:1]
 
     def __call__(self, x: Tensor, qx: QParams, out: QParams) -> Tensor:
@@ -45,8 +47,7 @@ class LinearDynamic:
     """kernel(x) -> y"""
 
     def __init__(self, operator: ops.LinearDynamic, native: Any) -> None:
-        scales, zero_points, bias = constants(operator)
-        self._run = native.linear(operator.weight.contiguous(), scales, zero_points, bias, operator.relu).run_dynamic
+        self._run = native.linear(operator.weight.contiguous(), *constants(operator), operator.relu).run_dynamic
         self._features = operator.weight.shape[:1]
         self._options = (operator.reduce_range, operator.per_row)
 
@@ -74,9 +75,8 @@ class Conv:
         lead = 3 - rank
         ones, zeros = (1,) * lead, (0,) * lead
         weight = weight.contiguous().view(*weight.shape[:2], *ones, *kernel)
-        scales, zero_points, bias = constants(operator)
         geometry = ones + stride, zeros + padding, ones + dilation, operator.groups
-        self._run = native.conv(weight, scales, zero_points, bias, operator.relu, *geometry).run
+        self._run = native.conv(weight, *constants(operator), operator.relu, *geometry).run
 
         @lru_cache(maxsize=64)
         def output_shape(shape: torch.Size) -> tuple[int, ...]:

@@ -45,7 +45,7 @@ QCORE_INLINE FloatColumns load_columns(const FloatOutput& out, int64_t column) {
 }
 
 QCORE_INLINE I32 result(const I32& acc, const RequantizedOutput& out, const RequantizedColumns& c, int64_t /*row*/) {
-  const F32 sum = add(to_f32(add(acc, c.offset)), c.bias);
+  const F32 sum = fma(c.bias, set_f32(out.bias_scale), to_f32(add(acc, c.offset)));
   return round_clamped(mul(sum, c.multiplier), out.low, out.high, out.zero);
 }
 

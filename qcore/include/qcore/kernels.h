@@ -30,7 +30,7 @@ struct GemmPanel {
   int64_t group;
 };
 
-// y = clamp(rint((acc + offset + bias) * multiplier), low, high) + zero; parameters per column.
+// y = clamp(rint(fma(bias, bias_scale, acc + offset) * multiplier), low, high) + zero; pointers: per column.
 struct RequantizedOutput {
   uint8_t* y;
   int64_t stride;
@@ -38,6 +38,7 @@ struct RequantizedOutput {
   const float* bias;
   const float* multiplier;
   const int32_t* weight_zero;  // null where all are 0
+  float bias_scale;
   float low;
   float high;
   int32_t zero;

@@ -14,7 +14,7 @@ inline void check_alike(const TensorView& x, const TensorView& y) {
   int64_t last = 0;
   for (int i = 0; i < x.rank(); ++i) {
     y.with_size(i, x.shape(i));
-    if (x.shape(i) > 1 && x.stride(i) != y.stride(i)) y.fail("must have the strides of the input");
+    if (x.numel() != 0 && x.shape(i) > 1 && x.stride(i) != y.stride(i)) y.fail("must have the strides of the input");
     last += (x.shape(i) - 1) * x.stride(i);
   }
   if (x.numel() != 0 && last + 1 != x.numel()) x.fail("must be dense in memory");
@@ -263,13 +263,13 @@ inline void bind(py::module_& m, const Kernels* (*find)(const std::string&)) {
   py::class_<Kernels>(m, "Kernels")
       .def_readonly("name", &Kernels::name)
       .def("linear",
-           [](const Kernels& k, const py::object& weight, const py::object& scales, const py::object& zeros, const py::object& bias, bool relu) {
-             return std::make_unique<Linear>(k, weight, scales, zeros, bias, relu);
+           [](const Kernels& k, const py::object& weight, const py::object& scales, const py::object& zeros, bool per_channel, const py::object& bias, bool relu) {
+             return std::make_unique<Linear>(k, weight, scales, zeros, per_channel, bias, relu);
            })
       .def("conv",
-           [](const Kernels& k, const py::object& weight, const py::object& scales, const py::object& zeros, const py::object& bias, bool relu,
+           [](const Kernels& k, const py::object& weight, const py::object& scales, const py::object& zeros, bool per_channel, const py::object& bias, bool relu,
               const Tuple3& stride, const Tuple3& padding, const Tuple3& dilation, int64_t groups) {
-             return std::make_unique<Conv>(k, weight, scales, zeros, bias, relu, stride, padding, dilation, groups);
+             return std::make_unique<Conv>(k, weight, scales, zeros, per_channel, bias, relu, stride, padding, dilation, groups);
            })
       .def("quantize", &quantize)
       .def("dequantize", &dequantize)

@@ -32,10 +32,10 @@ inline int checked_threads(int threads) {
   return threads;
 }
 
-inline WeightQuantization weight_quantization(const py::object& scales, const py::object& zeros, int64_t n) {
+inline WeightQuantization weight_quantization(const py::object& scales, const py::object& zeros, bool per_channel, int64_t n) {
   const TensorView s(scales, "weight scales", DType::f32), z(zeros, "weight zero points", DType::i32);
   s.contiguous().with_elements(n), z.contiguous().with_elements(n);
-  WeightQuantization q{{s.data<float>(), s.data<float>() + n}, {z.data<int32_t>(), z.data<int32_t>() + n}};
+  WeightQuantization q{{s.data<float>(), s.data<float>() + n}, {z.data<int32_t>(), z.data<int32_t>() + n}, per_channel};
   for (int64_t c = 0; c < n; ++c) {
     checked_qparams(static_cast<double>(q.scales[static_cast<size_t>(c)]), q.zeros[static_cast<size_t>(c)], -128, 127, "weight");
   }
@@ -54,14 +54,14 @@ inline void check_accumulated(int64_t k) {
 
 class Linear {
  public:
-  Linear(const Kernels& kernels, const py::object& weight, const py::object& scales, const py::object& zeros, const py::object& bias, bool relu)
+  Linear(const Kernels& kernels, const py::object& weight, const py::object& scales, const py::object& zeros, bool per_channel, const py::object& bias, bool relu)
       : kernels_(kernels), relu_(relu) {
     const TensorView w(weight, "weight", DType::s8);
     w.of_rank(2).contiguous();
     const int64_t n = w.shape(0), k = w.shape(1);
     check_accumulated(w.numel() ? k : 0);
     const int8_t* data = w.data<int8_t>();
-    packed_.pack(1, n, k, [&](int64_t, int64_t c, int64_t i) { return data[c * k + i]; }, weight_quantization(scales, zeros, n), checked_bias(bias, n));
+    packed_.pack(1, n, k, [&](int64_t, int64_t c, int64_t i) { return data[c * k + i]; }, weight_quantization(scales, zeros, per_channel, n), checked_bias(bias, n));
   }
 
   void run(const py::object& x, double scale_x, int64_t zero_x, double scale_y, int64_t zero_y, const py::object& y, int threads) {
@@ -143,7 +143,7 @@ inline void take_output_sizes(Windows& v, const TensorView& y) {
 
 class Conv {
  public:
-  Conv(const Kernels& kernels, const py::object& weight, const py::object& scales, const py::object& zeros, const py::object& bias, bool relu,
+  Conv(const Kernels& kernels, const py::object& weight, const py::object& scales, const py::object& zeros, bool per_channel, const py::object& bias, bool relu,
        const Tuple3& stride, const Tuple3& padding, const Tuple3& dilation, int64_t groups)
       : kernels_(kernels), relu_(relu), stride_(stride), padding_(padding), dilation_(dilation), groups_(groups) {
     const TensorView w(weight, "weight", DType::s8);
@@ -156,7 +156,7 @@ class Conv {
       throw ArgumentError("groups=" + std::to_string(groups) + " does not divide " + std::to_string(outputs) + " output channels");
     }
     check_accumulated(w.numel() ? per_group_ * taps : 0);
-    const WeightQuantization q = weight_quantization(scales, zeros, outputs);
+    const WeightQuantization q = weight_quantization(scales, zeros, per_channel, outputs);
     const bool zero = std::all_of(q.zeros.begin(), q.zeros.end(), [](int32_t z) { return z == 0; });
     const auto* data = w.data<int8_t>();
     depthwise_ = groups > 1 && per_group_ == 1 && outputs == groups && zero;

@@ -16,6 +16,7 @@ inline int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1)
 struct WeightQuantization {
   std::vector<float> scales;
   std::vector<int32_t> zeros;
+  bool per_channel;
 };
 
 // `groups` matrices of `n` columns and `k` rows. Parameters of column c of group g lie at g * padded_n + c.
@@ -30,6 +31,7 @@ struct PackedWeights {
   std::vector<float> bias;
   bool has_zeros = false;
   bool has_bias = false;
+  bool per_channel = false;
 
   // `at(group, column, row)` reads a weight.
   template <class At>
@@ -44,6 +46,7 @@ struct PackedWeights {
     zeros.assign(column_sums.size(), 0);
     bias.assign(column_sums.size(), 0.0f);
     has_bias = bias_ != nullptr;
+    per_channel = q.per_channel;
     const int64_t count = (units + panel_units - 1) / panel_units;
     int8_t* out = data.data();
     for (int64_t g = 0; g < groups; ++g) {

@@ -35,6 +35,7 @@ struct Requantization {
   std::vector<int32_t> offset;
   std::vector<float> bias;
   std::vector<float> multiplier;
+  float bias_scale = 1.0f;
 
   Requantization(const PackedWeights& w, QParams x_, QParams y_) : x(x_), y(y_) {
     const auto size = w.scales.size();
@@ -42,13 +43,15 @@ struct Requantization {
     for (size_t c = 0; c < size; ++c) {
       const float scale = static_cast<float>(x.scale) * w.scales[c];
       offset[c] = static_cast<int32_t>(0u - static_cast<uint32_t>(x.zero) * static_cast<uint32_t>(w.column_sums[c]));
-      bias[c] = w.has_bias ? w.bias[c] / scale : 0.0f;
+      bias[c] = w.has_bias && w.per_channel ? w.bias[c] / scale : w.bias[c];
       multiplier[c] = scale / static_cast<float>(y.scale);
     }
+    // Per channel the bias is divided by the scale; per tensor it is multiplied by its inverse, in one rounding with the sum.
+    if (w.has_bias && !w.per_channel) bias_scale = 1.0f / (static_cast<float>(x.scale) * w.scales[0]);
   }
 
   RequantizedOutput output(const PackedWeights& w, uint8_t* data, int64_t stride, bool relu) const {
-    return {data, stride, offset.data(), bias.data(), multiplier.data(), w.has_zeros ? w.zeros.data() : nullptr,
+    return {data, stride, offset.data(), bias.data(), multiplier.data(), w.has_zeros ? w.zeros.data() : nullptr, bias_scale,
             static_cast<float>(relu ? 0 : -y.zero), static_cast<float>(255 - y.zero), y.zero};
   }
 };
