@@ -363,6 +363,9 @@ def test_observer_state_travels_between_models() -> None:
     load_observer_state_dict(two, found)
     assert torch.equal(two.linear.weight, weight)
     assert_same_state(two.activation_post_process_1, one.activation_post_process_1)
+    from_torch = {key: value for key, value in found.items() if not key.endswith(("counts", "grid_position"))}
+    load_observer_state_dict(two, from_torch)
+    assert two.activation_post_process_1.counts.sum() == one.activation_post_process_1.counts.sum()
     with pytest.raises(ArgumentError, match=r"linear.activation_post_process.min_val"):
         load_observer_state_dict(two, {})
     with pytest.raises(ArgumentError, match=r"other.activation_post_process.eps"):
