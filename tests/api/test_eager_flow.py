@@ -386,6 +386,16 @@ def test_observers_are_inserted_listed_and_swapped():
     assert isinstance(swapped, nnq.Linear) and api.swap_module(model[1], {}) is model[1]
 
 
+def test_prepare_keeps_to_the_allowed_classes_and_observes_others(inputs):
+    model = api.QuantWrapper(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.ReLU())))
+    options = {"allow_list": {QCORE.QuantStub, nn.Linear}, "observer_non_leaf_module_list": {nn.Sequential}}
+    prepared = api.prepare(model, backend="reference", **options)
+    prepared(inputs)
+    observed = [name for name, _ in prepared.named_modules() if name.endswith("activation_post_process")]
+    assert observed == [f"{path}.activation_post_process" for path in ("quant", "module.1", "module")]
+    assert prepared.qcore_report["module.0"].reason == "its class is not in allow_list"
+
+
 def test_add_quant_dequant_wraps_leaves_with_a_qconfig():
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     model[1].qconfig = qconfigs.default_qconfig

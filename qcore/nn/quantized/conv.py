@@ -76,7 +76,7 @@ class ConvBase(StaticOutput, Weighted):
             )
         if self._explicit_padding:
             input = self._pad(input)
-        return self._run(input)
+        return super().forward(input)
 
     @classmethod
     def _like(cls, layer: Any) -> Any:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
-
 from qcore import operators as ops
 from qcore.errors import ArgumentError
 from qcore.nn.quantized.static import StaticOutput
@@ -57,10 +55,6 @@ class Linear(StaticOutput, LinearWeight):
     def operator(self) -> ops.Linear:
         """The operator with this module's weight."""
         return ops.Linear(self._raw, self._qweight, self._bias, self.relu)
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Quantized (..., in_features) -> quantized (..., out_features)."""
-        return self._run(input)
 
     @classmethod
     def from_reference(cls, ref_qlinear: Any, output_scale: float, output_zero_point: int) -> Linear:

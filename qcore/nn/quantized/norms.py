@@ -51,7 +51,7 @@ class BatchNormBase(StaticOutput):
                     f"{self._label()} takes an input shaped (batch, {self.num_features}{', size' * self.spatial}); "
                     f"got shape {tuple(shape)}"
                 )
-        return self._run(input)
+        return super().forward(input)
 
     @classmethod
     def _like(cls, layer: Any) -> Any:
@@ -232,7 +232,7 @@ class InstanceNormBase(AffineNorm):
                 f"{self._label()} takes an input shaped (batch, channels{', size' * self.spatial}); "
                 f"got shape {tuple(input.raw.shape)}"
             )
-        return self._run(input)
+        return super().forward(input)
 
     def extra_repr(self) -> str:
         """Sizes, scale and zero point."""

@@ -83,16 +83,13 @@ class StaticOutput(QuantizedModule):
         if "dtype" in options:
             self._out = QParams(as_qdtype(options["dtype"]), self._out.scale, self._out.zero_point)
 
-    def _run(self, input: Tensor) -> QTensor:
-        """One call of the kernel."""
+    def forward(self, input: Tensor) -> Tensor:
+        """The operator on a quantized tensor; raises QuantizationError, naming the module, for a float one."""
         if not isinstance(input, QTensor):
             self._refuse_input(input)
         qparams = input.qparams
         kernel = self._kernel
         if kernel is None or qparams.dtype is not self._kernel_dtype:
             kernel = self._bind(qparams.dtype)
-        return QTensor(kernel(input.raw, qparams, self._out), self._out, self._backend)
-
-    def forward(self, input: Tensor) -> Tensor:
-        """The operator on a quantized tensor; raises QuantizationError, naming the module, for a float one."""
-        return self._run(input)
+        out = self._out
+        return QTensor(kernel(input.raw, qparams, out), out, self._backend)
