@@ -41,42 +41,41 @@ def build_batch_norm(operator: BatchNorm) -> Kernel:
     return batch_norm
 
 
-def normalized(x: Tensor, qx: QParams, eps: float) -> Tensor:
-    """float32 (x - mean) / sqrt(var + eps) of each row of x (rows, n), from exact sums of the integers."""
+def statistics(x: Tensor, qx: QParams, eps: float) -> tuple[Tensor, Tensor]:
+    """Of each row of x (rows, n), from exact sums: float32 integers less their mean, and sqrt(var + eps) of the reals."""
     count, scale = f32(x.shape[1]), f32(qx.scale)
     integers = x.long()
     mean = integers.sum(1, keepdim=True).float() / count
     square = (integers * integers).sum(1, keepdim=True).float() / count
     var = fma(-mean, mean, square).clamp(min=0)
-    factor = scale / torch.sqrt(var * scale * scale + f32(eps))
-    return (centered(x, qx).float() - (mean - f32(qx.zero_point))) * factor
+    deviation = torch.sqrt(var * scale * scale + f32(eps))
+    return centered(x, qx).float() - (mean - f32(qx.zero_point)), deviation
 
 
-def affine(value: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    """fma(value, weight, bias), where there is a weight or a bias."""
-    if weight is None and bias is None:
-        return value
-    weight = torch.ones(()) if weight is None else weight.detach().float()
-    bias = torch.zeros(()) if bias is None else bias.detach().float()
-    return fma(value, weight, bias)
+def constants(operator: LayerNorm | GroupNorm | InstanceNorm) -> tuple[Tensor, Tensor]:
+    """Weight and bias; 1 and 0 where there is none."""
+    weight = torch.ones(1) if operator.weight is None else operator.weight.detach().float()
+    return weight, torch.zeros(1) if operator.bias is None else operator.bias.detach().float()
 
 
 def build_layer_norm(operator: LayerNorm) -> Kernel:
-    """clamp(rint(affine(normalized(x)) * (1 / sy)) + zy), over the last dimensions."""
+    """clamp(rint(fma(distance * (sx / deviation), weight, bias) * (1 / sy)) + zy), over the last dimensions."""
     count = len(operator.normalized_shape)
+    weight, bias = constants(operator)
 
     def layer_norm(x: Tensor, qx: QParams, out: QParams) -> Tensor:
         if tuple(x.shape[-count:]) != operator.normalized_shape:
             raise ArgumentError(f"layer_norm: x {tuple(x.shape)} does not end in {operator.normalized_shape}")
         rows = x.reshape(-1, x[(0,) * (x.ndim - count)].numel()) if x.numel() else x.reshape(0, 1)
-        value = normalized(rows, qx, operator.eps).reshape(x.shape)
-        return like(requantize(affine(value, operator.weight, operator.bias), 1 / f32(out.scale), out), x)
+        distance, deviation = statistics(rows, qx, operator.eps)
+        value = fma((distance * (f32(qx.scale) / deviation)).reshape(x.shape), weight, bias)
+        return like(requantize(value, 1 / f32(out.scale), out), x)
 
     return layer_norm
 
 
 def build_group_norm(operator: GroupNorm) -> Kernel:
-    """The same over each group of channels, affine by channel."""
+    """clamp(rint(fma(distance, (weight * sx) / deviation, bias) * (1 / sy)) + zy), over each group of channels."""
     return _over_groups(operator, lambda channels: operator.num_groups)
 
 
@@ -86,19 +85,22 @@ def build_instance_norm(operator: InstanceNorm) -> Kernel:
 
 
 def _over_groups(operator: GroupNorm | InstanceNorm, groups_of: Kernel) -> Kernel:
-    weight, bias = operator.weight, operator.bias
+    weight, bias = constants(operator)
 
     def norm(x: Tensor, qx: QParams, out: QParams) -> Tensor:
         channels = x.shape[1]
         groups = groups_of(channels)
         if channels % groups:
             raise ArgumentError(f"{operator.name}: {channels} channels do not divide into {groups} groups")
-        if weight is not None:
+        if len(weight) != 1:
             _check_channels(operator, x, len(weight))
         rows = x.reshape(x.shape[0] * groups, -1) if x.numel() else x.reshape(0, 1)
-        value = normalized(rows, qx, operator.eps).reshape(x.shape)
-        by_channel = [None if item is None else along(item, 1, x.ndim) for item in (weight, bias)]
-        return like(requantize(affine(value, *by_channel), 1 / f32(out.scale), out), x)
+        distance, deviation = statistics(rows, qx, operator.eps)
+        by_channel = deviation.reshape(x.shape[0], groups).repeat_interleave(channels // groups, 1)
+        factor = weight * f32(qx.scale) / by_channel
+        factor = factor.reshape(*factor.shape, *(1,) * (x.ndim - 2))
+        value = fma(distance.reshape(x.shape), factor, along(bias, 1, x.ndim))
+        return like(requantize(value, 1 / f32(out.scale), out), x)
 
     return norm
 
