@@ -16,7 +16,7 @@ from qcore.api import qconfig as qconfigs
 from qcore.nn import quantized as nnq
 from qcore.nn.quantized import dynamic as nnqd
 from qcore.registry import registry
-from tests.api.eager_models import QCORE, ConvNet, twins
+from tests.api.eager_models import QCORE, ConvNet
 
 
 @pytest.fixture
@@ -334,9 +334,9 @@ def test_a_class_that_is_not_there_is_reported():
 
 def test_embeddings_by_dtype():
     bag = nn.EmbeddingBag(10, 8, mode="sum")
-    for dtype, expected in ((torch.quint8, qcore.quint8), (qcore.quint4x2, qcore.quint4x2)):
+    for dtype in (qcore.quint8, qcore.quint4x2):
         model = api.quantize_dynamic(nn.Sequential(bag), dtype=dtype, backend="reference")
-        assert model[0].weight().dtype == expected
+        assert model[0].weight().dtype == dtype
 
 
 def test_a_root_that_is_a_layer_is_returned_swapped():
@@ -451,7 +451,7 @@ def test_custom_modules_by_their_own_classes():
 
 
 def test_fuse_modules_refuses_with_words():
-    ours, _ = twins(ConvNet, 0)
+    ours = ConvNet(QCORE)
     for group, message in (
         (["c1", "nowhere"], "nowhere"),
         (["r1", "c1"], "no fusion of ReLU, Conv2d"),
@@ -461,3 +461,15 @@ def test_fuse_modules_refuses_with_words():
         with pytest.raises(qcore.QcoreError, match=message):
             api.fuse_modules(ours, [["f1", "fr"], group], inplace=True)
         assert unchanged(ours, before)
+
+
+def test_embeddings_in_prepare_take_a_qconfig_of_their_own():
+    model = nn.Sequential(nn.Embedding(10, 8))
+    model.qconfig = qconfigs.default_qconfig
+    report = api.prepare(model, backend="reference").qcore_report
+    assert "float_qparams_weight_only_qconfig" in report["0"].reason
+    model.qconfig = qconfigs.float_qparams_weight_only_qconfig
+    converted = api.convert(api.prepare(model, backend="reference"))
+    indices = torch.arange(10)
+    assert (converted(indices) - model[0](indices)).abs().max() < 0.02
+    assert converted.qcore_report["0"].operator == "embedding"

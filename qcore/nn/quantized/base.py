@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, NoReturn, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from qcore.backend import Kernel
@@ -72,9 +71,8 @@ class QuantizedModule(nn.Module):
 
     @classmethod
     def planned(cls: type[Self], mod: nn.Module, qconfig: Any, backend: str) -> Self:
-        """What `from_float` will make, but on the meta device: enough to ask backends whether they run it."""
-        with torch.device("meta"):
-            quantized = cls._like(first_layer(mod))
+        """What `from_float` will make, but with zero weights: enough to ask backends whether they run it."""
+        quantized = cls._like(first_layer(mod))
         quantized.qcore_path = getattr(mod, "qcore_path", "")
         quantized._backend = backend
         quantized._plan(mod, qconfig)

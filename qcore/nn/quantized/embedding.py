@@ -14,7 +14,6 @@ from qcore.errors import ArgumentError, ArgumentTypeError
 from qcore.nn.quantized.base import QuantizedModule
 from qcore.nn.quantized.observed import path_of, planned_qparams, quantize_weight, weight_observer
 from qcore.tensor.dtypes import DTypeLike, QDType, as_qdtype, per_channel_affine_float_qparams, quint4x2, quint8
-from qcore.tensor.functions import quantize
 from qcore.tensor.qparams import per_channel
 from qcore.tensor.qtensor import QTensor
 
@@ -47,11 +46,11 @@ class Embedding(QuantizedModule):
         qdtype = as_qdtype(dtype)
         if qdtype not in (quint8, quint4x2):
             raise ArgumentError(f"dtype={dtype!r}: a table of embeddings is {quint8!r} or {quint4x2!r}")
-        if _weight is None:
-            ones = torch.ones(num_embeddings)
-            _weight = quantize(torch.zeros(num_embeddings, embedding_dim), per_channel(ones, 0 * ones, 0, qdtype))
         self.register_buffer("_raw", torch.zeros(num_embeddings, embedding_dim, dtype=torch.uint8), persistent=False)
-        self.set_weight(_weight)
+        ones = torch.ones(num_embeddings)
+        self._qweight = per_channel(ones, 0 * ones, 0, qdtype)
+        if _weight is not None:
+            self.set_weight(_weight)
 
     def weight(self) -> QTensor:
         """The quantized table; it shares memory with the module."""
