@@ -42,7 +42,7 @@ def build_batch_norm(operator: BatchNorm) -> Kernel:
 
 
 def statistics(x: Tensor, qx: QParams, eps: float) -> tuple[Tensor, Tensor]:
-    """Of each row of x (rows, n), from exact sums: float32 integers less their mean, and sqrt(var + eps) of the reals."""
+    """Of each row of x (rows, n), from exact sums: float32 x - mean in integers, and sqrt(var + eps) in reals."""
     count, scale = f32(x.shape[1]), f32(qx.scale)
     integers = x.long()
     mean = integers.sum(1, keepdim=True).float() / count
