@@ -55,7 +55,7 @@ def convert(
     left = {} if planned is None else {row.path: row for row in planned if row.outcome != "quantized"}
     rows: list[Row] = []
     swaps: dict[int, nn.Module] = {}
-    plan = layers(module, {}, tuple(custom))
+    plan = layers(module, {}, (*custom, *table))
     if planned is None and all(layer.qconfig is None for layer in plan):
         raise QuantizationError("no module of this model has a qconfig: call prepare, and calibrate, before convert")
     for layer in plan:

@@ -101,7 +101,7 @@ def quantize_dynamic(
         model = copy.deepcopy(model)
     rows: list[Row] = []
     swaps: dict[int, nn.Module] = {}
-    for layer in layers(model, rules):
+    for layer in layers(model, rules, tuple(table)):
         found = catalog.match(type(layer.module), table)
         reason = _reason_against(layer, found)
         if reason:

@@ -450,6 +450,26 @@ def test_custom_modules_by_their_own_classes():
     assert type(api.convert(prepared, convert_custom_config_dict=config)[0]) is Quantized
 
 
+class QuantizedCustom(nn.Module):
+    """A class of the user's own for quantize_dynamic."""
+
+    @classmethod
+    def from_float(cls, mod):
+        assert mod.qconfig is qconfigs.default_dynamic_qconfig
+        return cls()
+
+
+def test_quantize_dynamic_takes_classes_of_the_users_own():
+    model = api.quantize_dynamic(
+        nn.ModuleDict({"table": Custom(), "top": nn.Linear(2, 2)}),
+        {Custom: qconfigs.default_dynamic_qconfig},
+        mapping={Custom: QuantizedCustom},
+        backend="reference",
+    )
+    assert type(model["table"]) is QuantizedCustom and type(model["top"]) is nn.Linear
+    assert [row.path for row in model.qcore_report.quantized_rows] == ["table"]
+
+
 def test_fuse_modules_refuses_with_words():
     ours = ConvNet(QCORE)
     for group, message in (

@@ -9,9 +9,11 @@ import torch
 
 from qcore import api
 from qcore.api import qconfig as qconfigs
+from qcore.registry import registry
 from tests import oracle
 from tests.api.eager_models import MODELS, Activations, twins
 
+BACKENDS = [status.name for status in registry.statuses() if status.usable]
 PRESETS = ("default_qconfig", "default_per_channel_qconfig")
 
 
@@ -22,13 +24,13 @@ def theirs(name):
     return getattr(legacy, name)
 
 
-def converted(kind, preset, seed):
+def converted(kind, preset, seed, backend="reference"):
     """The model, converted by qcore and by torch, and inputs."""
     ours, other = twins(kind, seed)
     inputs = [torch.randn(16, *kind.SHAPE) for _ in range(3)]
     ours.qconfig = getattr(qconfigs, preset)
     ours = api.fuse_modules(ours, kind.FUSE) if kind.FUSE else ours
-    ours = api.prepare(ours, backend="reference")
+    ours = api.prepare(ours, backend=backend)
     with oracle.engine(), torch.no_grad():
         other.qconfig = theirs(preset)
         other = theirs("fuse_modules")(other, kind.FUSE) if kind.FUSE else other
@@ -42,8 +44,9 @@ def converted(kind, preset, seed):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("kind", MODELS)
-def test_converted_model_gives_the_bits_of_torchs(kind, preset, seed):
-    ours, other, inputs = converted(kind, preset, seed)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_converted_model_gives_the_bits_of_torchs(backend, kind, preset, seed):
+    ours, other, inputs = converted(kind, preset, seed, backend)
     for x in inputs:
         with oracle.engine(), torch.no_grad():
             expected = other(x)
@@ -72,10 +75,11 @@ def test_state_dict_has_torchs_keys_and_shapes(kind):
 
 
 @pytest.mark.parametrize("preset", ["default_dynamic_qconfig", "per_channel_dynamic_qconfig"])
-def test_dynamic_linear_gives_the_bits_of_torchs(preset):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_dynamic_linear_gives_the_bits_of_torchs(backend, preset):
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(17, 33), torch.nn.ReLU(), torch.nn.Linear(33, 5, bias=False))
-    ours = api.quantize_dynamic(model, {torch.nn.Linear: getattr(qconfigs, preset)}, backend="reference")
+    ours = api.quantize_dynamic(model, {torch.nn.Linear: getattr(qconfigs, preset)}, backend=backend)
     for scale in (0.01, 1.0, 30.0):
         x = scale * torch.randn(6, 17)
         with oracle.engine():
