@@ -23,7 +23,7 @@ NAMES = re.compile(
     r"q(u)?int\d.*|.*quantize.*|_empty_affine.*|_empty_per_channel.*|_make_per_.*|.*fake_quant.*|quantized_.*|q_.*"
 )
 NEEDS_THE_ORIGINALS = re.compile(
-    r"\boracle\b|torch\.(ao|quantization|quantize_per|ops\.quantized|nn\.quantized|q(u)?int\d)"
+    r"oracle|tests\.tensor\.pairs|torch\.(ao|quantization|quantize_per|ops\.quantized|nn\.quantized|q(u)?int\d)"
 )
 
 
