@@ -1,7 +1,7 @@
 """torchvision's model definitions, without its compiled operators.
 
-`./dev setup` puts torchvision into a folder of its own: its extension is built for another torch, and beside it `transformers`
-would fail to import.
+`./dev setup` puts torchvision into a folder of its own: its extension is built for another torch, and beside it
+`transformers` would fail to import.
 """
 
 from __future__ import annotations
