@@ -116,12 +116,33 @@ QCORE_INLINE void store_f32(float* p, const F32& x) {
 QCORE_INLINE F32 to_f32(const I32& x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
 QCORE_INLINE F32 add(const F32& x, const F32& y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
 QCORE_INLINE F32 mul(const F32& x, const F32& y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
+QCORE_INLINE F32 sub(const F32& x, const F32& y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
+QCORE_INLINE F32 div(const F32& x, const F32& y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
 QCORE_INLINE F32 fma(const F32& x, const F32& y, const F32& z) { return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)}; }
 QCORE_INLINE F32 min(const F32& x, const F32& y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
 QCORE_INLINE F32 max(const F32& x, const F32& y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
 
 // By the rounding mode in force, which is to nearest, ties to even.
 QCORE_INLINE I32 round_i32(const F32& x) { return {_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)}; }
+
+QCORE_INLINE __m256 power_of_two_256(__m256i n) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23)); }
+QCORE_INLINE F32 power_of_two(const I32& n) { return {power_of_two_256(n.a), power_of_two_256(n.b)}; }
+
+QCORE_INLINE __m256 sign_bit() { return _mm256_set1_ps(-0.0f); }
+QCORE_INLINE F32 magnitude(const F32& x) { return {_mm256_andnot_ps(sign_bit(), x.a), _mm256_andnot_ps(sign_bit(), x.b)}; }
+QCORE_INLINE __m256 with_sign_256(__m256 x, __m256 sign) { return _mm256_or_ps(_mm256_andnot_ps(sign_bit(), x), _mm256_and_ps(sign_bit(), sign)); }
+QCORE_INLINE F32 with_sign(const F32& x, const F32& sign) { return {with_sign_256(x.a, sign.a), with_sign_256(x.b, sign.b)}; }
+QCORE_INLINE F32 where_negative(const F32& x, const F32& y, const F32& z) { return {_mm256_blendv_ps(z.a, y.a, x.a), _mm256_blendv_ps(z.b, y.b, x.b)}; }
+QCORE_INLINE F32 keep_nan(const F32& x, const F32& from) {
+  return {_mm256_blendv_ps(x.a, from.a, _mm256_cmp_ps(from.a, from.a, _CMP_UNORD_Q)), _mm256_blendv_ps(x.b, from.b, _mm256_cmp_ps(from.b, from.b, _CMP_UNORD_Q))};
+}
+
+QCORE_INLINE F32 load_f16(const uint16_t* p) { return {_mm256_cvtph_ps(load_128(p)), _mm256_cvtph_ps(load_128(p + 8))}; }
+
+QCORE_INLINE I32 load_nibbles(const uint8_t* p) {
+  const __m128i x = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)), low = _mm_set1_epi8(15);
+  return {_mm256_cvtepu8_epi32(_mm_and_si128(x, low)), _mm256_cvtepu8_epi32(_mm_and_si128(_mm_srli_epi16(x, 4), low))};
+}
 
 }  // namespace
 }  // namespace qcore::avx2

@@ -64,10 +64,28 @@ QCORE_INLINE void store_f32(float* p, F32 a) { _mm512_storeu_ps(p, a); }
 QCORE_INLINE F32 to_f32(I32 a) { return _mm512_cvtepi32_ps(a); }
 QCORE_INLINE F32 add(F32 a, F32 b) { return _mm512_add_ps(a, b); }
 QCORE_INLINE F32 mul(F32 a, F32 b) { return _mm512_mul_ps(a, b); }
+QCORE_INLINE F32 sub(F32 a, F32 b) { return _mm512_sub_ps(a, b); }
+QCORE_INLINE F32 div(F32 a, F32 b) { return _mm512_div_ps(a, b); }
 QCORE_INLINE F32 fma(F32 a, F32 b, F32 c) { return _mm512_fmadd_ps(a, b, c); }
 QCORE_INLINE F32 min(F32 a, F32 b) { return _mm512_min_ps(a, b); }
 QCORE_INLINE F32 max(F32 a, F32 b) { return _mm512_max_ps(a, b); }
 QCORE_INLINE I32 round_i32(F32 a) { return _mm512_cvt_roundps_epi32(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+
+QCORE_INLINE F32 power_of_two(I32 n) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23)); }
+QCORE_INLINE F32 magnitude(F32 a) { return _mm512_abs_ps(a); }
+QCORE_INLINE F32 with_sign(F32 a, F32 sign) {
+  constexpr int kSignFromSecond = 0xD8;  // bit c ? b : a
+  return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(_mm512_castps_si512(a), _mm512_castps_si512(sign), _mm512_set1_epi32(INT32_MIN), kSignFromSecond));
+}
+QCORE_INLINE F32 where_negative(F32 x, F32 a, F32 b) { return _mm512_mask_mov_ps(b, _mm512_movepi32_mask(_mm512_castps_si512(x)), a); }
+QCORE_INLINE F32 keep_nan(F32 a, F32 x) { return _mm512_mask_mov_ps(a, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x); }
+
+QCORE_INLINE F32 load_f16(const uint16_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+
+QCORE_INLINE I32 load_nibbles(const uint8_t* p) {
+  const __m128i x = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  return _mm512_cvtepu8_epi32(_mm_and_si128(_mm_unpacklo_epi64(x, _mm_srli_epi16(x, 4)), _mm_set1_epi8(15)));
+}
 
 }  // namespace
 }  // namespace qcore::avx512_vnni

@@ -1,4 +1,6 @@
 // The Python module: the instruction sets of x86 in order of preference, and which of them this CPU has.
+#include <cpuid.h>
+
 #include "qcore/module_elementwise.h"
 
 namespace qcore {
@@ -19,6 +21,12 @@ struct Isa {
   bool (*supported)();
 };
 
+// Not known to every compiler's __builtin_cpu_supports.
+bool has_f16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+
 // __builtin_cpu_supports asks cpuid, and xgetbv for what the operating system saves.
 const Isa kIsas[] = {
     {avx512_vnni::kKernels,
@@ -26,7 +34,7 @@ const Isa kIsas[] = {
        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
      }},
-    {avx2::kKernels, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},
+    {avx2::kKernels, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c(); }},
     {scalar::kKernels, [] { return true; }},
 };
 

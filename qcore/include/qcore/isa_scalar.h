@@ -103,6 +103,9 @@ QCORE_INLINE F32 add(const F32& a, const F32& b) { QCORE_LANES(F32, a.v[i] + b.v
 QCORE_INLINE F32 mul(const F32& a, const F32& b) { QCORE_LANES(F32, a.v[i] * b.v[i]); }
 QCORE_INLINE F32 fma(const F32& a, const F32& b, const F32& c) { QCORE_LANES(F32, __builtin_fmaf(a.v[i], b.v[i], c.v[i])); }
 
+QCORE_INLINE F32 sub(const F32& a, const F32& b) { QCORE_LANES(F32, a.v[i] - b.v[i]); }
+QCORE_INLINE F32 div(const F32& a, const F32& b) { QCORE_LANES(F32, a.v[i] / b.v[i]); }
+
 // Where one is NaN, the second operand is the result, as on x86.
 QCORE_INLINE F32 min(const F32& a, const F32& b) { QCORE_LANES(F32, a.v[i] < b.v[i] ? a.v[i] : b.v[i]); }
 QCORE_INLINE F32 max(const F32& a, const F32& b) { QCORE_LANES(F32, a.v[i] > b.v[i] ? a.v[i] : b.v[i]); }
@@ -116,6 +119,42 @@ QCORE_INLINE I32 round_i32(const F32& a) {
   }
   return r;
 }
+
+// 2**n, for n from -126 to 127.
+QCORE_INLINE F32 power_of_two(const I32& n) {
+  F32 r;
+  for (int i = 0; i < 16; ++i) {
+    const uint32_t bits = static_cast<uint32_t>(n.v[i] + 127) << 23;
+    std::memcpy(&r.v[i], &bits, 4);
+  }
+  return r;
+}
+
+QCORE_INLINE F32 magnitude(const F32& a) { QCORE_LANES(F32, __builtin_fabsf(a.v[i])); }
+QCORE_INLINE F32 with_sign(const F32& a, const F32& sign) { QCORE_LANES(F32, __builtin_copysignf(a.v[i], sign.v[i])); }
+
+// `a` where x has its sign bit set, else `b`.
+QCORE_INLINE F32 where_negative(const F32& x, const F32& a, const F32& b) { QCORE_LANES(F32, __builtin_signbit(x.v[i]) ? a.v[i] : b.v[i]); }
+
+// x where it is NaN, else `a`.
+QCORE_INLINE F32 keep_nan(const F32& a, const F32& x) { QCORE_LANES(F32, x.v[i] != x.v[i] ? x.v[i] : a.v[i]); }
+
+// From float16: the exponent is moved by 112, and again for infinity and NaN; subnormal numbers become normal ones.
+QCORE_INLINE F32 load_f16(const uint16_t* p) {
+  F32 r;
+  for (int i = 0; i < 16; ++i) {
+    const uint32_t sign = (p[i] & 0x8000u) << 16, rest = p[i] & 0x7FFFu;
+    const float small = static_cast<float>(rest) * 0x1p-24f;
+    uint32_t bits = (rest << 13) + ((rest >= 0x7C00u ? 224u : 112u) << 23);
+    if (rest < 0x400u) std::memcpy(&bits, &small, 4);
+    bits |= sign;
+    std::memcpy(&r.v[i], &bits, 4);
+  }
+  return r;
+}
+
+// 16 values of 4 bits from 8 bytes: the low halves, then the high ones.
+QCORE_INLINE I32 load_nibbles(const uint8_t* p) { QCORE_LANES(I32, i < 8 ? p[i] & 15 : p[i - 8] >> 4); }
 
 #undef QCORE_LANES
 
