@@ -14,6 +14,7 @@ from qcore.api.quantize import (
     quantize_dynamic,
     swap_module,
 )
+from qcore.api.quantize_qat import prepare_qat, quantize_qat
 from qcore.api.stubs import DeQuantStub, QuantStub, QuantWrapper, add_quant_dequant
 
 __all__ = [
@@ -28,8 +29,10 @@ __all__ = [
     "fuse_modules_qat",
     "get_observer_dict",
     "prepare",
+    "prepare_qat",
     "propagate_qconfig_",
     "quantize",
     "quantize_dynamic",
+    "quantize_qat",
     "swap_module",
 ]

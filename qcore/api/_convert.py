@@ -8,20 +8,12 @@ from typing import Any
 
 from torch import nn
 
-from qcore.api._layers import OBSERVER, Layer, layers, lent
-from qcore.api._prepare import CustomConfig, bind_model, described, observe_output, raise_if_refused
+from qcore.api._layers import OBSERVER, OBSERVING, Layer, apply_swaps, keep_hooks, layers, lent
+from qcore.api._prepare import CustomConfig, bind_model, described, raise_if_refused
 from qcore.errors import QuantizationError, UnsupportedError
 from qcore.nn import catalog
 from qcore.registry import registry
 from qcore.report import Report, Row
-
-_HOOKS = (
-    "_forward_hooks",
-    "_forward_pre_hooks",
-    "_forward_hooks_with_kwargs",
-    "_forward_hooks_always_called",
-    "_forward_pre_hooks_with_kwargs",
-)
 
 
 def convert(
@@ -46,7 +38,7 @@ def convert(
     """
     if is_reference:
         raise UnsupportedError("is_reference=True: reference modules are not there yet; convert to quantized ones")
-    table = catalog.mapping("static") if mapping is None else mapping
+    table = catalog.conversion() if mapping is None else mapping
     custom = (convert_custom_config_dict or {}).get("observed_to_quantized_custom_module_class", {})
     if not inplace:
         module = copy.deepcopy(module)
@@ -87,7 +79,7 @@ def build(layer: Layer, target: Any, backend: str, **attributes: Any) -> nn.Modu
     """The quantized module for a layer; `attributes` are lent to the float one meanwhile."""
     with lent(layer.module, qcore_path=layer.path, qcore_backend=backend, **attributes):
         new: nn.Module = target.from_float(layer.module)
-    _keep_hooks(layer.module, new)
+    keep_hooks(layer.module, new)
     return new
 
 
@@ -106,29 +98,14 @@ def swap_module(
     custom: Any = (custom_module_class_mapping or {}).get(type(mod))
     if custom is not None:
         new: nn.Module = custom.from_observed(mod)
-        _keep_hooks(mod, new)
+        keep_hooks(mod, new)
         return new
     target: Any = catalog.match(type(mod), mapping).target
     if target is None:
         return mod
     new = target.from_float(mod)
-    _keep_hooks(mod, new)
+    keep_hooks(mod, new)
     return new
-
-
-def apply_swaps(model: nn.Module, swaps: dict[int, nn.Module]) -> nn.Module:
-    """Put new modules in the place of old ones, wherever they are used; the root too, which is why it is returned."""
-    for parent in list(model.modules()):
-        for name, child in parent._modules.items():
-            if child is not None and id(child) in swaps:
-                parent._modules[name] = swaps[id(child)]
-                if isinstance(parent, nn.TransformerEncoderLayer):
-                    # its fused float path reads the weights of its layers, unless told that the activation is another
-                    parent.activation_relu_or_gelu = 0
-    for stack in model.modules():
-        if isinstance(stack, nn.TransformerEncoder) and not getattr(stack.layers[0], "activation_relu_or_gelu", 1):
-            stack.use_nested_tensor = False
-    return swaps.get(id(model), model)
 
 
 def strip(model: nn.Module) -> None:
@@ -136,13 +113,6 @@ def strip(model: nn.Module) -> None:
     for module in list(model.modules()):
         module.__dict__.pop("qconfig", None)
         for key, hook in list(module._forward_hooks.items()):
-            if hook is observe_output:
+            if hook in OBSERVING:
                 del module._forward_hooks[key]
                 del module._modules[OBSERVER]
-
-
-def _keep_hooks(old: nn.Module, new: nn.Module) -> None:
-    """Move the user's hooks along; the observer's stays behind."""
-    for name in _HOOKS:
-        kept = {key: value for key, value in getattr(old, name).items() if value is not observe_output}
-        getattr(new, name).update(kept)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from qcore.errors import QuantizationError
 from qcore.nn.catalog import match
@@ -92,3 +92,50 @@ def lent(module: nn.Module, **attributes: Any) -> Iterator[None]:
         for name in attributes:
             del module.__dict__[name]
         module.__dict__.update(before)
+
+
+# --- hooks and swaps ----------------------------------------------------------------------------------------------
+
+
+def observe_output(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+    """The forward hook of an observed module: its observer sees the output, and may replace it."""
+    observed: Tensor = getattr(module, OBSERVER)(output)
+    return observed
+
+
+def observe_input(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The hook before a module trained for dynamic quantization: its input is fake-quantized."""
+    return (getattr(module, OBSERVER)(inputs[0]), *inputs[1:])
+
+
+OBSERVING = (observe_output, observe_input)
+
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks_with_kwargs",
+)
+
+
+def keep_hooks(old: nn.Module, new: nn.Module) -> None:
+    """Move the user's hooks along; the observer's stays behind."""
+    for name in _HOOKS:
+        kept = {key: value for key, value in getattr(old, name).items() if value not in OBSERVING}
+        getattr(new, name).update(kept)
+
+
+def apply_swaps(model: nn.Module, swaps: dict[int, nn.Module]) -> nn.Module:
+    """Put new modules in the place of old ones, wherever they are used; the root too, which is why it is returned."""
+    for parent in list(model.modules()):
+        for name, child in parent._modules.items():
+            if child is not None and id(child) in swaps:
+                parent._modules[name] = swaps[id(child)]
+                if isinstance(parent, nn.TransformerEncoderLayer):
+                    # its fused float path reads the weights of its layers, unless told that the activation is another
+                    parent.activation_relu_or_gelu = 0
+    for stack in model.modules():
+        if isinstance(stack, nn.TransformerEncoder) and not getattr(stack.layers[0], "activation_relu_or_gelu", 1):
+            stack.use_nested_tensor = False
+    return swaps.get(id(model), model)

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from qcore.api._layers import OBSERVER, Layer, check_names, layers
-from qcore.api.qconfig import get_default_qconfig
+from qcore.api._layers import (
+    OBSERVER,
+    Layer,
+    apply_swaps,
+    check_names,
+    keep_hooks,
+    layers,
+    lent,
+    observe_input,
+    observe_output,
+)
+from qcore.api.qconfig import get_default_qat_qconfig, get_default_qconfig
 from qcore.errors import QcoreError, QuantizationError, UnsupportedError
 from qcore.nn import catalog
+from qcore.nn.qat import dynamic as nnqatd
 from qcore.nn.quantized.base import QuantizedModule
 from qcore.nn.quantized.functional_modules import FloatFunctional
 from qcore.registry import Choice, registry
@@ -55,19 +66,58 @@ def prepare(
     backend that is missing or unable to run here, QuantizationError for a qconfig that it cannot run, or, with
     `strict`, for layers that will stay float.
     """
+    return prepare_model(
+        model, inplace, allow_list, observer_non_leaf_module_list, prepare_custom_config_dict, backend, strict
+    )
+
+
+def prepare_model(
+    model: nn.Module,
+    inplace: bool,
+    allow_list: Collection[type[nn.Module]] | None,
+    non_leaf: Collection[type[nn.Module]] | None,
+    custom_config: CustomConfig | None,
+    backend: str,
+    strict: bool,
+    trained: catalog.Mapping | None = None,
+) -> nn.Module:
+    """prepare, or with `trained` (float class -> class with fake quantization) prepare_qat."""
     choice = registry.choose(backend)
-    custom = _custom(prepare_custom_config_dict)
-    plan = _resolved(model, choice.backend.name, tuple(custom))
-    rows = [row for layer in plan for row in _row(layer, choice.backend.name, allow_list, custom)]
-    report = Report(choice.backend.name, tuple(rows), explain(choice, backend))
-    raise_if_refused(report, strict)
+    name = choice.backend.name
+    custom = _custom(custom_config)
     if not inplace:
         model = copy.deepcopy(model)
+    plan = _resolved(model, name, tuple(custom), get_default_qconfig if trained is None else get_default_qat_qconfig)
+    table = {**catalog.mapping("static"), **_ends_of(trained or {})}
+    rows = [row for layer in plan for row in _row(layer, name, allow_list, custom, table)]
+    report = Report(name, tuple(rows), explain(choice, backend))
+    raise_if_refused(report, strict)
+    quantized = {row.path for row in rows if row.outcome == "quantized"}
+    swaps = _for_training([layer for layer in plan if layer.path in quantized], trained or {})
     for layer in plan:
-        model.get_submodule(layer.path).qconfig = layer.qconfig
-    _insert(model, {row.path for row in rows if row.outcome == "quantized"}, custom, observer_non_leaf_module_list)
+        swaps.get(id(layer.module), layer.module).qconfig = layer.qconfig
+    model = apply_swaps(model, swaps)
+    _insert(model, quantized, custom, non_leaf)
     bind_model(model, report)
     return model
+
+
+def _ends_of(trained: catalog.Mapping) -> catalog.Mapping:
+    """Float class -> what convert makes of the class that it is trained as."""
+    ends = catalog.conversion()
+    return {kind: ends[target] for kind, target in trained.items() if target in ends}
+
+
+def _for_training(plan: list[Layer], trained: catalog.Mapping) -> dict[int, nn.Module]:
+    """The module with fake quantization for each float one that has such a form, by id."""
+    swaps: dict[int, nn.Module] = {}
+    for layer in plan:
+        target: Any = catalog.match(type(layer.module), trained).target
+        if target is not None:
+            with lent(layer.module, qconfig=layer.qconfig):
+                swaps[id(layer.module)] = target.from_float(layer.module)
+            keep_hooks(layer.module, swaps[id(layer.module)])
+    return swaps
 
 
 def bind_model(model: nn.Module, report: Report) -> None:
@@ -96,21 +146,26 @@ def explain(choice: Choice, asked: str | None) -> str:
     return f"{choice.backend.name}: {choice.reason}" if asked in (None, "auto") else ""
 
 
-def _resolved(model: nn.Module, backend: str, wholes: tuple[type[nn.Module], ...]) -> list[Layer]:
+def _resolved(
+    model: nn.Module, backend: str, wholes: tuple[type[nn.Module], ...], default: Callable[[str], Any]
+) -> list[Layer]:
     plan = layers(model, {}, wholes)
     if any(getattr(layer.module, "qconfig", None) is not None for layer in plan):
         return plan
-    default = get_default_qconfig(backend)
-    return layers(model, {"": default}, wholes)
+    return layers(model, {"": default(backend)}, wholes)
 
 
 def _row(
-    layer: Layer, backend: str, allow_list: Collection[type[nn.Module]] | None, custom: Collection[type[nn.Module]]
+    layer: Layer,
+    backend: str,
+    allow_list: Collection[type[nn.Module]] | None,
+    custom: Collection[type[nn.Module]],
+    table: catalog.Mapping,
 ) -> list[Row]:
     """What will become of a layer; nothing for containers."""
     kind = type(layer.module)
     name = kind.__name__
-    found = catalog.match(kind, catalog.mapping("static"))
+    found = catalog.match(kind, table)
     if kind in custom:
         return [Row(layer.path, name, "quantized", backend, "custom")]
     if not layer.whole:
@@ -195,21 +250,23 @@ def _insert(
     non_leaf: Collection[type[nn.Module]] | None,
     device: Any = None,
 ) -> None:
-    for layer in layers(model, {}, tuple(custom)):
+    table = catalog.conversion()
+    for layer in layers(model, {}, (*custom, *table)):
         module: Any = layer.module
         kind = type(module)
         if kind in custom and layer.qconfig is not None:
             observed: Any = custom[kind]
             _replace(model, layer.path, observed.from_float(module))
         elif layer.path in paths:
-            target = catalog.match(kind, catalog.mapping("static")).target
-            if getattr(target, "observes_output", False):
+            if getattr(catalog.match(kind, table).target, "observes_output", False):
                 _observe(layer, device)
+            elif isinstance(module, nnqatd.Linear):
+                _observe(layer, device, before=True)
         elif kind in (non_leaf or ()) and layer.qconfig is not None:
             _observe(layer, device)
 
 
-def _observe(layer: Layer, device: Any) -> None:
+def _observe(layer: Layer, device: Any, before: bool = False) -> None:
     module = layer.module
     observer = layer.qconfig.activation()
     observer.qcore_path = layer.path
@@ -217,14 +274,10 @@ def _observe(layer: Layer, device: Any) -> None:
         observer.to(device)
     already = isinstance(getattr(module, OBSERVER, None), nn.Module) and not isinstance(module, FloatFunctional)
     module.add_module(OBSERVER, observer)
-    if not already and not isinstance(module, FloatFunctional):
+    if before:
+        module.register_forward_pre_hook(observe_input)
+    elif not already and not isinstance(module, FloatFunctional):
         module.register_forward_hook(observe_output, prepend=True)
-
-
-def observe_output(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-    """The forward hook of an observed module: its observer sees the output, and may replace it."""
-    observed: Tensor = getattr(module, OBSERVER)(output)
-    return observed
 
 
 def _replace(model: nn.Module, path: str, new: nn.Module) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from qcore.api._convert import apply_swaps, build, convert, swap_module
-from qcore.api._layers import Layer, check_names, layers
+from qcore.api._convert import build, convert, swap_module
+from qcore.api._layers import Layer, apply_swaps, check_names, layers
 from qcore.api._prepare import (
     add_observer_,
     bind_model,

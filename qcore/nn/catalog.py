@@ -8,10 +8,13 @@ from typing import Literal, TypeAlias
 from torch import nn
 
 from qcore.nn import intrinsic as nni
+from qcore.nn import qat as nnqat
 from qcore.nn import quantized as nnq
 from qcore.nn.intrinsic import FusedModule
+from qcore.nn.intrinsic import qat as nniqat
 from qcore.nn.intrinsic import quantized as nniq
 from qcore.nn.intrinsic.quantized import dynamic as nniqd
+from qcore.nn.qat import dynamic as nnqatd
 from qcore.nn.quantized import dynamic as nnqd
 from qcore.nn.stubs import DeQuantStub, QuantStub
 
@@ -33,26 +36,26 @@ class Entry:
 CATALOG: tuple[Entry, ...] = (
     Entry(QuantStub, static=nnq.Quantize),
     Entry(DeQuantStub, static=nnq.DeQuantize),
-    Entry(nn.Linear, static=nnq.Linear, dynamic=nnqd.Linear),
-    Entry(nni.LinearReLU, static=nniq.LinearReLU, dynamic=nniqd.LinearReLU),
-    Entry(nni.LinearBn1d, static=nnq.Linear),
+    Entry(nn.Linear, static=nnq.Linear, dynamic=nnqd.Linear, qat=nnqat.Linear),
+    Entry(nni.LinearReLU, static=nniq.LinearReLU, dynamic=nniqd.LinearReLU, qat=nniqat.LinearReLU),
+    Entry(nni.LinearBn1d, static=nnq.Linear, qat=nniqat.LinearBn1d),
     Entry(nn.LSTM, dynamic=nnqd.LSTM),
     Entry(nn.GRU, dynamic=nnqd.GRU),
     Entry(nn.LSTMCell, dynamic=nnqd.LSTMCell),
     Entry(nn.GRUCell, dynamic=nnqd.GRUCell),
     Entry(nn.RNNCell, dynamic=nnqd.RNNCell),
-    Entry(nn.Conv1d, static=nnq.Conv1d),
-    Entry(nn.Conv2d, static=nnq.Conv2d),
-    Entry(nn.Conv3d, static=nnq.Conv3d),
-    Entry(nni.ConvReLU1d, static=nniq.ConvReLU1d),
-    Entry(nni.ConvReLU2d, static=nniq.ConvReLU2d),
-    Entry(nni.ConvReLU3d, static=nniq.ConvReLU3d),
-    Entry(nni.ConvBn1d, static=nnq.Conv1d),
-    Entry(nni.ConvBn2d, static=nnq.Conv2d),
-    Entry(nni.ConvBn3d, static=nnq.Conv3d),
-    Entry(nni.ConvBnReLU1d, static=nniq.ConvReLU1d),
-    Entry(nni.ConvBnReLU2d, static=nniq.ConvReLU2d),
-    Entry(nni.ConvBnReLU3d, static=nniq.ConvReLU3d),
+    Entry(nn.Conv1d, static=nnq.Conv1d, qat=nnqat.Conv1d),
+    Entry(nn.Conv2d, static=nnq.Conv2d, qat=nnqat.Conv2d),
+    Entry(nn.Conv3d, static=nnq.Conv3d, qat=nnqat.Conv3d),
+    Entry(nni.ConvReLU1d, static=nniq.ConvReLU1d, qat=nniqat.ConvReLU1d),
+    Entry(nni.ConvReLU2d, static=nniq.ConvReLU2d, qat=nniqat.ConvReLU2d),
+    Entry(nni.ConvReLU3d, static=nniq.ConvReLU3d, qat=nniqat.ConvReLU3d),
+    Entry(nni.ConvBn1d, static=nnq.Conv1d, qat=nniqat.ConvBn1d),
+    Entry(nni.ConvBn2d, static=nnq.Conv2d, qat=nniqat.ConvBn2d),
+    Entry(nni.ConvBn3d, static=nnq.Conv3d, qat=nniqat.ConvBn3d),
+    Entry(nni.ConvBnReLU1d, static=nniq.ConvReLU1d, qat=nniqat.ConvBnReLU1d),
+    Entry(nni.ConvBnReLU2d, static=nniq.ConvReLU2d, qat=nniqat.ConvBnReLU2d),
+    Entry(nni.ConvBnReLU3d, static=nniq.ConvReLU3d, qat=nniqat.ConvBnReLU3d),
     Entry(nn.ConvTranspose1d, static=nnq.ConvTranspose1d),
     Entry(nn.ConvTranspose2d, static=nnq.ConvTranspose2d),
     Entry(nn.ConvTranspose3d, static=nnq.ConvTranspose3d),
@@ -69,8 +72,8 @@ CATALOG: tuple[Entry, ...] = (
     Entry(nn.Hardswish, static=nnq.Hardswish),
     Entry(nn.ELU, static=nnq.ELU),
     Entry(nn.LeakyReLU, static=nnq.LeakyReLU),
-    Entry(nn.Embedding, static=nnq.Embedding, dynamic=nnq.Embedding),
-    Entry(nn.EmbeddingBag, static=nnq.EmbeddingBag, dynamic=nnq.EmbeddingBag),
+    Entry(nn.Embedding, static=nnq.Embedding, dynamic=nnq.Embedding, qat=nnqat.Embedding),
+    Entry(nn.EmbeddingBag, static=nnq.EmbeddingBag, dynamic=nnq.EmbeddingBag, qat=nnqat.EmbeddingBag),
     Entry(nnq.FloatFunctional, static=nnq.QFunctional),
 )
 
@@ -110,6 +113,12 @@ def mapping(stage: Stage) -> Mapping:
     """Float module class -> what it becomes at a stage."""
     found = {entry.float: getattr(entry, stage) for entry in CATALOG}
     return {kind: target for kind, target in found.items() if target is not None}
+
+
+def conversion() -> Mapping:
+    """What convert makes of a prepared module: of a float one, or of one trained with fake quantization."""
+    trained = {entry.qat: entry.static for entry in CATALOG if entry.qat is not None and entry.static is not None}
+    return {**mapping("static"), **trained, nnqatd.Linear: nnqd.Linear}
 
 
 def fusions() -> dict[tuple[ModuleType, ...], type[FusedModule]]:

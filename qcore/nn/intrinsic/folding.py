@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from qcore.nn.intrinsic.fused import FusedModule
+from qcore.nn.qat.base import QATModule
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -36,6 +37,8 @@ def first_layer(module: nn.Module) -> nn.Module:
 
 def core_layer(module: nn.Module) -> nn.Module:
     """The one layer with weights that a module, fused or not, amounts to; batch norms after it are folded in."""
+    if isinstance(module, QATModule):
+        module = module.to_float()
     if not isinstance(module, FusedModule):
         return module
     layer: nn.Module = module[0]

@@ -1,0 +1,165 @@
+"""A layer and its batch norm, trained with the weight that the folded layer will have."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from qcore.errors import ArgumentError
+from qcore.nn.intrinsic.folding import fold_norm
+from qcore.nn.qat.base import QATModule
+
+Self = TypeVar("Self", bound="WithNorm")
+
+_FORMER_KEYS = {
+    "gamma": "bn.weight",
+    "beta": "bn.bias",
+    "running_mean": "bn.running_mean",
+    "running_var": "bn.running_var",
+    "num_batches_tracked": "bn.num_batches_tracked",
+}
+
+
+class WithNorm(QATModule):
+    """Base: fake-quantizes weight * gamma / running_std, undoes that scale on the result, and normalizes it.
+
+    While `freeze_bn` is set, the batch norm uses its running statistics and keeps them, in training mode too.
+    Source: Krishnamoorthi, "Quantizing deep convolutional networks for efficient inference", 2018, section 3.2.2.
+    """
+
+    norm_class: ClassVar[type[nn.modules.batchnorm._BatchNorm]]
+    _version = 2
+
+    freeze_bn: bool
+    bn: Any
+
+    def _init_norm(self, channels: int, eps: float, momentum: float | None, freeze_bn: bool, qconfig: Any) -> None:
+        self.bn = self.norm_class(channels, eps, momentum)
+        self._init_fake_quant(qconfig)
+        self.reset_bn_parameters()
+        self._enable_slow_path_for_better_numerical_stability = False
+        if freeze_bn:
+            self.freeze_bn_stats()
+        else:
+            self.update_bn_stats()
+
+    def reset_running_stats(self) -> None:
+        """Start the running statistics anew."""
+        self.bn.reset_running_stats()
+
+    def reset_bn_parameters(self) -> None:
+        """Start the running statistics and the parameters of the batch norm anew, and draw a new bias of the layer."""
+        self.bn.reset_running_stats()
+        nn.init.uniform_(self.bn.weight)
+        nn.init.zeros_(self.bn.bias)
+        if self.bias is not None:
+            bound = 1 / math.sqrt(self.weight[0].numel())
+            nn.init.uniform_(self.bias, -bound, bound)
+
+    def update_bn_stats(self: Self) -> Self:
+        """Normalize by each batch, and update the running statistics."""
+        self.freeze_bn = False
+        self.bn.training = True
+        return self
+
+    def freeze_bn_stats(self: Self) -> Self:
+        """Normalize by the running statistics, and keep them."""
+        self.freeze_bn = True
+        self.bn.training = False
+        return self
+
+    def train(self: Self, mode: bool = True) -> Self:
+        """Set the mode; a frozen batch norm stays frozen."""
+        super().train(mode)
+        if self.freeze_bn:
+            self.bn.eval()
+        return self
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Shapes as of the float layer."""
+        slow = self._enable_slow_path_for_better_numerical_stability
+        return self._activated(self._exact(input) if slow else self._rescaled(input))
+
+    def _weigh(self, input: Tensor, weight: Tensor) -> Tensor:
+        """The layer without its bias, with some weight."""
+        raise NotImplementedError
+
+    def _folded(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The fake-quantized weight of the folded layer, its scale for each channel, the running deviation."""
+        deviation = torch.sqrt(self.bn.running_var + self.bn.eps)
+        factor = self.bn.weight / deviation
+        shape = [-1] + [1] * (self.weight.ndim - 1)
+        return self.weight_fake_quant(self.weight * factor.reshape(shape)), factor, deviation
+
+    def _by_channel(self, values: Tensor) -> Tensor:
+        """One value for each channel, shaped to broadcast over results."""
+        return values.reshape([1, -1] + [1] * (self.weight.ndim - 2))
+
+    def _rescaled(self, input: Tensor) -> Tensor:
+        """One pass; needs gamma other than 0."""
+        weight, factor, _ = self._folded()
+        result = self._weigh(input, weight) / self._by_channel(factor)
+        if self.bias is not None:
+            result = result + self._by_channel(self.bias)
+        normalized: Tensor = self.bn(result)
+        return normalized
+
+    def _exact(self, input: Tensor) -> Tensor:
+        """Two passes, the first for the statistics of the batch; holds for gamma = 0 too."""
+        if self.bn.training:
+            plain = self._weigh(input, self.weight)
+            with torch.no_grad():
+                self.bn(plain if self.bias is None else plain + self._by_channel(self.bias))
+            weight, _, running = self._folded()
+            axes = [axis for axis in range(plain.ndim) if axis != 1]
+            mean = plain.mean(axes)
+            deviation = torch.sqrt(torch.square(plain - self._by_channel(mean)).mean(axes) + self.bn.eps)
+            result = self._weigh(input, weight) * self._by_channel(running / deviation)
+        else:
+            weight, _, deviation = self._folded()
+            mean = self.bn.running_mean if self.bias is None else self.bn.running_mean - self.bias
+            result = self._weigh(input, weight)
+        result = result + self._by_channel(self.bn.bias - self.bn.weight * mean / deviation)
+        if self.bias is None:
+            return result
+        # a batch's mean takes the bias away again; distributed training wants a gradient for it all the same
+        return result + self._by_channel(self.bias - self.bias)
+
+    def _share(self, layer: Any, mod: Any) -> None:
+        super()._share(layer, mod)
+        norm = mod[1]
+        for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
+            value = getattr(norm, name)
+            if value is None:
+                raise ArgumentError(
+                    f"{type(self).__name__}: its batch norm has no {name}; it needs affine=True and "
+                    "track_running_stats=True"
+                )
+            setattr(self.bn, name, value)
+
+    def to_float(self) -> nn.Module:
+        """The float layer with the batch norm folded by its running statistics; a ReLU is kept."""
+        folded = fold_norm(self._float_layer().train(self.training), self.bn)
+        return folded if self.with_relu is None else self.with_relu(folded, nn.ReLU()).train(self.training)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *args: Any) -> None:
+        if local_metadata.get("version", 1) < 2:
+            for former, key in _FORMER_KEYS.items():
+                if prefix + former in state_dict:
+                    state_dict[prefix + key] = state_dict.pop(prefix + former)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+
+
+def update_bn_stats(mod: nn.Module) -> None:
+    """Let one fused module update its batch norm; for all of a model: `model.apply(update_bn_stats)`."""
+    if isinstance(mod, WithNorm):
+        mod.update_bn_stats()
+
+
+def freeze_bn_stats(mod: nn.Module) -> None:
+    """Fix the batch norm of one fused module; for all of a model: `model.apply(freeze_bn_stats)`."""
+    if isinstance(mod, WithNorm):
+        mod.freeze_bn_stats()

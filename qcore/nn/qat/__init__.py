@@ -1,0 +1,9 @@
+"""Modules for quantization-aware training: float layers with fake-quantized weights."""
+
+from __future__ import annotations
+
+from qcore.nn.qat.conv import Conv1d, Conv2d, Conv3d
+from qcore.nn.qat.embedding import Embedding, EmbeddingBag
+from qcore.nn.qat.linear import Linear
+
+__all__ = ["Conv1d", "Conv2d", "Conv3d", "Embedding", "EmbeddingBag", "Linear"]
