@@ -13,7 +13,7 @@ from torch import Tensor
 
 from qcore.capability import OpSpec, WeightSpec
 from qcore.operators import Operator
-from qcore.tensor.dtypes import QDType
+from qcore.tensor.dtypes import QDType, quint8
 
 Layout: TypeAlias = str
 LAYOUTS: tuple[Layout, ...] = ("contiguous", "transposed", "sliced", "expanded", "channels_last")
@@ -34,7 +34,9 @@ class Facet:
 
     @property
     def activations(self) -> tuple[QDType, ...]:
-        """Dtypes of the inputs and the output."""
+        """Dtypes of the inputs and the output; none for an operator on floats that declares none."""
+        if not self.spec.activations:
+            return ()
         return (self.dtype,) if self.dtype == self.out_dtype else (self.dtype, self.out_dtype)
 
     def __str__(self) -> str:
@@ -45,8 +47,11 @@ class Facet:
 
 
 def facets(spec: OpSpec, *, mixed: bool) -> Iterator[Facet]:
-    """Every combination that one OpSpec declares; `mixed`: also with an output of another dtype than the input."""
-    dtypes = [(a, b) for a, b in product(spec.activations, repeat=2) if mixed or a == b]
+    """Every combination that one OpSpec declares; `mixed`: also with an output of another dtype than the input.
+
+    float16 goes alone: it stands in place of a weight's dtype, scheme and ranges.
+    """
+    dtypes = [(a, b) for a, b in product(spec.activations or (quint8,), repeat=2) if mixed or a == b]
     subsets = [tuple(o for o, on in zip(spec.options, bits, strict=True) if on) for bits in _bits(len(spec.options))]
     for (dtype, out_dtype), weight, fused, spatial, options, function in product(
         dtypes,
@@ -56,7 +61,10 @@ def facets(spec: OpSpec, *, mixed: bool) -> Iterator[Facet]:
         subsets,
         spec.functions or ("",),
     ):
-        yield Facet(spec, dtype, out_dtype, weight, fused, spatial, options, function)
+        if "float16" not in options:
+            yield Facet(spec, dtype, out_dtype, weight, fused, spatial, options, function)
+    if "float16" in spec.options:
+        yield Facet(spec, quint8, quint8, options=("float16",))
 
 
 def _bits(count: int) -> Iterator[tuple[bool, ...]]:
@@ -83,9 +91,9 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Expected:
-    """What the oracle says: the values, and the exact sums that they come of."""
+    """What the oracle says: the values of the result, or of each of several, and the exact sums that they come of."""
 
-    values: Tensor
+    values: Tensor | tuple[Tensor, ...]
     accumulated: Tensor | None = None
     memory_format: torch.memory_format | None = None
 
@@ -99,12 +107,16 @@ class Case:
     oracle: Callable[[], Expected]
 
 
+Bad: TypeAlias = "tuple[str, Operator, tuple[Any, ...]]"
+
+
 @dataclass(frozen=True)
 class Family:
     """The cases of one operator: written recipes by name, a strategy for drawn ones, and the maker of cases of both.
 
     `large`: a recipe of enough work for several threads; `oversized`: an operator with one of its extents of a given
-    size, or None where the kit can't make one; `requantizes`: whether its output may be of another dtype.
+    size, or None where the kit can't make one; `requantizes`: whether its output may be of another dtype; `bad`: what
+    of its own it must refuse, made from the plain case, by name: operator and arguments.
     """
 
     operator: type[Operator]
@@ -114,6 +126,7 @@ class Family:
     large: Callable[[Facet], Any]
     oversized: Callable[[Facet, str, int], Operator | None] = lambda facet, extent, size: None
     requantizes: bool = True
+    bad: Callable[[Case], Iterator[Bad]] = lambda case: iter(())
 
     def plain(self, facet: Facet) -> Case:
         """The case of the written recipe "plain", which each family has."""

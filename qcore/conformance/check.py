@@ -10,7 +10,7 @@ from torch import Tensor
 
 from qcore.backend import Backend
 from qcore.conformance.case import Case, Expected
-from qcore.operators import Operator
+from qcore.operators import CellWeights, Operator
 from qcore.tensor.qparams import QParams
 
 
@@ -29,18 +29,29 @@ def check(backend: Backend, case: Case) -> None:
         got = kernel(*case.args)
     except Exception as error:
         raise Nonconformance(f"declared, and raised {type(error).__name__}: {error}\n{describe(case)}") from error
-    expected = case.oracle()
-    _compare(case, got, expected)
+    _compare_all(case, got, case.oracle())
     for index, (tensor, copy) in enumerate(zip(_tensors(case.args), before, strict=True)):
         if not same(tensor, copy):
             raise Nonconformance(f"the kernel changed its input tensor number {index}\n{describe(case)}")
     again = kernel(*case.args)
-    if not same(got, again):
+    if not same_results(got, again):
         raise Nonconformance(f"a second call with the same arguments gave another result\n{describe(case)}")
     inputs = {tensor.untyped_storage().data_ptr() for tensor in _tensors(case.args)}
-    memory = got.untyped_storage().data_ptr()
-    if got.numel() and memory == again.untyped_storage().data_ptr() and memory not in inputs:
-        raise Nonconformance(f"a second call wrote over the result of the first: same memory\n{describe(case)}")
+    for first, second in zip(results(got), results(again), strict=True):
+        memory = first.untyped_storage().data_ptr()
+        if first.numel() and memory == second.untyped_storage().data_ptr() and memory not in inputs:
+            raise Nonconformance(f"a second call wrote over the result of the first: same memory\n{describe(case)}")
+
+
+def results(got: Any) -> list[Tensor]:
+    """The tensors that a kernel returned: one, or those of a tuple."""
+    return list(_tensors(got if isinstance(got, tuple) else (got,)))
+
+
+def same_results(a: Any, b: Any) -> bool:
+    """Whether two returns of a kernel are equal in number, shapes, dtypes and values."""
+    left, right = results(a), results(b)
+    return len(left) == len(right) and all(same(x, y) for x, y in zip(left, right, strict=True))
 
 
 def same(a: Tensor, b: Tensor) -> bool:
@@ -56,13 +67,24 @@ def describe(case: Case) -> str:
     return "\n".join(lines)
 
 
-def _compare(case: Case, got: Any, expected: Expected) -> None:
+def _compare_all(case: Case, got: Any, expected: Expected) -> None:
+    wanted = expected.values
+    if isinstance(wanted, Tensor):
+        _compare(case, got, wanted, expected, "")
+    elif not isinstance(got, tuple) or len(got) != len(wanted):
+        kind = f"{type(got).__name__} of {len(got)}" if isinstance(got, tuple | list) else type(got).__name__
+        raise Nonconformance(f"the kernel returned a {kind}, not a tuple of {len(wanted)} tensors\n{describe(case)}")
+    else:
+        for number, (part, want) in enumerate(zip(got, wanted, strict=True)):
+            _compare(case, part, want, expected, f"result {number}: ")
+
+
+def _compare(case: Case, got: Any, want: Tensor, expected: Expected, which: str) -> None:
     if not isinstance(got, Tensor):
-        raise Nonconformance(f"the kernel returned a {type(got).__name__}, not a tensor\n{describe(case)}")
-    want = expected.values
+        raise Nonconformance(f"{which}the kernel returned a {type(got).__name__}, not a tensor\n{describe(case)}")
     if got.shape != want.shape or got.dtype != want.dtype:
         raise Nonconformance(
-            f"the result has shape {tuple(got.shape)} and dtype {got.dtype}; expected {tuple(want.shape)} and "
+            f"{which}the result has shape {tuple(got.shape)} and dtype {got.dtype}; expected {tuple(want.shape)} and "
             f"{want.dtype}\n{describe(case)}"
         )
     differing = _differing(got, want)
@@ -70,12 +92,12 @@ def _compare(case: Case, got: Any, expected: Expected) -> None:
         index = tuple(int(i) for i in differing.nonzero()[0])
         exact = "" if expected.accumulated is None else f", from the exact sum {expected.accumulated[index].item()}"
         raise Nonconformance(
-            f"{int(differing.sum())} of {want.numel()} elements differ; the first is {list(index)}: "
+            f"{which}{int(differing.sum())} of {want.numel()} elements differ; the first is {list(index)}: "
             f"got {got[index].item()!r}, expected {want[index].item()!r}{exact}\n{describe(case)}"
         )
     wanted = expected.memory_format
     if wanted is not None and not got.is_contiguous(memory_format=wanted):
-        raise Nonconformance(f"the result has strides {got.stride()}, which are not {wanted}\n{describe(case)}")
+        raise Nonconformance(f"{which}the result has strides {got.stride()}, which are not {wanted}\n{describe(case)}")
 
 
 def _differing(a: Tensor, b: Tensor) -> Tensor:
@@ -110,7 +132,9 @@ def _shown(value: Any) -> str:
         )
     if isinstance(value, QParams):
         return f"{value.dtype!r}, scale {value.scale!r}, zero point {value.zero_point}"
-    if isinstance(value, list | tuple) and any(isinstance(item, Tensor | QParams) for item in value):
+    if isinstance(value, CellWeights):
+        return ", ".join(f"{field.name} {_shown(getattr(value, field.name))}" for field in fields(value))
+    if isinstance(value, list | tuple) and any(isinstance(item, Tensor | QParams | CellWeights) for item in value):
         return "[" + "; ".join(_shown(item) for item in value) + "]"
     return repr(value)
 

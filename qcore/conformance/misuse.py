@@ -24,6 +24,7 @@ from qcore.operators import (
     AdaptiveAvgPool,
     AvgPool,
     Conv,
+    ConvTranspose,
     Dequantize,
     Linear,
     LinearDynamic,
@@ -79,6 +80,8 @@ def _checks(backend: Backend) -> Iterator[Check]:
             yield f"{spec.operator.name}-{what}", partial(_run, backend, case.operator, args)
         for what, operator in _bad_operators(case.operator):
             yield f"{spec.operator.name}-{what}", partial(_run, backend, operator, case.args)
+        for what, operator, args in family.bad(case):
+            yield f"{spec.operator.name}-{what}", partial(_run, backend, operator, args)
 
 
 def _run(backend: Backend, operator: Operator, args: tuple[Any, ...]) -> Any:
@@ -103,7 +106,7 @@ def _bad_values(arg: Any, operator: Operator) -> Iterator[tuple[str, Any]]:
             yield "rank_0", arg.flatten()[0]
         if isinstance(operator, Linear | LinearDynamic):
             yield "features_less", arg[..., :-1]
-        if isinstance(operator, Conv):
+        if isinstance(operator, Conv | ConvTranspose):
             yield "channels_less", arg[:, :-1]
             yield "rank_less", arg[0, 0]
             yield "rank_more", arg[None]
@@ -134,17 +137,19 @@ def _bad_values(arg: Any, operator: Operator) -> Iterator[tuple[str, Any]]:
 
 def _bad_operators(operator: Operator) -> Iterator[tuple[str, Operator]]:
     named = {field.name: getattr(operator, field.name) for field in fields(operator)}
-    if "qweight" in named:
+    if "qweight" in named and "bias" in named:
         weight = named["weight"]
-        rows = weight.shape[0]
+        axis = int(isinstance(operator, ConvTranspose))
+        more, other = torch.ones(weight.shape[axis] + 1), torch.ones(weight.shape[1 - axis])
         yield "weight_float", _with(operator, weight=weight.float())
         yield "weight_rank_1", _with(operator, weight=weight.flatten())
         yield "weight_meta", _with(operator, weight=weight.to("meta"))
-        yield "bias_longer", _with(operator, bias=torch.zeros(rows + 1))
-        zeros = torch.zeros(rows + 1, dtype=torch.int64)
-        yield "weight_scales_more", _with(operator, qweight=QParams(qint8, torch.ones(rows + 1).double(), zeros, 0))
-        columns = torch.ones(weight.shape[1])
-        yield "weight_axis_other", _with(operator, qweight=QParams(qint8, columns.double(), columns.long() * 0, 1))
+        yield "bias_longer", _with(operator, bias=more)
+        yield "weight_scales_more", _with(operator, qweight=QParams(qint8, more.double(), more.long() * 0, axis))
+        yield (
+            "weight_axis_other",
+            _with(operator, qweight=QParams(qint8, other.double(), other.long() * 0, 1 - axis)),
+        )
         yield "weight_scale_nan", _with(operator, qweight=QParams(qint8, _NAN, 0))
         yield "weight_scale_0", _with(operator, qweight=QParams(qint8, 0.0, 0))
         yield "weight_zero_point_above", _with(operator, qweight=QParams(qint8, 0.1, 128))

@@ -16,7 +16,7 @@ from qcore.backend import API_VERSION, Availability, Backend
 from qcore.capability import Capability
 from qcore.conformance import misuse
 from qcore.conformance.case import Facet, facets
-from qcore.conformance.check import Nonconformance, check, describe, same
+from qcore.conformance.check import Nonconformance, check, describe, results, same_results
 from qcore.conformance.families import FAMILIES
 from qcore.operators import operators
 from qcore.registry import Status, registry
@@ -158,13 +158,13 @@ class Conformance:
         family = FAMILIES[facet.spec.operator]
         case = family.make(facet, family.large(facet))
         kernel = backend.build(case.operator)
-        alone = kernel(*case.args).clone()
+        alone = tuple(part.clone() for part in results(kernel(*case.args)))
         torch.set_num_threads(2)
-        if not same(alone, kernel(*case.args)):
+        if not same_results(alone, kernel(*case.args)):
             _fail(f"one thread and two give different results\n{describe(case)}")
         with ThreadPoolExecutor(4) as pool:
-            results = list(pool.map(lambda _: kernel(*case.args), range(8)))
-        if not all(same(alone, result) for result in results):
+            parallel = list(pool.map(lambda _: kernel(*case.args), range(8)))
+        if not all(same_results(alone, result) for result in parallel):
             _fail(f"the kernel gives other results when several threads call it at once\n{describe(case)}")
 
     def test_misuse(self, bad: str) -> None:

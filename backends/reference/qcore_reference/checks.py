@@ -11,8 +11,31 @@ from torch import Tensor
 
 from qcore.backend import Kernel
 from qcore.errors import ArgumentError, ArgumentTypeError
-from qcore.operators import Cat, LinearDynamic, Operator, Quantize
+from qcore.operators import (
+    GRU,
+    LSTM,
+    Cat,
+    GRUCell,
+    LinearDynamic,
+    LinearFp16,
+    LSTMCell,
+    Operator,
+    Quantize,
+    RNNCell,
+)
 from qcore.tensor.qparams import QParams, per_channel, per_tensor
+
+_FLOATS: dict[type[Operator], int] = {
+    Quantize: 1,
+    LinearDynamic: 1,
+    LinearFp16: 1,
+    LSTM: 3,
+    GRU: 2,
+    LSTMCell: 3,
+    GRUCell: 2,
+    RNNCell: 2,
+}
+"""How many of the first arguments are float32."""
 
 
 def checked(operator: Operator, kernel: Kernel) -> Kernel:
@@ -25,8 +48,8 @@ def checked(operator: Operator, kernel: Kernel) -> Kernel:
                     check_qparams(item)
                 elif isinstance(item, Tensor) and item.device.type != "cpu":
                     raise ArgumentTypeError(f"{operator.name}: argument {number} is on {item.device}, not on the CPU")
-        if isinstance(operator, Quantize | LinearDynamic):
-            _check_dtype(operator, args[0], torch.float32)
+        for x in args[: _FLOATS.get(type(operator), 0)]:
+            _check_dtype(operator, x, torch.float32)
         for x, qx in _pairs(operator, args):
             _check_dtype(operator, x, qx.dtype.storage)
         return kernel(*args)
@@ -40,10 +63,22 @@ def check_operator(operator: Operator) -> None:
     if isinstance(weight, Tensor) and isinstance(qweight, QParams):
         check_qparams(qweight)
         _check_dtype(operator, weight, qweight.dtype.storage)
+    check_cells(operator)
     for attribute, low in (("kernel_size", 1), ("stride", 1), ("dilation", 1), ("padding", 0), ("output_size", 0)):
         values = getattr(operator, attribute, None) or ()
         if any(value is not None and value < low for value in values):
             raise ArgumentError(f"{operator.name}: {attribute}={values} must be at least {low} everywhere")
+
+
+def check_cells(operator: Operator) -> None:
+    """Raises ArgumentError or ArgumentTypeError for weights of recurrent cells that are not all of one right kind."""
+    for cell in getattr(operator, "cells", ()):
+        for weight, qweight in ((cell.w_ih, cell.q_ih), (cell.w_hh, cell.q_hh)):
+            if (qweight is None) != getattr(operator, "float16", False):
+                raise ArgumentError(f"{operator.name}: weights must all have parameters, or all be float16 without")
+            if qweight is not None:
+                check_qparams(qweight)
+            _check_dtype(operator, weight, torch.float16 if qweight is None else qweight.dtype.storage)
 
 
 def check_qparams(params: QParams) -> None:

@@ -70,7 +70,10 @@ class Cell:
         )
 
     def once(self, x: Tensor, state: State) -> State:
-        """One step."""
+        """One step. Raises ArgumentError for other than (batch, in) and (batch, hidden) of one batch."""
+        if any(part.ndim != 2 or len(part) != len(x) for part in (x, *state)):
+            shapes = ", ".join(str(tuple(part.shape)) for part in (x, *state))
+            raise ArgumentError(f"x and the states of a cell must be (batch, features) of one batch; got {shapes}")
         return self.step(self.input(x), self.state(state[0]), state)
 
     def sequence(self, x: Tensor, state: State, batch_sizes: list[int], reverse: bool) -> tuple[Tensor, State]:

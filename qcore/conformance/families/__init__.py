@@ -9,7 +9,9 @@ from qcore.conformance.families.floats import DEQUANTIZE, QUANTIZE
 from qcore.conformance.families.joining import CAT, CLAMP
 from qcore.conformance.families.linear import LINEAR
 from qcore.conformance.families.linear_dynamic import LINEAR_DYNAMIC
+from qcore.conformance.families.linear_fp16 import LINEAR_FP16
 from qcore.conformance.families.pooling import ADAPTIVE_AVG_POOL, AVG_POOL, MAX_POOL, MEAN
+from qcore.conformance.families.recurrent import GRU_CELLS, GRUS, LSTM_CELLS, LSTMS, RNN_CELLS
 from qcore.operators import Operator
 
 FAMILIES: dict[type[Operator], Family] = {
@@ -19,6 +21,12 @@ FAMILIES: dict[type[Operator], Family] = {
         DEQUANTIZE,
         LINEAR,
         LINEAR_DYNAMIC,
+        LINEAR_FP16,
+        LSTMS,
+        GRUS,
+        LSTM_CELLS,
+        GRU_CELLS,
+        RNN_CELLS,
         CONV,
         ADD,
         MUL,
