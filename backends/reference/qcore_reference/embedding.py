@@ -16,6 +16,7 @@ from qcore_reference.arithmetic import f32, fma
 
 WEIGHTS = (WeightSpec(quint8, per_channel=True), WeightSpec(quint4x2, per_channel=True))
 OPS = (OpSpec(Embedding, activations=(), weights=WEIGHTS), OpSpec(EmbeddingBag, activations=(), weights=WEIGHTS))
+_INDICES = (torch.int32, torch.int64)
 
 
 @dataclass(frozen=True)
@@ -29,17 +30,30 @@ class Table:
 
     @classmethod
     def of(cls, operator: Embedding | EmbeddingBag) -> Table:
-        """Of 4-bit rows, s and b are rounded to float16, which is how they are stored."""
-        qweight = operator.qweight
+        """Of 4-bit rows, s and b are rounded to float16, which is how they are stored.
+
+        Raises ArgumentError for a table, parameters or a mapping of other shapes or dtypes than these.
+        """
+        weight, qweight, mapping = operator.weight, operator.qweight, operator.mapping
+        if weight.ndim != 2 or qweight.axis != 0 or torch.as_tensor(qweight.scale).numel() != len(weight):
+            raise ArgumentError(
+                f"{operator.name}: weight {tuple(weight.shape)} must be (rows, dim), with a scale for each row; got "
+                f"{qweight}"
+            )
+        if mapping is not None and (mapping.ndim != 1 or mapping.dtype not in _INDICES):
+            raise ArgumentError(
+                f"{operator.name}: mapping {tuple(mapping.shape)} of {mapping.dtype} must be one-dimensional, int32 "
+                "or int64"
+            )
         scale = f32(qweight.scale)
         offset = -(f32(qweight.zero_point) * scale)
         if qweight.dtype == quint4x2:
             scale, offset = scale.half().float(), offset.half().float()
-        return cls(operator.weight.float(), scale[:, None], offset[:, None], operator.mapping)
+        return cls(weight.float(), scale[:, None], offset[:, None], mapping)
 
     def find(self, indices: Tensor) -> Tensor:
         """The row of each index; -1 for those that were pruned. Raises ArgumentError for an index out of range."""
-        if indices.dtype not in (torch.int32, torch.int64):
+        if indices.dtype not in _INDICES:
             raise ArgumentError(f"indices must be int32 or int64; got {indices.dtype}")
         size = len(self.rows if self.mapping is None else self.mapping)
         outside = (indices < 0) | (indices >= size)
@@ -72,12 +86,13 @@ def build_embedding_bag(operator: EmbeddingBag) -> Kernel:
     def embedding_bag(indices: Tensor, offsets: Tensor | None, per_sample_weights: Tensor | None) -> Tensor:
         starts, lengths = bags(indices, offsets, operator.include_last_offset)
         if per_sample_weights is not None:
-            if operator.mode != "sum" or per_sample_weights.shape != indices.shape:
+            shape, dtype = per_sample_weights.shape, per_sample_weights.dtype
+            if operator.mode != "sum" or shape != indices.shape or dtype != torch.float32:
                 raise ArgumentError(
-                    f"per_sample_weights of shape {tuple(per_sample_weights.shape)} with mode {operator.mode!r} and "
-                    f"indices {tuple(indices.shape)}: they must have the shape of indices, and mode must be 'sum'"
+                    f"per_sample_weights of shape {tuple(shape)} and {dtype} with mode {operator.mode!r} and indices "
+                    f"{tuple(indices.shape)}: they must be float32 in the shape of indices, and mode must be 'sum'"
                 )
-            per_sample_weights = per_sample_weights.flatten().float()
+            per_sample_weights = per_sample_weights.flatten()
         rows = table.find(indices).flatten()
         y = torch.zeros(len(lengths), table.rows.shape[1])
         for position in range(int(lengths.max()) if len(lengths) else 0):
@@ -103,9 +118,9 @@ def bags(indices: Tensor, offsets: Tensor | None, include_last: bool) -> tuple[T
             raise ArgumentError(f"indices of shape {tuple(indices.shape)} without offsets: they must be (bags, length)")
         count, length = indices.shape
         return torch.arange(count) * length, torch.full((count,), length)
-    if indices.ndim != 1 or offsets.ndim != 1:
-        shapes = f"indices {tuple(indices.shape)} and offsets {tuple(offsets.shape)}"
-        raise ArgumentError(f"{shapes} must both be one-dimensional")
+    if indices.ndim != 1 or offsets.ndim != 1 or offsets.dtype not in _INDICES:
+        shapes = f"indices {tuple(indices.shape)} and offsets {tuple(offsets.shape)} of {offsets.dtype}"
+        raise ArgumentError(f"{shapes} must both be one-dimensional and int32 or int64")
     ends = offsets.long()
     if not include_last:
         ends = torch.cat((ends, ends.new_tensor([len(indices)])))

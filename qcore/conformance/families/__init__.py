@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from qcore.conformance.case import Family
 from qcore.conformance.families.conv import CONV
+from qcore.conformance.families.conv_transpose import CONV_TRANSPOSE
 from qcore.conformance.families.elementwise import ADD, MUL
+from qcore.conformance.families.embedding import EMBEDDING, EMBEDDING_BAG
 from qcore.conformance.families.floats import DEQUANTIZE, QUANTIZE
 from qcore.conformance.families.joining import CAT, CLAMP
 from qcore.conformance.families.linear import LINEAR
@@ -22,12 +24,15 @@ FAMILIES: dict[type[Operator], Family] = {
         LINEAR,
         LINEAR_DYNAMIC,
         LINEAR_FP16,
+        EMBEDDING,
+        EMBEDDING_BAG,
         LSTMS,
         GRUS,
         LSTM_CELLS,
         GRU_CELLS,
         RNN_CELLS,
         CONV,
+        CONV_TRANSPOSE,
         ADD,
         MUL,
         CLAMP,

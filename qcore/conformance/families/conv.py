@@ -122,6 +122,15 @@ def _written(facet: Facet) -> dict[str, ConvRecipe]:
     for x, weight in product(("highest", "lowest"), repeat=2):
         found[f"extreme_x_{x}_weight_{weight}"] = replace(padded, shape=(1, 32, *sizes), data=x, weight=weight)
     found["extreme_depthwise"] = replace(found["depthwise"], data="highest", weight="highest", zero_point="lowest")
+    for limit in facet.spec.limits:
+        if limit.extent == "accumulated" and limit.high <= 2**17:
+            largest = replace(plain, out_channels=3, data="highest", zero_point="lowest", bias="none")
+            ones, window = (1,) * rank, limit.high // 3**rank
+            found |= {
+                "limit_highest": replace(largest, shape=(1, limit.high, *ones), kernel=ones, weight="highest"),
+                "limit_lowest": replace(largest, shape=(1, limit.high, *ones), kernel=ones, weight="lowest"),
+                "limit_window": replace(largest, shape=(1, window, *(3,) * rank), weight="lowest"),
+            }
     return found
 
 
