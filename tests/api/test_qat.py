@@ -1,0 +1,256 @@
+"""prepare_qat, training and convert, against torch's own flow and on their own."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+import warnings
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import qcore
+from qcore import api
+from qcore.api import fake_quantize as fq
+from qcore.api import qconfig as qconfigs
+from qcore.nn import qat as nnqat
+from qcore.nn import quantized as nnq
+from qcore.nn.intrinsic import qat as nniqat
+from qcore.nn.intrinsic import quantized as nniq
+from qcore.nn.qat import dynamic as nnqatd
+from qcore.nn.quantized import dynamic as nnqd
+from tests import oracle
+from tests.api.eager_models import MODELS, QCORE, ConvNet, Residual, Stubbed, twins
+
+
+class Perceptron(Stubbed):
+    """Linear with batch norm, and LinearReLU; input (batch, 6)."""
+
+    FUSE = [["f1", "b1"], ["f2", "r2"]]
+    SHAPE = (6,)
+
+    def __init__(self, api):
+        super().__init__(api)
+        self.f1, self.b1, self.f2, self.r2 = nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 8), nn.ReLU()
+        self.f3 = nn.Linear(8, 3)
+
+    def body(self, x):
+        return self.f3(self.r2(self.f2(self.b1(self.f1(x)))))
+
+
+class WithoutConv1d(Stubbed):
+    """1-D convolutions that torch trains too: it has no QAT form of a plain Conv1d; input (batch, 5, 16)."""
+
+    FUSE = [["c1", "b1", "r1"], ["c2", "b2"]]
+    SHAPE = (5, 16)
+
+    def __init__(self, api):
+        super().__init__(api)
+        self.c1, self.b1, self.r1 = nn.Conv1d(5, 6, 3, padding=2), nn.BatchNorm1d(6), nn.ReLU()
+        self.c2, self.b2 = nn.Conv1d(6, 4, 2, stride=2), nn.BatchNorm1d(4)
+
+    def body(self, x):
+        return self.b2(self.c2(self.r1(self.b1(self.c1(x)))))
+
+
+class ResidualRelu(Residual):
+    """Residual without ReLU6: torch fake-quantizes that a second time in training, with a scale that is never used."""
+
+    def __init__(self, api):
+        super().__init__(api)
+        self.relu6 = nn.ReLU()
+
+
+TRAINED = [kind for kind in MODELS if kind.__name__ not in ("Conv1dNet", "Residual")]
+TRAINED += [ResidualRelu, Perceptron, WithoutConv1d]
+
+CONFIGS = {
+    "per tensor, 7 bits": ("default_qat_qconfig", ()),
+    "fused": ("default_qat_qconfig_v2", ()),
+    "fused, per channel": (None, ("default_fused_act_fake_quant", "default_fused_per_channel_wt_fake_quant")),
+}
+
+
+def config(name, configs, fake_quants):
+    preset, parts = CONFIGS[name]
+    return getattr(configs, preset) if preset else configs.QConfig(*(getattr(fake_quants, part) for part in parts))
+
+
+def train(model, shape, steps=3):
+    """A few steps; each loss, and at last the result in eval mode."""
+    torch.manual_seed(5)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    losses = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        result = model(torch.randn(16, *shape))
+        loss = (result**2).mean() + result.mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    model.eval()
+    return losses
+
+
+@pytest.mark.skipif(bool(oracle.missing()), reason=oracle.missing() or "-")
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("kind", TRAINED, ids=lambda kind: kind.__name__)
+def test_training_and_conversion_equal_torchs(kind, name):
+    import torch.ao.quantization as their_api
+    from torch.ao.quantization import fake_quantize as their_fq
+
+    ours, theirs = (model.train() for model in twins(kind, 0))
+    ours.qconfig = config(name, qconfigs, fq)
+    theirs.qconfig = config(name, their_api, their_fq)
+    with oracle.engine():
+        if kind.FUSE:
+            ours = api.fuse_modules_qat(ours, kind.FUSE)
+            theirs = their_api.fuse_modules_qat(theirs, kind.FUSE)
+        ours = api.prepare_qat(ours)
+        theirs = their_api.prepare_qat(theirs)
+        assert train(ours, kind.SHAPE) == train(theirs, kind.SHAPE)
+        x = torch.randn(16, *kind.SHAPE)
+        assert torch.equal(ours(x), theirs(x))
+        quantized, their_quantized = api.convert(ours), their_api.convert(theirs)
+        if oracle.saturates() and "7 bits" not in name:
+            pytest.skip("torch's engine saturates on this CPU")
+        assert torch.equal(quantized(x), their_quantized(x))
+
+
+def fitted():
+    torch.manual_seed(0)
+    model = api.fuse_modules_qat(ConvNet(QCORE).train(), ConvNet.FUSE)
+    prepared = api.prepare_qat(model, backend="reference")
+    train(prepared, ConvNet.SHAPE)
+    return model, prepared
+
+
+def test_classes_and_report():
+    model, prepared = fitted()
+    assert type(prepared.c1) is nniqat.ConvBnReLU2d
+    assert type(prepared.c2) is nniqat.ConvReLU2d
+    assert type(prepared.f2) is nnqat.Linear
+    assert not any(isinstance(module, fq.FakeQuantizeBase) for module in model.modules())
+    quantized = api.convert(prepared)
+    assert type(quantized.c1) is nniq.ConvReLU2d
+    assert type(quantized.c3) is nnq.Conv2d
+    assert {row.outcome for row in quantized.qcore_report} == {"quantized", "passed through"}
+    assert quantized.qcore_backend == "reference"
+
+
+def test_quantized_weights_are_the_learned_ones():
+    model = Perceptron(QCORE).train()
+    model.qconfig = qcore.QConfig(fq.default_fake_quant, fq.default_per_channel_weight_fake_quant)
+    prepared = api.prepare_qat(model, backend="reference")
+    train(prepared, Perceptron.SHAPE)
+    layer = prepared.f2
+    layer.weight_fake_quant.disable_observer()
+    quantized = api.convert(prepared).f2
+    torch.testing.assert_close(quantized.weight().dequantize(), layer.quantized_weight(), rtol=1e-6, atol=1e-6)
+
+
+def test_converted_result_is_near_the_trained_one():
+    _, prepared = fitted()
+    x = torch.randn(16, *ConvNet.SHAPE)
+    quantized = api.convert(prepared)
+    step = quantized.f2.scale
+    assert (quantized(x) - prepared(x)).abs().max() <= 3 * step
+
+
+def test_prepared_models_survive_copies_pickles_and_files():
+    model, prepared = fitted()
+    x = torch.randn(4, *ConvNet.SHAPE)
+    expected = api.convert(prepared)(x)
+    file = io.BytesIO()
+    torch.save(prepared.state_dict(), file)
+    file.seek(0)
+    loaded = api.prepare_qat(model, backend="reference")
+    loaded.load_state_dict(torch.load(file, weights_only=True))
+    for other in (copy.deepcopy(prepared), pickle.loads(pickle.dumps(prepared)), loaded.eval()):
+        assert torch.equal(api.convert(other)(x), expected)
+
+
+def test_quantize_qat_in_one_call():
+    torch.manual_seed(0)
+    model = Perceptron(QCORE)
+    quantized = api.quantize_qat(model, train, [Perceptron.SHAPE], backend="reference")
+    assert type(quantized.f2) is nnq.Linear
+    assert type(model.f2) is nn.Linear
+
+
+def test_inplace_keeps_the_model():
+    model = Perceptron(QCORE).train()
+    assert api.prepare_qat(model, inplace=True, backend="reference") is model
+    assert type(model.f2) is nnqat.Linear
+
+
+def test_hooks_move_along():
+    model = Perceptron(QCORE).train()
+    calls = []
+    model.f2.register_forward_hook(lambda *_: calls.append(1))
+    prepared = api.prepare_qat(model, backend="reference")
+    prepared(torch.randn(3, 6))
+    assert calls == [1]
+
+
+def test_eval_mode_is_refused():
+    with pytest.raises(qcore.QuantizationError, match="model.train()"):
+        api.prepare_qat(Perceptron(QCORE).eval())
+
+
+def test_errors_change_nothing():
+    model = Perceptron(QCORE).train()
+    model.f3.qconfig = qconfigs.default_embedding_qat_qconfig
+    before = str(model)
+    with pytest.raises(qcore.QuantizationError, match="f3"):
+        api.prepare_qat(model, inplace=True, strict=True, backend="reference")
+    assert str(model) == before
+
+
+def test_layers_without_a_qconfig_stay():
+    model = Perceptron(QCORE).train()
+    model.qconfig = qconfigs.default_qat_qconfig
+    model.f2.qconfig = None
+    prepared = api.prepare_qat(model, backend="reference")
+    assert type(prepared.f2) is nn.Linear
+    assert type(prepared.f3) is nnqat.Linear
+
+
+def test_dynamic_training_equals_torchs():
+    their_qatd = pytest.importorskip("torch.ao.nn.qat.dynamic", reason="torch's own modules are the oracle")
+    import torch.ao.quantization as their_api
+    from torch.ao.quantization import qconfig as their_qconfigs
+
+    def net():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).train()
+
+    ours, theirs = net(), net()
+    ours.qconfig = qconfigs.default_dynamic_qat_qconfig
+    theirs.qconfig = their_qconfigs.default_dynamic_qat_qconfig
+    ours = api.prepare_qat(ours, {nn.Linear: nnqatd.Linear}, backend="reference")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = their_api.prepare_qat(theirs, {nn.Linear: their_qatd.Linear})
+    assert type(ours[0]) is nnqatd.Linear
+    assert train(ours, (6,)) == train(theirs, (6,))
+    x = torch.randn(5, 6)
+    assert torch.equal(ours(x), theirs(x))
+    quantized = api.convert(ours)
+    assert type(quantized[2]) is nnqd.Linear
+    assert F.mse_loss(quantized(x), ours(x)) < 1e-3
+
+
+def test_tables_are_trained_and_converted():
+    model = nn.Sequential(nn.EmbeddingBag(10, 8, mode="sum")).train()
+    model.qconfig = qconfigs.default_embedding_qat_qconfig
+    prepared = api.prepare_qat(model, backend="reference")
+    assert type(prepared[0]) is nnqat.EmbeddingBag
+    bags = torch.tensor([[1, 5], [9, 9]])
+    prepared(bags).sum().backward()
+    quantized = api.convert(prepared.eval())
+    assert type(quantized[0]) is nnq.EmbeddingBag
+    torch.testing.assert_close(quantized(bags), prepared(bags))

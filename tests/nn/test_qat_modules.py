@@ -1,0 +1,301 @@
+"""Modules of quantization-aware training, against torch's originals over several training steps, and on their own."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+import qcore
+from qcore.api import qconfig as qconfigs
+from qcore.api.fake_quantize import FakeQuantize
+from qcore.nn import intrinsic as nni
+from qcore.nn import qat as nnqat
+from qcore.nn.intrinsic import qat as nniqat
+from qcore.nn.qat import dynamic as nnqatd
+
+QCONFIGS = {
+    "per tensor": "default_qat_qconfig",
+    "fused": "default_qat_qconfig_v2",
+    "per channel": "per channel",
+}
+
+
+def ours_config(name):
+    if name == "per channel":
+        from qcore.api import fake_quantize as fq
+
+        return qcore.QConfig(fq.default_fused_act_fake_quant, fq.default_per_channel_weight_fake_quant)
+    return getattr(qconfigs, QCONFIGS[name])
+
+
+def torch_config(name):
+    from torch.ao.quantization import fake_quantize as fq
+    from torch.ao.quantization import qconfig
+
+    if name == "per channel":
+        return qconfig.QConfig(fq.default_fused_act_fake_quant, fq.default_per_channel_weight_fake_quant)
+    return getattr(qconfig, QCONFIGS[name])
+
+
+def conv(rank, bias):
+    return getattr(nn, f"Conv{rank}d")(4, 6, 3, stride=2, padding=1, groups=2, bias=bias)
+
+
+def float_parts(name, bias=True):
+    """The float layers that a fused class is made of."""
+    if name.startswith("Linear"):
+        parts = [nn.Linear(5, 7, bias=bias)]
+        parts += [nn.BatchNorm1d(7)] if "Bn" in name else []
+    else:
+        rank = int(name[-2])
+        parts = [conv(rank, bias)]
+        parts += [getattr(nn, f"BatchNorm{rank}d")(6, eps=1e-3, momentum=0.2)] if "Bn" in name else []
+    return parts + ([nn.ReLU()] if "ReLU" in name else [])
+
+
+def example(name):
+    return torch.randn(8, 5) if name.startswith("Linear") else torch.randn(4, 4, *(7, 6, 5)[: int(name[-2])])
+
+
+FUSED = nniqat.__all__[:-2]
+PLAIN = ("Linear", "Conv1d", "Conv2d", "Conv3d")
+KNOWN_TO_TORCH = [name for name in (*FUSED, *PLAIN) if name not in ("ConvReLU1d", "Conv1d")]
+
+
+def made(name, qconfig, bias, fused, qat, intrinsic_qat):
+    """The module for training, from float parts drawn with a fixed seed."""
+    torch.manual_seed(0)
+    parts = float_parts(name, bias)
+    for part in parts:
+        part.qconfig = qconfig
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            nn.init.uniform_(part.weight, -1.5, 1.5)
+            nn.init.normal_(part.bias)
+    if name in PLAIN:
+        return getattr(qat, name).from_float(parts[0])
+    float_module = getattr(fused, name)(*parts)
+    float_module.qconfig = qconfig
+    return getattr(intrinsic_qat, name).from_float(float_module)
+
+
+def built(name, qconfig, bias=True):
+    return made(name, qconfig, bias, nni, nnqat, nniqat)
+
+
+@pytest.fixture
+def torch_twin():
+    """Makes torch's original with the same values."""
+    pytest.importorskip("torch.ao.nn.intrinsic.qat", reason="torch's own modules are the oracle")
+    import torch.ao.nn.intrinsic as their_nni
+    import torch.ao.nn.intrinsic.qat as their_nniqat
+    import torch.ao.nn.qat as their_nnqat
+
+    return lambda name, qconfig, bias=True: made(name, qconfig, bias, their_nni, their_nnqat, their_nniqat)
+
+
+def trained_steps(module, name, steps):
+    """Results, gradients of the input and of all parameters, and buffers, at each training step and in eval mode."""
+    torch.manual_seed(1)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.05, momentum=0.9)
+    seen = {}
+    for step in range(steps):
+        if step == steps - 1 and hasattr(module, "freeze_bn_stats"):
+            module.freeze_bn_stats()
+        x = example(name).requires_grad_()
+        optimizer.zero_grad()
+        result = module(x)
+        (result * torch.linspace(-1, 1, result.numel()).reshape(result.shape)).sum().backward()
+        seen[f"{step} result"] = result.detach()
+        seen[f"{step} input gradient"] = x.grad
+        grads = ((key, parameter.grad) for key, parameter in module.named_parameters())
+        seen |= {f"{step} gradient {key}": torch.zeros(()) if grad is None else grad for key, grad in grads}
+        optimizer.step()
+        buffers = module.named_buffers()
+        seen |= {f"{step} {key}": value.clone() for key, value in buffers if not key.endswith(".eps")}
+    seen["eval"] = module.eval()(example(name)).detach()
+    return seen
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("config", QCONFIGS)
+@pytest.mark.parametrize("name", KNOWN_TO_TORCH)
+def test_training_steps_equal_torchs(torch_twin, name, config, bias):
+    ours = trained_steps(built(name, ours_config(config), bias), name, 4)
+    theirs = trained_steps(torch_twin(name, torch_config(config), bias), name, 4)
+    assert ours.keys() == theirs.keys()
+    different = {key: (ours[key] - theirs[key]).abs().max() for key in ours if not torch.equal(ours[key], theirs[key])}
+    assert not different
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("name", [name for name in FUSED if name.startswith("ConvBn")])
+def test_the_exact_path_equals_torchs(torch_twin, name, bias):
+    modules = built(name, ours_config("fused"), bias), torch_twin(name, torch_config("fused"), bias)
+    for module in modules:
+        module._enable_slow_path_for_better_numerical_stability = True
+    ours, theirs = (trained_steps(module, name, 4) for module in modules)
+    for key in ours:
+        torch.testing.assert_close(ours[key], theirs[key], rtol=1e-6, atol=1e-6, msg=key)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("name", KNOWN_TO_TORCH)
+def test_the_keys_of_the_state_dict_are_torchs_and_theirs_loads(torch_twin, name, bias):
+    theirs, ours = torch_twin(name, torch_config("fused"), bias), built(name, ours_config("fused"), bias)
+    theirs(example(name))
+    assert set(ours.state_dict()) == set(theirs.state_dict())
+    ours.load_state_dict(theirs.state_dict())
+    x = example(name)
+    assert torch.equal(ours.eval()(x), theirs.eval()(x))
+
+
+@pytest.mark.parametrize("name", ["ConvBn2d", "LinearBn1d"])
+def test_the_former_layout_of_batch_norm_loads(name):
+    module = built(name, ours_config("fused"))
+    module(example(name))
+    former = module.state_dict()
+    for new, old in {"bn.weight": "gamma", "bn.bias": "beta"}.items():
+        former[old] = former.pop(new)
+    for key in ("running_mean", "running_var", "num_batches_tracked"):
+        former[key] = former.pop(f"bn.{key}")
+    former._metadata[""]["version"] = 1
+    fresh = built(name, ours_config("fused"))
+    fresh.load_state_dict(former)
+    x = example(name)
+    assert torch.equal(fresh.eval()(x), module.eval()(x))
+
+
+@pytest.mark.parametrize("name", [*FUSED, *PLAIN])
+def test_copies_pickles_and_files_compute_the_same(name, tmp_path):
+    module = built(name, ours_config("per channel"))
+    module(example(name))
+    module.weight_fake_quant.disable_observer()
+    x = example(name)
+    expected = module.eval()(x)
+    torch.save(module.state_dict(), tmp_path / "state")
+    loaded = built(name, ours_config("per channel")).eval()
+    loaded.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
+    for other in (copy.deepcopy(module), pickle.loads(pickle.dumps(module)), loaded):
+        assert torch.equal(other(x), expected)
+
+
+@pytest.mark.parametrize("name", [*FUSED, *PLAIN])
+def test_to_float_computes_the_same_without_rounding(name):
+    module = built(name, ours_config("fused"))
+    module(example(name))
+    module.eval().weight_fake_quant.disable_fake_quant()
+    x = example(name)
+    float_module = module.to_float()
+    torch.testing.assert_close(float_module(x), module(x), rtol=1e-4, atol=1e-5)
+    assert not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in float_module.modules())
+    assert all(
+        parameter.data_ptr() != own.data_ptr() for parameter in float_module.parameters() for own in module.parameters()
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in FUSED if "Bn" in name])
+def test_both_paths_compute_the_same(name):
+    x = example(name)
+    results = []
+    for slow in (False, True):
+        module = built(name, ours_config("fused"))
+        module.weight_fake_quant.disable_fake_quant()
+        module._enable_slow_path_for_better_numerical_stability = slow
+        results += [(module(x), module.bn.running_mean, module.bn.running_var), (module.eval()(x),)]
+    for fast, exact in zip(results[:2], results[2:], strict=True):
+        torch.testing.assert_close(fast, exact, rtol=1e-4, atol=1e-5)
+
+
+def test_the_exact_path_holds_for_gamma_zero():
+    module = built("ConvBn2d", ours_config("fused"))
+    module._enable_slow_path_for_better_numerical_stability = True
+    with torch.no_grad():
+        module.bn.weight.zero_()
+    expected = module.bn.bias.reshape(1, -1, 1, 1)
+    result = module(example("ConvBn2d"))
+    torch.testing.assert_close(result, expected.expand_as(result))
+
+
+@pytest.mark.parametrize("name", ["ConvBnReLU2d", "LinearBn1d"])
+def test_frozen_statistics_stay(name):
+    module = nn.Sequential(built(name, ours_config("fused")))
+    module.apply(nniqat.freeze_bn_stats)
+    module.train()
+    before = module[0].bn.running_mean.clone()
+    module(example(name))
+    assert torch.equal(module[0].bn.running_mean, before)
+    module.apply(nniqat.update_bn_stats)
+    module(example(name))
+    assert not torch.equal(module[0].bn.running_mean, before)
+    module[0].reset_running_stats()
+    assert not module[0].bn.running_mean.any()
+
+
+def test_bad_arguments_are_refused():
+    config = ours_config("fused")
+    with pytest.raises(qcore.ArgumentError, match="qconfig is None"):
+        nnqat.Linear(3, 4)
+    with pytest.raises(qcore.ArgumentTypeError, match="takes a Conv2d; got a Linear"):
+        nnqat.Conv2d.from_float(nn.Linear(3, 4))
+    with pytest.raises(qcore.ArgumentError, match="qconfig is None"):
+        nnqat.Conv2d.from_float(nn.Conv2d(3, 4, 1))
+    with pytest.raises(qcore.ArgumentError, match="per_channel_affine_float_qparams"):
+        nnqat.Embedding(3, 4, qconfig=config)
+    with pytest.raises(qcore.ArgumentError, match="remembers former ones"):
+        nnqatd.Linear(3, 4, qconfig=config)
+    fused = nni.ConvBn2d(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, affine=False))
+    fused.qconfig = config
+    with pytest.raises(qcore.ArgumentError, match="no weight; it needs affine=True"):
+        nniqat.ConvBn2d.from_float(fused)
+
+
+TABLES = {
+    "Embedding": (lambda: nn.Embedding(10, 8, padding_idx=2), (torch.tensor([[0, 3], [2, 9]]),)),
+    "EmbeddingBag": (lambda: nn.EmbeddingBag(10, 8, mode="sum"), (torch.tensor([1, 5, 9]), torch.tensor([0, 2]))),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("config", ["default_embedding_qat_qconfig", "default_embedding_qat_qconfig_4bit"])
+def test_embeddings_equal_torchs(name, config):
+    their_qat = pytest.importorskip("torch.ao.nn.qat", reason="torch's own modules are the oracle")
+    from torch.ao.quantization import qconfig as their_qconfigs
+
+    make, inputs = TABLES[name]
+    results = []
+    for package, configs in ((nnqat, qconfigs), (their_qat, their_qconfigs)):
+        torch.manual_seed(0)
+        table = make()
+        table.qconfig = getattr(configs, config)
+        module = getattr(package, name).from_float(table)
+        result = module(*inputs)
+        (result * torch.arange(result.numel()).reshape(result.shape)).sum().backward()
+        results.append((result, module.weight.grad))
+    for mine, their in zip(*results, strict=True):
+        assert torch.equal(mine, their)
+
+
+def test_dynamic_linear_equals_torchs():
+    theirs_module = pytest.importorskip("torch.ao.nn.qat.dynamic", reason="torch's own modules are the oracle")
+    from torch.ao.quantization import qconfig as their_qconfigs
+
+    results = []
+    for kind, config in (
+        (nnqatd.Linear, qconfigs.default_dynamic_qat_qconfig),
+        (theirs_module.Linear, their_qconfigs.default_dynamic_qat_qconfig),
+    ):
+        torch.manual_seed(0)
+        layer = nn.Linear(5, 7)
+        layer.qconfig = config
+        results.append(kind.from_float(layer)(torch.randn(3, 5)))
+    assert torch.equal(*results)
+
+
+def test_the_weight_fake_quant_is_the_qconfigs():
+    module = built("ConvBn2d", ours_config("per channel"))
+    assert isinstance(module.weight_fake_quant, FakeQuantize)
+    assert module.weight_fake_quant.is_per_channel
