@@ -30,6 +30,11 @@ def fma(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     return torch.where(inexact, bits + step, bits).view(torch.float64).float()
 
 
+def sqrt(x: Tensor) -> Tensor:
+    """The nearest float32 to the square root of each float32: torch's own may be off by a last bit."""
+    return torch.sqrt(x.double()).float()
+
+
 def along(values: Tensor, axis: int, ndim: int) -> Tensor:
     """A vector shaped to broadcast along `axis` of a tensor of `ndim` dimensions."""
     shape = [1] * ndim

@@ -11,7 +11,7 @@ from qcore.errors import ArgumentError
 from qcore.operators import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
 from qcore.tensor.dtypes import qint8, quint8
 from qcore.tensor.qparams import QParams
-from qcore_reference.arithmetic import along, centered, f32, fma, like, requantize, saturate
+from qcore_reference.arithmetic import along, centered, f32, fma, like, requantize, saturate, sqrt
 
 OPS = (
     OpSpec(BatchNorm, activations=(quint8, qint8), fused=("relu",)),
@@ -25,7 +25,7 @@ def build_batch_norm(operator: BatchNorm) -> Kernel:
     """clamp(rint(fma(f32(k * (sx / sy)), x - zx, f32(b / sy))) + zy), the scales in float64, with float32
     k = weight * (1 / sqrt(var + eps)) and b = bias - mean * k.
     """
-    inverse = 1 / torch.sqrt(operator.running_var.float() + f32(operator.eps))
+    inverse = 1 / sqrt(operator.running_var.float() + f32(operator.eps))
     factor = inverse if operator.weight is None else inverse * operator.weight.detach().float()
     shift = torch.zeros_like(factor) if operator.bias is None else operator.bias.detach().float()
     shift = shift - operator.running_mean.float() * factor
@@ -48,7 +48,7 @@ def statistics(x: Tensor, qx: QParams, eps: float) -> tuple[Tensor, Tensor]:
     mean = integers.sum(1, keepdim=True).float() / count
     square = (integers * integers).sum(1, keepdim=True).float() / count
     var = fma(-mean, mean, square).clamp(min=0)
-    deviation = torch.sqrt(var * scale * scale + f32(eps))
+    deviation = sqrt(var * scale * scale + f32(eps))
     return centered(x, qx).float() - (mean - f32(qx.zero_point)), deviation
 
 

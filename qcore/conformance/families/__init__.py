@@ -12,6 +12,7 @@ from qcore.conformance.families.joining import CAT, CLAMP
 from qcore.conformance.families.linear import LINEAR
 from qcore.conformance.families.linear_dynamic import LINEAR_DYNAMIC
 from qcore.conformance.families.linear_fp16 import LINEAR_FP16
+from qcore.conformance.families.normalization import BATCH_NORM, GROUP_NORM, INSTANCE_NORM, LAYER_NORM
 from qcore.conformance.families.pooling import ADAPTIVE_AVG_POOL, AVG_POOL, MAX_POOL, MEAN
 from qcore.conformance.families.recurrent import GRU_CELLS, GRUS, LSTM_CELLS, LSTMS, RNN_CELLS
 from qcore.operators import Operator
@@ -33,6 +34,10 @@ FAMILIES: dict[type[Operator], Family] = {
         RNN_CELLS,
         CONV,
         CONV_TRANSPOSE,
+        BATCH_NORM,
+        LAYER_NORM,
+        GROUP_NORM,
+        INSTANCE_NORM,
         ADD,
         MUL,
         CLAMP,
