@@ -1,0 +1,160 @@
+"""QConfigMapping: which QConfig holds for which call of a model."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from qcore.api.qconfig import (
+    QConfig,
+    QConfigAny,
+    float_qparams_weight_only_qconfig,
+    get_default_dynamic_qconfig,
+    get_default_qat_qconfig,
+    get_default_qconfig,
+)
+from qcore.errors import ArgumentError, ArgumentTypeError
+
+__all__ = ["QConfigMapping", "get_default_qat_qconfig_mapping", "get_default_qconfig_mapping"]
+
+
+class QConfigMapping:
+    """Rules that give each call its QConfig, or None to leave it float. The later kind of rule wins over the earlier:
+
+    `set_global`; `set_object_type` (module class, function, or name of a method); `set_module_name_regex` (the first
+    that matches the whole path); `set_module_name` (a module and all inside); `set_module_name_object_type_order`
+    (the n-th call of a type directly in a module). Setters return the mapping, so that calls chain. A rule that matches
+    nothing in the model is an error at prepare.
+    """
+
+    def __init__(self) -> None:
+        self.global_qconfig: QConfigAny = None
+        self.object_type_qconfigs: OrderedDict[Any, QConfigAny] = OrderedDict()
+        self.module_name_regex_qconfigs: OrderedDict[str, QConfigAny] = OrderedDict()
+        self.module_name_qconfigs: OrderedDict[str, QConfigAny] = OrderedDict()
+        self.module_name_object_type_order_qconfigs: OrderedDict[tuple[str, Any, int], QConfigAny] = OrderedDict()
+        self.default_qconfigs: dict[Any, QConfigAny] = {}
+        """By type, like object types, but weaker than all the rules above but the global one, and free to match
+        nothing."""
+
+    def set_global(self, global_qconfig: QConfigAny) -> QConfigMapping:
+        """For all that no other rule names."""
+        self.global_qconfig = _checked(global_qconfig, "set_global")
+        return self
+
+    def set_object_type(self, object_type: Any, qconfig: QConfigAny) -> QConfigMapping:
+        """For a module class, a function, or a method by its name."""
+        self.object_type_qconfigs[object_type] = _checked(qconfig, "set_object_type")
+        return self
+
+    def set_module_name_regex(self, module_name_regex: str, qconfig: QConfigAny) -> QConfigMapping:
+        """For modules whose whole path matches a regular expression; the first rule that matches wins."""
+        self.module_name_regex_qconfigs[module_name_regex] = _checked(qconfig, "set_module_name_regex")
+        return self
+
+    def set_module_name(self, module_name: str, qconfig: QConfigAny) -> QConfigMapping:
+        """For the module at a path, and what is inside of it."""
+        self.module_name_qconfigs[module_name] = _checked(qconfig, "set_module_name")
+        return self
+
+    def set_module_name_object_type_order(
+        self, module_name: str, object_type: Any, index: int, qconfig: QConfigAny
+    ) -> QConfigMapping:
+        """For the call number `index` (from 0) of a type directly in the module at a path."""
+        key = (module_name, object_type, index)
+        self.module_name_object_type_order_qconfigs[key] = _checked(qconfig, "set_module_name_object_type_order")
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """torch's dict form."""
+        return {
+            "": self.global_qconfig,
+            "object_type": list(self.object_type_qconfigs.items()),
+            "module_name_regex": list(self.module_name_regex_qconfigs.items()),
+            "module_name": list(self.module_name_qconfigs.items()),
+            "module_name_object_type_order": [
+                (*key, qconfig) for key, qconfig in self.module_name_object_type_order_qconfigs.items()
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, qconfig_dict: Mapping[str, Any]) -> QConfigMapping:
+        """From torch's dict form. Raises ArgumentError for an unknown key."""
+        mapping = cls()
+        given = dict(qconfig_dict)
+        mapping.set_global(given.pop("", None))
+        for key, qconfig in _pairs(given.pop("object_type", ())):
+            mapping.set_object_type(key, qconfig)
+        for key, qconfig in _pairs(given.pop("module_name_regex", ())):
+            mapping.set_module_name_regex(key, qconfig)
+        for key, qconfig in _pairs(given.pop("module_name", ())):
+            mapping.set_module_name(key, qconfig)
+        for rule in given.pop("module_name_object_type_order", ()):
+            mapping.set_module_name_object_type_order(*rule)
+        if given:
+            raise ArgumentError(
+                f"QConfigMapping.from_dict: unknown key {next(iter(given))!r}; it takes {', '.join(map(repr, cls().to_dict()))}"
+            )
+        return mapping
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, QConfigMapping) and vars(other) == vars(self)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        lines = [f"  {key!r}: {value!r}" for key, value in self.to_dict().items() if value]
+        return "QConfigMapping(\n" + "\n".join(lines) + "\n)"
+
+
+def _pairs(rules: Any) -> list[tuple[Any, Any]]:
+    return list(rules.items()) if isinstance(rules, Mapping) else list(rules)
+
+
+def _checked(qconfig: Any, setter: str) -> QConfigAny:
+    if qconfig is None or isinstance(qconfig, QConfig):
+        return qconfig
+    raise ArgumentTypeError(
+        f"{setter}: {type(qconfig).__module__}.{type(qconfig).__name__} is not a qcore QConfig; give "
+        "qcore.QConfig(activation=..., weight=...), or None to leave it float"
+    )
+
+
+def as_qconfig_mapping(value: Any) -> QConfigMapping:
+    """The mapping for a QConfigMapping, its dict form, or one QConfig for all; ArgumentTypeError for anything else."""
+    if isinstance(value, QConfigMapping):
+        return value
+    if isinstance(value, QConfig):
+        return QConfigMapping().set_global(value)
+    if isinstance(value, Mapping):
+        return QConfigMapping.from_dict(value)
+    raise ArgumentTypeError(
+        f"qconfig_mapping must be a qcore QConfigMapping, its dict form, or a QConfig; got "
+        f"{type(value).__module__}.{type(value).__name__}"
+    )
+
+
+def get_default_qconfig_mapping(backend: str = "auto", version: int = 0) -> QConfigMapping:
+    """A backend's default QConfigs for static quantization; embeddings 8 bits by row, recurrent layers dynamic.
+
+    Raises BackendError for a backend that is missing or cannot run here, ArgumentError for an unknown version.
+    """
+    mapping = QConfigMapping().set_global(get_default_qconfig(backend, version))
+    dynamic = get_default_dynamic_qconfig(backend)
+    mapping.default_qconfigs = {
+        nn.Embedding: float_qparams_weight_only_qconfig,
+        nn.EmbeddingBag: float_qparams_weight_only_qconfig,
+        torch.nn.functional.embedding: float_qparams_weight_only_qconfig,
+        **dict.fromkeys((nn.LSTM, nn.GRU, nn.LSTMCell, nn.GRUCell, nn.RNNCell), dynamic),
+    }
+    return mapping
+
+
+def get_default_qat_qconfig_mapping(backend: str = "auto", version: int = 1) -> QConfigMapping:
+    """A backend's default QConfigs for quantization-aware training; arguments and errors as of
+    get_default_qconfig_mapping."""
+    return QConfigMapping().set_global(get_default_qat_qconfig(backend, version))

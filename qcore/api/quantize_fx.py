@@ -1,0 +1,182 @@
+"""Graph mode: prepare_fx, prepare_qat_fx, convert_fx, convert_to_reference_fx, fuse_fx and lower_fx.
+
+As in torch.ao, with `backend="..."`: the model is bound to it here. What became of each call is `model.qcore_report`.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from torch import nn
+
+from qcore.api._prepare import bind_model, explain, raise_if_refused
+from qcore.api.custom_config import ConvertCustomConfig, FuseCustomConfig, PrepareCustomConfig, as_config
+from qcore.api.qconfig_mapping import (
+    as_qconfig_mapping,
+    get_default_qat_qconfig_mapping,
+    get_default_qconfig_mapping,
+)
+from qcore.errors import ArgumentError, QuantizationError
+from qcore.fx import flow
+from qcore.registry import registry
+from qcore.report import Report
+
+__all__ = ["convert_fx", "convert_to_reference_fx", "fuse_fx", "lower_fx", "prepare_fx", "prepare_qat_fx"]
+
+
+def prepare_fx(
+    model: nn.Module,
+    qconfig_mapping: Any = None,
+    example_inputs: tuple[Any, ...] | None = None,
+    prepare_custom_config: PrepareCustomConfig | dict[str, Any] | None = None,
+    _equalization_config: None = None,
+    backend_config: Any = None,
+    *,
+    backend: str = "auto",
+    strict: bool = False,
+) -> nn.Module:
+    """Trace a model in eval mode, fuse it, and put observers where it will be quantized; the model stays as it is.
+
+    `qconfig_mapping`: a QConfigMapping, its dict form or one QConfig; by default the backend's own. `example_inputs`: a
+    tuple of inputs as the model takes them. Modules that cannot be traced become leaves, with graphs of their own
+    inside where that can be; with `strict`, they and all that stays float unasked are a QuantizationError. Raises
+    BackendError for a backend that is missing or cannot run here, QuantizationError for rules that match nothing, or a
+    QConfig that the backend cannot run, ArgumentError for missing example inputs.
+    """
+    if qconfig_mapping is None:
+        qconfig_mapping = get_default_qconfig_mapping(backend)
+    return _prepare(
+        model, qconfig_mapping, example_inputs, prepare_custom_config, backend_config, backend, strict, False
+    )
+
+
+def prepare_qat_fx(
+    model: nn.Module,
+    qconfig_mapping: Any = None,
+    example_inputs: tuple[Any, ...] | None = None,
+    prepare_custom_config: PrepareCustomConfig | dict[str, Any] | None = None,
+    backend_config: Any = None,
+    *,
+    backend: str = "auto",
+    strict: bool = False,
+) -> nn.Module:
+    """Trace a model in training mode, fuse it with batch norms kept, and put fake-quantizers where it will be
+    quantized.
+
+    Arguments and errors as of prepare_fx; the default mapping is the backend's own for training.
+    """
+    if qconfig_mapping is None:
+        qconfig_mapping = get_default_qat_qconfig_mapping(backend)
+    return _prepare(
+        model, qconfig_mapping, example_inputs, prepare_custom_config, backend_config, backend, strict, True
+    )
+
+
+def _prepare(
+    model: nn.Module,
+    qconfig_mapping: Any,
+    example_inputs: Any,
+    prepare_custom_config: Any,
+    backend_config: Any,
+    backend: str,
+    strict: bool,
+    is_qat: bool,
+) -> nn.Module:
+    name = "prepare_qat_fx" if is_qat else "prepare_fx"
+    mapping = as_qconfig_mapping(qconfig_mapping)
+    custom = as_config(prepare_custom_config, PrepareCustomConfig, "prepare_custom_config")
+    if getattr(model, "qcore_stage", None) is not None:
+        raise QuantizationError(f"{name}: this model is {model.qcore_stage} already; give it the float model")
+    if not isinstance(example_inputs, tuple):
+        given = "nothing" if example_inputs is None else type(example_inputs).__name__
+        raise ArgumentError(
+            f"{name}: example_inputs must be a tuple of inputs as the model is called with, such as "
+            f"(torch.randn(1, 3, 224, 224),); got {given}"
+        )
+    if is_qat != model.training:
+        raise QuantizationError(
+            f"{name}: the model is in {'training' if model.training else 'eval'} mode; call "
+            f"model.{'train' if is_qat else 'eval'}() first"
+        )
+    choice = registry.choose(backend)
+    prepared, rows = flow.prepare(
+        copy.deepcopy(model), mapping, example_inputs, custom, backend_config, choice.backend.name, strict, is_qat
+    )
+    report = Report(choice.backend.name, tuple(rows), explain(choice, backend))
+    raise_if_refused(report, strict)
+    bind_model(prepared, report)
+    return prepared
+
+
+def convert_fx(
+    graph_module: nn.Module,
+    convert_custom_config: ConvertCustomConfig | dict[str, Any] | None = None,
+    _remove_qconfig: bool = True,
+    qconfig_mapping: Any = None,
+    backend_config: Any = None,
+    keep_original_weights: bool = False,
+) -> nn.Module:
+    """A calibrated model from prepare_fx or prepare_qat_fx -> one that runs on integers, on the backend chosen there.
+
+    It is convert_to_reference_fx followed by lower_fx. `qconfig_mapping` may set to None what is to stay float after
+    all. Raises QuantizationError for a model that was not prepared, or is converted already; naming the place, where it
+    was not calibrated or its statistics are not finite.
+    """
+    model = _reference(graph_module, convert_custom_config, qconfig_mapping, "convert_fx")
+    return flow.lower_all(model)
+
+
+def convert_to_reference_fx(
+    graph_module: nn.Module,
+    convert_custom_config: ConvertCustomConfig | dict[str, Any] | None = None,
+    _remove_qconfig: bool = True,
+    qconfig_mapping: Any = None,
+    backend_config: Any = None,
+) -> nn.Module:
+    """A calibrated model -> its reference form: float operations between Quantize and dequantize.
+
+    It holds all that a backend needs, and names none of its kernels: lower_fx makes it run on any backend, with the
+    same integers on each; run as it is, it computes in float, within one step of each result's scale of them. Raises
+    as convert_fx.
+    """
+    return _reference(graph_module, convert_custom_config, qconfig_mapping, "convert_to_reference_fx")
+
+
+def lower_fx(model: nn.Module, backend: str | None = None) -> nn.Module:
+    """A reference model -> one that runs on integers on a backend; None: the one it was prepared for.
+
+    Raises QuantizationError for another kind of model, BackendError for a backend that is missing or cannot run here.
+    """
+    if getattr(model, "qcore_stage", None) != "reference":
+        raise QuantizationError("lower_fx takes a model from convert_to_reference_fx")
+    chosen = registry.choose(getattr(model, "qcore_backend", None) if backend is None else backend).backend.name
+    return flow.lower_all(copy.deepcopy(model), chosen)
+
+
+def _reference(model: nn.Module, convert_custom_config: Any, qconfig_mapping: Any, name: str) -> nn.Module:
+    custom = as_config(convert_custom_config, ConvertCustomConfig, "convert_custom_config")
+    stage = getattr(model, "qcore_stage", None)
+    if stage in ("converted", "reference"):
+        raise QuantizationError(f"{name}: this model is {stage} already; call it once, on the prepared model")
+    if stage != "prepared":
+        raise QuantizationError(f"{name}: this {type(model).__name__} was not prepared; call prepare_fx first, calibrate")
+    mapping = None if qconfig_mapping is None else as_qconfig_mapping(qconfig_mapping)
+    return flow.to_reference_all(copy.deepcopy(model), custom, mapping)
+
+
+def fuse_fx(
+    model: nn.Module,
+    fuse_custom_config: FuseCustomConfig | dict[str, Any] | None = None,
+    backend_config: Any = None,
+    *,
+    backend: str = "auto",
+) -> nn.Module:
+    """Trace a model in eval mode and fuse what the backend runs as one operation; float in, float out as before.
+
+    Raises QuantizationError for a model in training mode, BackendError as prepare_fx.
+    """
+    if model.training:
+        raise QuantizationError("fuse_fx: the model is in training mode; call model.eval() first")
+    custom = as_config(fuse_custom_config, FuseCustomConfig, "fuse_custom_config")
+    return flow.fused(copy.deepcopy(model), custom.preserved_attributes, registry.choose(backend).backend.name)

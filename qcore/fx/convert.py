@@ -1,0 +1,164 @@
+"""convert: observers become pairs of Quantize and dequantize, layers their reference form; still all in float."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import fx, nn
+
+from qcore.api._convert import build
+from qcore.api._layers import Layer
+from qcore.errors import ArgumentError, QuantizationError
+from qcore.fx.graph_module import QuantizedGraphModule, finished, free_name, set_submodule
+from qcore.fx.modules import ReferenceModule
+from qcore.nn import catalog
+from qcore.nn.intrinsic.folding import core_layer
+from qcore.nn.quantized.base import QuantizedModule
+from qcore.nn.quantized.observed import no_static_activation, observer_qparams
+from qcore.nn.quantized.stubs import Quantize
+from qcore.tensor.qparams import QParams
+
+
+def is_observer(module: object) -> bool:
+    """Whether a module of a prepared graph watches a value (or fake-quantizes it)."""
+    return isinstance(module, nn.Module) and hasattr(module, "calculate_qparams")
+
+
+def to_reference(
+    model: QuantizedGraphModule, custom: dict[type[nn.Module], Any], mapping: catalog.Mapping | None = None
+) -> None:
+    """Turn a calibrated graph, in place, into its reference form; `custom`: observed class -> quantized class.
+
+    Raises QuantizationError, naming the place, where there was no calibration, or one that is not finite.
+    """
+    backend: str = model.qcore_backend  # type: ignore[assignment]
+    modules = dict(model.named_modules(remove_duplicate=False))
+    static = catalog.mapping("static") if mapping is None else mapping
+    dynamic = catalog.mapping("dynamic")
+    qparams: dict[int, QParams] = {}
+    layers: list[tuple[fx.Node, nn.Module]] = []
+    for node in list(model.graph.nodes):
+        if node.op != "call_module":
+            continue
+        module: Any = modules[str(node.target)]
+        qconfig = getattr(module, "qconfig", None)
+        if type(module) in custom:
+            _custom(model, node, custom[type(module)].from_observed(module))
+        elif qconfig is not None and not is_observer(module):
+            layers.append((node, _layer(node, module, qconfig, modules, static, dynamic, backend)))
+    for node in list(model.graph.nodes):
+        if node.op == "call_module" and is_observer(modules.get(str(node.target))):
+            module = modules[str(node.target)]
+            if id(module) not in qparams:
+                qparams[id(module)] = _qparams(module)
+            _quantize_dequantize(model, node, qparams[id(module)], backend)
+    used: set[str] = set()
+    for node, new in layers:
+        path = str(node.target)
+        path = path if path not in used else free_name(model, path)
+        used.add(path)
+        node.target = path
+        set_submodule(model, path, new)
+    finished(model)
+
+
+def _layer(
+    node: fx.Node,
+    module: nn.Module,
+    qconfig: Any,
+    modules: dict[str, nn.Module],
+    static: catalog.Mapping,
+    dynamic: catalog.Mapping,
+    backend: str,
+) -> nn.Module:
+    """The reference form of a static layer, or the quantized form of a dynamic one."""
+    layer = Layer(str(node.target), module, qconfig, True)
+    users = list(node.users)
+    observer = modules.get(str(users[0].target)) if users and users[0].op == "call_module" else None
+    target: Any = catalog.match(type(module), static).target
+    if target is not None and getattr(target, "observes_output", False) and not no_static_activation(qconfig):
+        if not is_observer(observer):
+            raise QuantizationError(
+                f"module {node.target!r} has no observer of its output: the prepared graph was changed after prepare"
+            )
+        quantized: Any = build(layer, target, backend, activation_post_process=observer)
+        return ReferenceModule(_float_form(module), quantized)
+    if target is not None and target is not catalog.match(type(module), dynamic).target and not no_static_activation(qconfig):
+        same: Any = build(layer, target, backend)
+        return ReferenceModule(_float_form(module), same)
+    target = catalog.match(type(module), dynamic).target
+    if target is None:
+        raise QuantizationError(f"module {node.target!r} ({type(module).__name__}): no quantized class fits its qconfig")
+    return build(layer, target, backend)
+
+
+def _float_form(module: nn.Module) -> nn.Module:
+    """A float module that computes what the quantized one does, but for rounding."""
+    to_float = getattr(module, "to_float", None)
+    module = to_float() if callable(to_float) else module
+    core = core_layer(module)
+    if core is not module and isinstance(list(module.children())[-1], nn.ReLU):
+        return nn.Sequential(core, nn.ReLU())
+    return core
+
+
+def _qparams(observer: Any) -> QParams:
+    found = observer_qparams(observer, observer)
+    if found.axis is not None:
+        raise QuantizationError(
+            f"module {observer.qcore_path!r}: its activation observer is per channel; activations are quantized per tensor"
+        )
+    return found
+
+
+def _quantize_dequantize(model: QuantizedGraphModule, node: fx.Node, qparams: QParams, backend: str) -> None:
+    """Put Quantize and dequantize in the place of an observer."""
+    name = free_name(model, "quantize")
+    quantize = Quantize(qparams.scale, qparams.zero_point, qparams.dtype)
+    quantize.backend = backend
+    model.add_module(name, quantize)
+    graph = model.graph
+    with graph.inserting_before(node):
+        quantized = graph.call_module(name, node.args)
+        number = graph.call_method("dequantize", (quantized,))
+    node.replace_all_uses_with(number)
+    graph.erase_node(node)
+
+
+def _custom(model: QuantizedGraphModule, node: fx.Node, new: nn.Module) -> None:
+    """A custom module takes and gives quantized tensors; around it the graph stays float."""
+    set_submodule(model, str(node.target), new)
+    node.meta["custom"] = True
+    model.graph.owning_module = model
+
+
+def fold(model: QuantizedGraphModule) -> None:
+    """Take away each Quantize of a value that was just dequantized and has those parameters already."""
+    modules = dict(model.named_modules(remove_duplicate=False))
+    for node in list(model.graph.nodes):
+        if node.op != "call_module" or not isinstance(modules.get(str(node.target)), Quantize):
+            continue
+        source = node.args[0]
+        if is_dequantize(source) and qparams_of(source.args[0], modules) == modules[str(node.target)]._out:
+            node.replace_all_uses_with(source.args[0])
+            model.graph.erase_node(node)
+            if not source.users:
+                model.graph.erase_node(source)
+    finished(model)
+
+
+def is_dequantize(node: object) -> bool:
+    """Whether a node is the dequantize that converting has put there."""
+    return isinstance(node, fx.Node) and node.op == "call_method" and node.target == "dequantize"
+
+
+def qparams_of(node: Any, modules: dict[str, nn.Module]) -> QParams | None:
+    """Parameters of a quantized value, as far as the graph alone says."""
+    if node.op != "call_module":
+        return None
+    module = modules.get(str(node.target))
+    found: QParams | None = getattr(module, "_out", None) if isinstance(module, QuantizedModule) else None
+    return found
+
+
+__all__ = ["ArgumentError", "fold", "is_dequantize", "is_observer", "qparams_of", "to_reference"]

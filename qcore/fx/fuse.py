@@ -1,0 +1,123 @@
+"""fuse: sequences of modules, such as convolution, batch norm and ReLU, become one module, as a backend declares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import fx, nn
+
+from qcore import operators as ops
+from qcore.api.fuse_modules import fuse_known_modules
+from qcore.backend import Backend
+from qcore.fx.graph_module import QuantizedGraphModule, finished, free_name, set_submodule
+from qcore.fx.patterns import is_relu
+from qcore.nn import catalog
+from qcore.registry import registry
+
+Parts = tuple[type[nn.Module], ...]
+
+
+def reachable(backend: str) -> list[Backend]:
+    """The chosen backend and those that may run what it lacks."""
+    chosen = registry.choose(backend).backend
+    return [chosen, *registry.fallbacks(besides=chosen.name)]
+
+
+def fusions(backend: str) -> list[Parts]:
+    """Sequences that one of the reachable backends runs as one operator, longest first."""
+    backends = reachable(backend)
+    declared = {pattern.parts for each in backends for pattern in each.capability().patterns}
+    norms = [each.capability().find(ops.BatchNorm) for each in backends]
+    with_relu = any(spec is not None and "relu" in spec.fused for spec in norms)
+    found = [parts for parts in catalog.fusions() if parts in declared or (with_relu and parts[0] in catalog.NORMS)]
+    return sorted([*found, *catalog.FOLDED], key=len, reverse=True)
+
+
+def fuse(model: QuantizedGraphModule, backend: str, is_qat: bool = False) -> dict[str, list[str]]:
+    """Fuse in place all that can be; the path of each fused module -> the nodes that it replaced, by name."""
+    patterns = fusions(backend)
+    replaced: dict[str, list[str]] = {}
+    modules = dict(model.named_modules(remove_duplicate=False))
+    uses = _uses(model)
+    gone: set[fx.Node] = set()
+    for node in list(model.graph.nodes):
+        if node.op != "call_module" or node in gone:
+            continue
+        chains = (_chain(node, parts, modules, uses, is_qat) for parts in patterns)
+        chain = next((each for each in chains if each is not None), None)
+        if chain is not None:
+            names = [each.name for each in chain]
+            _fuse_chain(model, chain, modules, uses, is_qat)
+            replaced[str(node.target)] = names
+            gone.update(chain[1:])
+    finished(model)
+    return replaced
+
+
+def _uses(model: fx.GraphModule) -> dict[str, int]:
+    uses: dict[str, int] = {}
+    for node in model.graph.nodes:
+        if node.op in ("call_module", "get_attr"):
+            owner = str(node.target)
+            uses[owner] = uses.get(owner, 0) + 1
+    return uses
+
+
+def _chain(
+    first: fx.Node, parts: Parts, modules: dict[str, nn.Module], uses: dict[str, int], is_qat: bool
+) -> list[fx.Node] | None:
+    """The nodes that match a sequence, each with the next as its only user; None if they don't."""
+    chain: list[fx.Node] = []
+    node = first
+    for index, part in enumerate(parts):
+        if index:
+            if len(node.users) != 1:
+                return None
+            following = next(iter(node.users))
+            if not following.args or following.args[0] is not node:
+                return None
+            node = following
+        if not _is(node, part, modules):
+            return None
+        chain.append(node)
+    folds = any(part in catalog.NORMS for part in parts[1:])
+    called = [str(each.target) for each in chain if each.op == "call_module"]
+    if is_qat and folds and any(uses[path] > 1 for path in called):
+        return None  # a batch norm that trains keeps one set of statistics, for one place
+    modes = {modules[path].training for path in called}
+    return None if len(modes) > 1 or (folds and is_qat != modes.pop()) else chain
+
+
+def _is(node: fx.Node, part: type[nn.Module], modules: dict[str, nn.Module]) -> bool:
+    if part is nn.ReLU:
+        return is_relu(node, modules)
+    if node.op != "call_module":
+        return False
+    module: Any = modules[str(node.target)]
+    if catalog.match(type(module), {part: part}).target is None:
+        return False
+    return not (part in catalog.NORMS and getattr(module, "running_mean", None) is None)
+
+
+def _fuse_chain(
+    model: QuantizedGraphModule,
+    chain: Sequence[fx.Node],
+    modules: dict[str, nn.Module],
+    uses: dict[str, int],
+    is_qat: bool,
+) -> None:
+    first = modules[str(chain[0].target)]
+    relu = nn.ReLU().train(first.training)
+    parts = [modules[str(node.target)] if node.op == "call_module" else relu for node in chain]
+    fused = fuse_known_modules(parts, is_qat)[0]
+    path = str(chain[0].target)
+    if uses[path] > 1:  # its other calls stay as they are
+        path = free_name(model, path)
+        chain[0].target = path
+    for node in chain[1:]:
+        node.replace_all_uses_with(chain[0])
+    for node in reversed(chain[1:]):
+        model.graph.erase_node(node)
+    set_submodule(model, path, fused)
+    modules[path] = fused

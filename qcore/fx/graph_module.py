@@ -1,0 +1,102 @@
+"""The graph module of this package: copies and pickles keep what prepare and convert have noted on it."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from torch import fx, nn
+from torch.fx.graph_module import reduce_graph_module
+
+NOTES = ("qcore_backend", "qcore_report", "qcore_stage", "qcore_preserved")
+"""Attributes that go along; qcore_preserved names those of the user's."""
+
+
+class QuantizedGraphModule(fx.GraphModule):
+    """A GraphModule that was prepared or converted: copy.deepcopy, pickle and torch.save keep its notes."""
+
+    def carry(self, source: Any) -> QuantizedGraphModule:
+        """Take the notes of another module, and what the user wants preserved."""
+        notes = vars(source)
+        for name in (*NOTES, *notes.get("qcore_preserved", ())):
+            value = _attribute(source, name)
+            if value is not None:
+                setattr(self, name, value)
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> QuantizedGraphModule:
+        result: QuantizedGraphModule = super().__deepcopy__(memo)
+        result.training = self.training
+        kept = nn.Module()
+        names = (*NOTES, *vars(self).get("qcore_preserved", ()))
+        for name in names:
+            value = _attribute(self, name)
+            if value is not None:
+                setattr(kept, name, copy.deepcopy(value, memo))
+        return result.carry(kept)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        _, (state, imports) = super().__reduce__()
+        return _rebuild, (state, imports)
+
+
+def _rebuild(state: dict[str, Any], imports: str) -> QuantizedGraphModule:
+    plain: Any = reduce_graph_module(state, imports)
+    plain.graph._tracer_cls = fx.Tracer
+    result = QuantizedGraphModule(plain, plain.graph).carry(plain)
+    result.training = plain.training
+    return result
+
+
+def _attribute(module: Any, name: str) -> Any:
+    for place in (vars(module), vars(module).get("_modules", {}), vars(module).get("_buffers", {})):
+        if name in place:
+            return place[name]
+    return vars(module).get("_parameters", {}).get(name)
+
+
+def set_submodule(model: nn.Module, path: str, module: nn.Module) -> None:
+    """Put a module at a path, making plain modules on the way where there is nothing yet."""
+    *parents, name = path.split(".")
+    owner = model
+    for part in parents:
+        child = owner._modules.get(part)
+        if child is None:
+            child = nn.Module()
+            owner.add_module(part, child)
+        owner = child
+    owner._modules[name] = module
+
+
+def free_name(model: nn.Module, stem: str) -> str:
+    """A path that the model has nothing at: the stem, or with a number after it."""
+    number, name = 0, stem
+    while _taken(model, name):
+        number += 1
+        name = f"{stem}_{number}"
+    return name
+
+
+def _taken(model: nn.Module, path: str) -> bool:
+    owner: Any = model
+    for part in path.split("."):
+        if not hasattr(owner, part):
+            return False
+        owner = getattr(owner, part)
+    return True
+
+
+def finished(model: QuantizedGraphModule) -> QuantizedGraphModule:
+    """Drop modules that no node calls any more, check the graph, and make its code."""
+    model.graph.lint()
+    model.delete_all_unused_submodules()
+    model.recompile()
+    return model
+
+
+def erase_if_unused(*nodes: fx.Node) -> None:
+    """Take nodes without users out of the graph, the last first; calls of the user's may have effects, and are not
+    given here."""
+    for node in reversed(nodes):
+        if not node.users:
+            node.graph.erase_node(node)

@@ -1,0 +1,78 @@
+"""Which values of a graph are float tensors, integer tensors, or none; found from the inputs without running it."""
+
+from __future__ import annotations
+
+import operator as python
+from enum import Enum
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from qcore.fx.patterns import NOT_TENSORS
+
+_INTEGER_CALLS: tuple[Any, ...] = (
+    "long", "int", "bool", "byte", "short", "char", "argmax", "argmin", "argsort", "nonzero", "eq", "ne", "lt", "gt",
+    "le", "ge", "logical_not", python.eq, python.ne, python.lt, python.gt, python.le, python.ge, torch.eq, torch.ne,
+    torch.lt, torch.gt, torch.le, torch.ge, torch.argmax, torch.argmin, torch.argsort, torch.nonzero, torch.isnan,
+    torch.logical_not,
+)  # fmt: skip
+_FLOAT_CALLS: tuple[Any, ...] = ("float", "half", "double", "softmax", torch.softmax, python.truediv, torch.rand_like)
+
+
+class Kind(Enum):
+    """What a value is."""
+
+    FLOAT = "a float tensor"
+    INTEGER = "an integer tensor"
+    OTHER = "no tensor"
+
+
+def kinds_of(model: fx.GraphModule, example_inputs: tuple[Any, ...]) -> dict[fx.Node, Kind]:
+    """The kind of each node's value. A call gives what its tensor arguments are, floats winning, unless it is known to
+    give something else."""
+    kinds: dict[fx.Node, Kind] = {}
+    given = iter(example_inputs)
+    for node in model.graph.nodes:
+        if node.op == "placeholder":
+            kinds[node] = kind_of(next(given, torch.empty(0)))
+        elif node.op == "get_attr":
+            kinds[node] = kind_of(_attribute(model, str(node.target)))
+        elif node.target in NOT_TENSORS:
+            kinds[node] = Kind.OTHER
+        elif node.op == "call_module":
+            kinds[node] = Kind.FLOAT
+        elif node.target in _INTEGER_CALLS:
+            kinds[node] = Kind.INTEGER
+        else:
+            kinds[node] = _of_call(node, kinds)
+    return kinds
+
+
+def _of_call(node: fx.Node, kinds: dict[fx.Node, Kind]) -> Kind:
+    dtype = node.kwargs.get("dtype") or next((arg for arg in node.args if isinstance(arg, torch.dtype)), None)
+    if isinstance(dtype, torch.dtype):
+        return Kind.FLOAT if dtype.is_floating_point else Kind.INTEGER
+    among = {kinds[each] for each in node.all_input_nodes}
+    if node.target in _FLOAT_CALLS and among - {Kind.OTHER}:
+        return Kind.FLOAT
+    for kind in (Kind.FLOAT, Kind.INTEGER):
+        if kind in among:
+            return kind
+    made = node.op == "call_function" and getattr(node.target, "__module__", "") in ("torch", "torch._C._VariableFunctions")
+    # torch.arange and its kin make tensors from numbers; arithmetic on sizes stays arithmetic
+    return Kind.INTEGER if made or str(node.target).startswith("<built-in method") else Kind.OTHER
+
+
+def kind_of(value: Any) -> Kind:
+    """The kind of a given value."""
+    if isinstance(value, Tensor | nn.Parameter):
+        return Kind.FLOAT if value.is_floating_point() or hasattr(value, "qparams") else Kind.INTEGER
+    return Kind.OTHER
+
+
+def _attribute(model: nn.Module, path: str) -> Any:
+    value: Any = model
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value

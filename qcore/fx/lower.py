@@ -1,0 +1,150 @@
+"""lower: each float operation between dequantize and Quantize becomes the quantized module that a backend runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import fx, nn
+
+from qcore import operators as ops
+from qcore.binding import bind
+from qcore.errors import UnsupportedError
+from qcore.fx.convert import is_dequantize
+from qcore.fx.graph_module import QuantizedGraphModule, erase_if_unused, finished, free_name
+from qcore.fx.match import Match, match
+from qcore.fx.modules import ReferenceModule, ScalarOperation
+from qcore.fx.patterns import Role, Unfit
+from qcore.nn.quantized.base import QuantizedModule
+from qcore.nn.quantized.stubs import Quantize
+from qcore.operators import Operator
+
+
+def lower(model: QuantizedGraphModule, backend: str) -> None:
+    """Turn a reference graph, in place, into one of quantized modules that run on a backend."""
+    run = _Lowering(model, backend)
+    for node in list(model.graph.nodes):
+        if node not in run.gone:
+            run.visit(node)
+    finished(model)
+
+
+class _Lowering:
+    def __init__(self, model: QuantizedGraphModule, backend: str) -> None:
+        self.model = model
+        self.graph = model.graph
+        self.backend = backend
+        self.modules = dict(model.named_modules(remove_duplicate=False))
+        self.gone: set[fx.Node] = set()
+        for module in model.modules():
+            if isinstance(module, QuantizedModule):
+                module.backend = backend
+
+    def visit(self, node: fx.Node) -> None:
+        found = self._match(node)
+        if found is None or not found.inputs or not all(map(is_dequantize, found.inputs)):
+            return
+        quantize = self._quantize_after(found.last)
+        if quantize is not None and found.role is not Role.MOVE:
+            self._replace(found, quantize)
+        elif found.role in (Role.MOVE, Role.SCALAR) or (found.role is Role.SHARE and not isinstance(found.operator, ops.Cat)):
+            self._sink(found)
+
+    def _match(self, node: fx.Node) -> Match | None:
+        if node.op == "call_module" and isinstance(self.modules.get(str(node.target)), ReferenceModule):
+            reference: Any = self.modules[str(node.target)]
+            inputs = [each for each in node.args if isinstance(each, fx.Node)]
+            role = Role.COMPUTE if reference.quantized.observes_output else Role.SHARE
+            from qcore.fx.patterns import QUANTIZED_MODULE
+
+            return Match([node], role, QUANTIZED_MODULE, inputs, None, lambda out: reference.quantized)
+        try:
+            return match(node, self.modules, self._has_kernel)
+        except Unfit:
+            return None
+
+    def _has_kernel(self, operator: Operator) -> bool:
+        try:
+            bind(self.backend, operator)
+        except UnsupportedError:
+            return False
+        return True
+
+    def _quantize_after(self, node: fx.Node) -> fx.Node | None:
+        """The Quantize that is the only user of a node."""
+        if len(node.users) != 1:
+            return None
+        user = next(iter(node.users))
+        is_quantize = user.op == "call_module" and isinstance(self.modules.get(str(user.target)), Quantize)
+        return user if is_quantize else None
+
+    def _replace(self, found: Match, quantize: fx.Node) -> None:
+        """Put the quantized operation in the place of float operation and Quantize."""
+        out = self.modules[str(quantize.target)]._out
+        new = self._on_integers(found, out)
+        quantize.replace_all_uses_with(new)
+        self._erase(found, quantize)
+
+    def _sink(self, found: Match) -> None:
+        """Let a call that keeps or moves integers work on them, and dequantize only its result."""
+        new = self._on_integers(found, None)
+        users = list(found.last.users)
+        if _gives_list(found):
+            pieces = [user for user in users if _is_piece(user)]
+            for piece in pieces:
+                with self.graph.inserting_before(piece):
+                    taken = self.graph.node_copy(piece, lambda each: new if each is found.last else each)
+                    number = self.graph.call_method("dequantize", (taken,))
+                piece.replace_all_uses_with(number)
+                erase_if_unused(piece)
+                self.gone.add(piece)
+            self._erase(found)
+            return
+        with self.graph.inserting_after(new):
+            number = self.graph.call_method("dequantize", (new,))
+        found.last.replace_all_uses_with(number)
+        self._erase(found)
+
+    def _on_integers(self, found: Match, out: Any) -> fx.Node:
+        """A new node for an operation, on the quantized values of its inputs."""
+        quantized = {each: each.args[0] for each in found.inputs}
+        module = found.make(out) if found.make is not None else None
+        with self.graph.inserting_before(found.last):
+            if module is None:
+                return self.graph.node_copy(found.root, lambda each: quantized.get(each, each))
+            if isinstance(module, QuantizedModule):
+                module.backend = self.backend
+            root = found.root
+            path = str(root.target) if root.op == "call_module" else free_name(self.model, root.name)
+            self._put(path, module)
+            inputs: Any = [quantized[each] for each in found.inputs]
+            if isinstance(found.operator, ops.Cat):
+                inputs = [inputs]
+            return self.graph.call_module(path, tuple(inputs))
+
+    def _put(self, path: str, module: nn.Module) -> None:
+        from qcore.fx.graph_module import set_submodule
+
+        set_submodule(self.model, path, module)
+        self.modules[path] = module
+
+    def _erase(self, found: Match, *after: fx.Node) -> None:
+        nodes = [*found.nodes, *after]
+        erase_if_unused(*nodes)
+        self.gone.update(nodes)
+        for each in dict.fromkeys(found.inputs):
+            erase_if_unused(each)
+
+
+def _gives_list(found: Match) -> bool:
+    return found.role is Role.MOVE and str(getattr(found.root.target, "__name__", found.root.target)) in (
+        "chunk", "split", "unbind", "tensor_split",
+    )  # fmt: skip
+
+
+def _is_piece(node: fx.Node) -> bool:
+    import operator
+
+    return node.op == "call_function" and node.target is operator.getitem
+
+
+__all__ = ["ScalarOperation", "lower"]

@@ -1,0 +1,148 @@
+"""Modules that graphs call: operations without weights on quantized tensors, and layers in reference form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qcore import operators as ops
+from qcore.binding import shared_kernel
+from qcore.nn.quantized.base import QuantizedModule
+from qcore.nn.quantized.scalar import add_scalar, mul_scalar
+from qcore.nn.quantized.static import StaticOutput
+from qcore.operators import Operator
+from qcore.tensor.qparams import QParams
+from qcore.tensor.qtensor import QTensor
+
+
+class Operation(StaticOutput):
+    """One operator without weights on quantized tensors, with one scale and zero point for its results.
+
+    `kind` is an operator of one input, Add or Mul (two inputs; `negate`: the second is subtracted), or Cat (a list).
+    Raises QuantizationError for a float input. Arithmetic: docs/numerics.md, under the name of the operator.
+    """
+
+    def __init__(self, kind: Operator, out: QParams, negate: bool = False) -> None:
+        super().__init__()
+        self.kind = kind
+        self.negate = negate
+        self._out = out
+        self._call = _CALLS.get(type(kind), _unary)
+
+    def operator(self) -> Operator:
+        """The operator."""
+        return self.kind
+
+    def forward(self, *inputs: Any) -> Tensor:
+        """Quantized tensors -> quantized; shapes as of the operator."""
+        return self._call(self, *inputs)
+
+    def _checked(self, value: Any) -> QTensor:
+        return value if isinstance(value, QTensor) else self._refuse_input(value)
+
+    def _get_name(self) -> str:
+        return f"Quantized{type(self.kind).__name__}"
+
+    def extra_repr(self) -> str:
+        """The operator, scale and zero point."""
+        sign = ", second negated" if self.negate else ""
+        return f"{self.kind}{sign}, scale={self.scale}, zero_point={self.zero_point}"
+
+
+def _unary(module: Operation, x: Any) -> Tensor:
+    return module._run(x)
+
+
+def _binary(module: Operation, x: Any, y: Any) -> Tensor:
+    a, b = module._checked(x), module._checked(y)
+    if module.negate:
+        b = mul_scalar(b, -1)
+    out = module._out
+    kernel = shared_kernel(module._backend, module.kind, (a.qparams.dtype, b.qparams.dtype, out.dtype))
+    return QTensor(kernel(a.raw, a.qparams, b.raw, b.qparams, out), out, module._backend)
+
+
+def _join(module: Operation, tensors: Any) -> Tensor:
+    parts = [module._checked(each) for each in tensors]
+    out = module._out
+    dtypes = (*dict.fromkeys(part.qparams.dtype for part in parts), out.dtype)
+    kernel = shared_kernel(module._backend, module.kind, dtypes)
+    raw = kernel([part.raw for part in parts], [part.qparams for part in parts], out)
+    return QTensor(raw, out, module._backend)
+
+
+_CALLS: dict[type[Operator], Any] = {ops.Add: _binary, ops.Mul: _binary, ops.Cat: _join}
+
+
+class ScalarOperation(QuantizedModule):
+    """x * factor + summand on a quantized x of any shape, then ReLU if asked: mostly only scale and zero point change.
+
+    Raises QuantizationError for a float input, ArgumentError for one quantized per channel. Arithmetic:
+    docs/numerics.md, "Adding and multiplying numbers".
+    """
+
+    def __init__(self, factor: float = 1.0, summand: float = 0.0, relu: bool = False) -> None:
+        super().__init__()
+        self.factor = factor
+        self.summand = summand
+        self.relu = relu
+
+    def operator(self) -> Operator:
+        """Clamping, the only step that may need a kernel."""
+        return ops.Clamp(low=0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Quantized -> quantized, of the same shape."""
+        if not isinstance(x, QTensor):
+            self._refuse_input(x)
+        if self.factor != 1:
+            x = mul_scalar(x, self.factor, self.relu and self.summand == 0)
+        if self.summand != 0:
+            x = add_scalar(x, self.summand, self.relu)
+        elif self.factor == 1 and self.relu:
+            x = torch.relu(x)
+        return x
+
+    def extra_repr(self) -> str:
+        """The numbers."""
+        return f"factor={self.factor}, summand={self.summand}, relu={self.relu}"
+
+
+class ReferenceModule(nn.Module):
+    """A float layer that computes with the weights of its quantized form, which it holds as `quantized`.
+
+    Float in, float out; it stands between a dequantize and a Quantize. Lowering puts `quantized` in its place.
+    """
+
+    def __init__(self, layer: nn.Module, quantized: QuantizedModule) -> None:
+        super().__init__()
+        self.layer = layer
+        self.quantized = quantized
+
+    def get_quantized_weight(self) -> QTensor | None:
+        """The quantized weight; None for a layer without one."""
+        weight: Any = getattr(self.quantized, "weight", None)
+        return weight() if callable(weight) else None
+
+    @property
+    def weight(self) -> Tensor | None:
+        """The numbers that the quantized weight stands for."""
+        weight = self.get_quantized_weight()
+        return None if weight is None else weight.dequantize()
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The float bias."""
+        bias: Any = getattr(self.quantized, "bias", None)
+        found: Tensor | None = bias() if callable(bias) else bias
+        return found
+
+    def forward(self, *inputs: Any) -> Any:
+        """What the float layer gives, with the weights that the integers stand for."""
+        weight = self.weight
+        if weight is None:
+            return self.layer(*inputs)
+        name = "0.weight" if isinstance(self.layer, nn.Sequential) else "weight"
+        return torch.func.functional_call(self.layer, {name: weight}, inputs)

@@ -1,0 +1,140 @@
+"""observe: put observers on the values that will be quantized; results that share parameters share their observer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import fx, nn
+
+from qcore.api.fake_quantize import FixedQParamsFakeQuantize
+from qcore.api.observer import FixedQParamsObserver
+from qcore.fx.graph_module import QuantizedGraphModule, finished
+from qcore.fx.patterns import Role
+from qcore.fx.plan import Step
+from qcore.tensor.dtypes import as_qdtype, quint8
+
+OBSERVER = "activation_post_process"
+
+
+@dataclass(eq=False)
+class Slot:
+    """A place for an observer: after `value`, for all its users or only for `users`; slots of one group share it."""
+
+    value: fx.Node
+    make: Callable[[], nn.Module]
+    dtype: Any
+    where: str
+    users: list[fx.Node] | None = None
+    fixed: bool = False
+    parent: Slot | None = None
+    before: Slot | None = None
+    node: fx.Node | None = field(default=None)
+
+    def group(self) -> Slot:
+        """The slot that stands for all that share an observer."""
+        return self if self.parent is None else self.parent.group()
+
+
+_DERIVED = None
+"""State of a quantized value whose parameters come from those before it."""
+
+
+class Observing:
+    """One run of the pass. `states`: quantized values -> the slot of their observer, or _DERIVED."""
+
+    def __init__(self, model: QuantizedGraphModule, is_qat: bool) -> None:
+        self.model = model
+        self.is_qat = is_qat
+        self.states: dict[fx.Node, Slot | None] = {}
+        self.slots: list[Slot] = []
+        self._inputs: dict[tuple[fx.Node, Any], Slot] = {}
+
+    def visit(self, step: Step) -> None:
+        """Give an operation's inputs and result their slots."""
+        found = step.found
+        if found is None or step.how not in ("static", "custom"):
+            return
+        first = found.inputs[0]
+        if found.role in (Role.MOVE, Role.SCALAR) or (found.moves and first not in self.states):
+            if first in self.states:
+                self.states[found.last] = self.states[first] if found.role is not Role.SCALAR else _DERIVED
+            return
+        shared = [self._need(value, found.root, step) for value in found.inputs]
+        if step.how == "custom":
+            self.states[found.last] = _DERIVED
+            return
+        result = self._slot(found.last, step)
+        if found.role is Role.FIXED and result.dtype == quint8:
+            scale, zero_point = found.rule.fixed
+            make = FixedQParamsObserver.with_args(scale=scale, zero_point=zero_point)
+            result.make = FixedQParamsFakeQuantize.with_args(observer=make) if self.is_qat else make
+            result.fixed = True
+        elif found.role is Role.SHARE:
+            groups = [slot.group() for slot in shared if slot is not None]
+            free = [group for group in groups if not group.fixed] or groups
+            if not free:
+                self.states[found.last] = _DERIVED
+                return
+            for group in [*free[1:], result]:
+                if group.group() is not free[0].group():
+                    group.parent = free[0].group()
+        self.slots.append(result)
+        self.states[found.last] = result
+
+    def _need(self, value: fx.Node, user: fx.Node, step: Step) -> Slot | None:
+        """The slot of a value that an operation reads; a new one before that operation where there is none."""
+        dtype = as_qdtype(step.qconfig.activation().dtype)
+        before = self.states.get(value)
+        if value in self.states and (before is None or before.dtype == dtype):
+            return before
+        slot = self._inputs.get((value, dtype))
+        if slot is None:
+            slot = self._slot(value, step)
+            slot.users, slot.before = [], before
+            self._inputs[(value, dtype)] = slot
+            self.slots.append(slot)
+        assert slot.users is not None
+        slot.users.append(user)
+        return slot
+
+    def _slot(self, value: fx.Node, step: Step) -> Slot:
+        return Slot(value, step.qconfig.activation, as_qdtype(step.qconfig.activation().dtype), step.where)
+
+    def insert(self) -> None:
+        """Put the observers into the graph."""
+        graph = self.model.graph
+        names: dict[Slot, str] = {}
+        last_input = [node for node in graph.nodes if node.op == "placeholder"]
+        for slot in self.slots:
+            group = slot.group()
+            if group not in names:
+                names[group] = f"{OBSERVER}_{len(names)}"
+                observer: Any = group.make()
+                observer.qcore_path = group.where
+                self.model.add_module(names[group], observer)
+            source = slot.before.node if slot.before is not None and slot.before.node is not None else slot.value
+            after = last_input[-1] if source.op == "placeholder" else source
+            with graph.inserting_after(after):
+                slot.node = graph.call_module(names[group], (source,))
+            if slot.users is None:
+                new = slot.node
+                source.replace_all_uses_with(new, lambda user, new=new: user is not new)  # type: ignore[misc]
+            else:
+                for user in slot.users:
+                    user.replace_input_with(source, slot.node)
+
+
+def observe(
+    model: QuantizedGraphModule, steps: list[Step], quantized_inputs: list[int], is_qat: bool = False
+) -> None:
+    """Insert, in place, the observers that the steps of a plan need."""
+    run = Observing(model, is_qat)
+    inputs = [node for node in model.graph.nodes if node.op == "placeholder"]
+    for index in quantized_inputs:
+        run.states[inputs[index]] = _DERIVED
+    for step in steps:
+        run.visit(step)
+    run.insert()
+    finished(model)

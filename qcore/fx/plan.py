@@ -1,0 +1,182 @@
+"""plan: what becomes of each call of a fused graph: quantized, and how; or left float, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from torch import fx, nn
+
+from qcore.api._prepare import described
+from qcore.binding import bind
+from qcore.errors import QcoreError, QuantizationError, UnsupportedError
+from qcore.fx import patterns
+from qcore.fx.kinds import Kind
+from qcore.fx.match import Match, match
+from qcore.fx.patterns import Role, Unfit
+from qcore.fx.qconfigs import Resolver
+from qcore.nn import catalog
+from qcore.nn.quantized.base import QuantizedModule
+from qcore.nn.quantized.observed import no_static_activation
+from qcore.operators import Operator
+from qcore.report import Row
+from qcore.tensor.dtypes import QDType, as_qdtype
+
+How: TypeAlias = Literal["static", "dynamic", "custom", "float"]
+
+
+@dataclass
+class Step:
+    """One operation of the graph: the match (None: no quantized form), how it is quantized, with what, and its row."""
+
+    node: fx.Node
+    found: Match | None
+    how: How
+    qconfig: Any
+    row: Row | None
+
+    @property
+    def where(self) -> str:
+        """The name of its place in messages."""
+        return self.row.path if self.row is not None else self.node.name
+
+
+@dataclass
+class Planner:
+    """Plans the calls of one graph. `leaves`: paths of modules that stay as they are, with the reason; `scopes`: the
+    module that each node comes from; `prefix`: the graph's own path in the whole model; `limit`: a further reason
+    against quantizing a call, of a backend config."""
+
+    model: fx.GraphModule
+    kinds: dict[fx.Node, Kind]
+    scopes: dict[str, str]
+    leaves: dict[str, str]
+    resolver: Resolver
+    backend: str
+    custom: dict[type[nn.Module], type[nn.Module]]
+    prefix: str = ""
+    limit: Callable[[Any, Any], str] = lambda target, qconfig: ""
+
+    def steps(self) -> list[Step]:
+        """A step for each call, in order; nothing for calls that are part of the one before, or work on no tensors."""
+        self.modules = dict(self.model.named_modules(remove_duplicate=False))
+        found: list[Step] = []
+        done: set[fx.Node] = set()
+        for node in self.model.graph.nodes:
+            if node.op.startswith("call_") and node not in done:
+                step = self._step(node)
+                if step is not None:
+                    found.append(step)
+                    done.update(step.found.nodes if step.found is not None else ())
+        return found
+
+    def _step(self, node: fx.Node) -> Step | None:
+        target = node.meta.get("origin", patterns.target_of(node, self.modules))
+        scope = self._joined(self.scopes.get(node.name, ""))
+        path = self._joined(str(node.target)) if node.op == "call_module" else scope
+        qconfig = self.resolver.resolve(path, scope, target, self.resolver.order(scope, target))
+        label = path if node.op == "call_module" else f"{scope}.{node.name}" if scope else node.name
+        name = str(getattr(target, "__name__", target))
+        if node.op == "call_module" and node.target in self.leaves:
+            return Step(node, None, "float", qconfig, Row(label, name, "float", reason=self.leaves[str(node.target)]))
+        if node.op == "call_module" and target in self.custom and qconfig is not None:
+            whole = Match([node], Role.COMPUTE, patterns.QUANTIZED_MODULE, list(node.all_input_nodes))
+            return Step(node, whole, "custom", qconfig, Row(label, name, "quantized", self.backend, "custom"))
+        reason, found = "", None
+        try:
+            found = match(node, self.modules, self._has_kernel)
+        except Unfit as unfit:
+            reason = str(unfit)
+        if not self._is_float(node):
+            return None
+        if found is not None and found.role is Role.MOVE:
+            return Step(node, found, "static", qconfig, Row(label, name, "passed through", asked=qconfig is not None))
+        if reason or (found is None and node.op != "call_module"):
+            reason = reason or f"{name} has no quantized form"
+            return Step(node, None, "float", qconfig, Row(label, name, "float", reason=reason, asked=qconfig is not None))
+        return self._decide(node, found, qconfig, label, name, target)
+
+    def _decide(self, node: fx.Node, found: Match | None, qconfig: Any, label: str, name: str, target: Any) -> Step:
+        module = self.modules.get(str(node.target)) if node.op == "call_module" else None
+        asked = qconfig is not None and (module is None or found is not None or bool(list(module.parameters())))
+        if qconfig is None:
+            return Step(node, None, "float", None, Row(label, name, "float", reason="its qconfig is None", asked=False))
+        limited = self.limit(target, qconfig)
+        if limited:
+            return Step(node, None, "float", qconfig, Row(label, name, "float", reason=limited, asked=asked))
+        how, reason, quantized = self._form(module, found, qconfig)
+        if found is not None and how == "static" and not reason:
+            reason = self._against_inputs(found)
+        if how == "float" or reason:
+            return Step(node, None, "float", qconfig, Row(label, name, "float", reason=reason, asked=asked))
+        if quantized is not None and module is not None:
+            row = self._described(label, name, quantized, module, qconfig)
+        else:
+            assert found is not None
+            row = self._bound(label, name, found.operator, as_qdtype(qconfig.activation().dtype))
+        return Step(node, found if row.outcome == "quantized" else None, how if row.outcome == "quantized" else "float", qconfig, row)
+
+    def _form(self, module: nn.Module | None, found: Match | None, qconfig: Any) -> tuple[How, str, Any]:
+        """How a call is quantized, why it is not, and the class that its module becomes."""
+        kind = type(module)
+        static = catalog.match(kind, catalog.mapping("static")) if module is not None else catalog.Match(None)
+        dynamic = catalog.match(kind, catalog.mapping("dynamic")) if module is not None else catalog.Match(None)
+        against = no_static_activation(qconfig)
+        weight_only = static.target is not None and static.target is dynamic.target
+        if found is not None and not against and not weight_only:
+            reason = static.target.reason_against(qconfig) if _is_ours(static.target) else ""  # type: ignore[union-attr]
+            return "static", reason, static.target
+        if dynamic.target is not None:
+            reason = dynamic.target.reason_against(qconfig) if _is_ours(dynamic.target) else ""  # type: ignore[attr-defined]
+            return "dynamic", reason, dynamic.target
+        if found is None:
+            return "float", static.reason or f"{kind.__name__} has no quantized form", None
+        return "float", against, None
+
+    def _against_inputs(self, found: Match) -> str:
+        for each in found.inputs:
+            if self.kinds.get(each) is not Kind.FLOAT:
+                return f"its operand {each.name} is {self.kinds[each].value}, not a float tensor"
+        return ""
+
+    def _described(self, label: str, name: str, quantized: Any, module: nn.Module, qconfig: Any) -> Row:
+        if not _is_ours(quantized):
+            return Row(label, name, "quantized", operator=quantized.__name__)
+        try:
+            row = described(label, name, quantized.planned(module, qconfig, self.backend))
+        except UnsupportedError as error:
+            raise QuantizationError(
+                f"module {label!r} ({name}): backend {self.backend!r} cannot run its qconfig {qconfig}: {error}"
+            ) from error
+        except QcoreError as error:
+            raise QuantizationError(f"module {label!r} ({name}): {error}") from error
+        return row
+
+    def _bound(self, label: str, name: str, operator: Operator | None, dtype: QDType) -> Row:
+        if operator is None:
+            return Row(label, name, "quantized", self.backend, "on integers as it is", dtype.name)
+        try:
+            binding = bind(self.backend, operator, (dtype,))
+        except UnsupportedError as error:
+            return Row(label, name, "float", reason=str(error))
+        return Row(label, name, "quantized", binding.runs_on, str(operator), dtype.name, binding.reason)
+
+    def _has_kernel(self, operator: Operator) -> bool:
+        try:
+            bind(self.backend, operator)
+        except UnsupportedError:
+            return False
+        return True
+
+    def _is_float(self, node: fx.Node) -> bool:
+        """Whether a call works on float tensors, or is a module's."""
+        values = [self.kinds[each] for each in node.all_input_nodes]
+        return node.op == "call_module" or (Kind.FLOAT in values and self.kinds[node] is Kind.FLOAT)
+
+    def _joined(self, path: str) -> str:
+        return ".".join(part for part in (self.prefix, path) if part)
+
+
+def _is_ours(target: Any) -> bool:
+    return isinstance(target, type) and issubclass(target, QuantizedModule)

@@ -1,0 +1,112 @@
+"""Which QConfig holds for which call, by the rules of a QConfigMapping; rules that match nothing are errors."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from qcore.api.qconfig import QConfigAny
+from qcore.api.qconfig_mapping import QConfigMapping
+from qcore.errors import QuantizationError
+from qcore.nn.catalog import match
+
+UNSET = object()
+
+
+@dataclass
+class Resolver:
+    """Answers for each call of a model, and remembers which rules were of use."""
+
+    mapping: QConfigMapping
+    used: set[Any] = field(default_factory=set)
+    _calls: dict[tuple[str, Any], int] = field(default_factory=dict)
+
+    def resolve(self, path: str, scope: str, target: Any, order: int) -> QConfigAny:
+        """The QConfig of a call: `path` of the module it is (or lies in), `scope` around it, what it calls, and the
+        how manieth call of that it is in the scope."""
+        mapping = self.mapping
+        found: Any = UNSET
+        for (name, kind, index), qconfig in mapping.module_name_object_type_order_qconfigs.items():
+            if name == scope and index == order and _same(kind, target):
+                found = self._use(("order", name, kind, index), qconfig, found)
+        for prefix in _prefixes(path):
+            if prefix in mapping.module_name_qconfigs:
+                found = self._use(("name", prefix), mapping.module_name_qconfigs[prefix], found)
+        for pattern, qconfig in mapping.module_name_regex_qconfigs.items():
+            if re.fullmatch(pattern, path):
+                found = self._use(("regex", pattern), qconfig, found)
+        for kind, qconfig in mapping.object_type_qconfigs.items():
+            if _same(kind, target):
+                found = self._use(("type", kind), qconfig, found)
+        for kind, qconfig in mapping.default_qconfigs.items():
+            if found is UNSET and _same(kind, target):
+                found = qconfig
+        return mapping.global_qconfig if found is UNSET else found  # type: ignore[no-any-return]
+
+    def _use(self, rule: Any, qconfig: Any, found: Any) -> Any:
+        """Note that a rule matches; it holds where no stronger one does."""
+        self.used.add(rule)
+        return qconfig if found is UNSET else found
+
+    def order(self, scope: str, target: Any) -> int:
+        """The how manieth call of a target in a scope this is; counts on."""
+        number = self._calls.get((scope, target), 0)
+        self._calls[(scope, target)] = number + 1
+        return number
+
+    def check_all_used(self, paths: list[str], targets: list[Any]) -> None:
+        """QuantizationError, with the nearest names, for rules that no call has matched."""
+        mapping = self.mapping
+        names = sorted({getattr(target, "__name__", str(target)) for target in targets})
+        problems = [
+            f"module_name {name!r}: the model has no such module{_near(name, paths)}"
+            for name in mapping.module_name_qconfigs
+            if ("name", name) not in self.used and name not in paths
+        ]
+        problems += [
+            f"module_name_regex {pattern!r} matches no module; there are {_some(paths)}"
+            for pattern in mapping.module_name_regex_qconfigs
+            if ("regex", pattern) not in self.used and not any(re.fullmatch(pattern, path) for path in paths)
+        ]
+        problems += [
+            f"object_type {_shown(kind)}: the model calls no such thing{_near(_shown(kind), names)}"
+            for kind in mapping.object_type_qconfigs
+            if ("type", kind) not in self.used
+        ]
+        problems += [
+            f"module_name_object_type_order ({name!r}, {_shown(kind)}, {index}): there is no such call"
+            f"{'' if name in paths else _near(name, paths)}"
+            for name, kind, index in mapping.module_name_object_type_order_qconfigs
+            if ("order", name, kind, index) not in self.used
+        ]
+        if problems:
+            raise QuantizationError("qconfig_mapping has rules that match nothing:\n  " + "\n  ".join(problems))
+
+
+def _same(kind: Any, target: Any) -> bool:
+    if isinstance(kind, type) and isinstance(target, type):
+        return issubclass(kind, nn.Module) and match(target, {kind: kind}).target is not None
+    return bool(kind == target)
+
+
+def _prefixes(path: str) -> list[str]:
+    """A path and those around it, the longest first."""
+    parts = path.split(".") if path else []
+    return [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
+
+
+def _shown(kind: Any) -> str:
+    return str(getattr(kind, "__name__", kind))
+
+
+def _near(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, 3, 0.4)
+    return f"; the nearest: {', '.join(map(repr, near))}" if near else f"; there are {_some(known)}"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(repr(name) for name in names[:8] if name) + (" ..." if len(names) > 8 else "")

@@ -1,0 +1,116 @@
+"""trace: from a module to a graph; a submodule that cannot be traced becomes one call, with the reason kept."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from qcore.errors import QuantizationError
+from qcore.fx.graph_module import QuantizedGraphModule
+
+_TORCH = str(Path(torch.__file__).parent)
+_HERE = str(Path(__file__).parent)
+
+
+class Untraceable(QuantizationError):
+    """The forward of a module itself cannot be traced; the message says where and why."""
+
+
+@dataclass
+class Traced:
+    """A graph, the path of the module that each node comes from, and why some modules were not traced into."""
+
+    model: QuantizedGraphModule
+    scopes: dict[str, str]
+    leaves: dict[str, str] = field(default_factory=dict)
+
+
+def trace(model: nn.Module, keep: Callable[[str, nn.Module], str], strict: bool = False) -> Traced:
+    """Trace a module. `keep(path, module)`: a reason not to trace into a submodule; empty to try.
+
+    Raises Untraceable where the module's own forward cannot be traced, or, with `strict`, any inside of it.
+    """
+    tracer = _Tracer(keep, strict)
+    try:
+        graph = tracer.trace(model)
+    except Untraceable:
+        raise
+    except Exception as error:
+        raise Untraceable(reason_of(error)) from error
+    graph._tracer_cls = fx.Tracer
+    scopes = {node.name: _scope(node) for node in graph.nodes}
+    return Traced(QuantizedGraphModule(model, graph), scopes, tracer.leaves)
+
+
+def reason_of(error: Exception) -> str:
+    """Why tracing failed, with the line of the user's code where it did."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith((_TORCH, _HERE)) and frame.line]
+    where = f" at {own[-1].filename}:{own[-1].lineno}: {own[-1].line}" if own else ""
+    text = str(error).partition("\n")[0].rstrip(". ")
+    return f"cannot be traced{where} ({text})"
+
+
+def _scope(node: fx.Node) -> str:
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    if node.op == "call_module":
+        stack = stack[:-1]  # the last entry is the module itself
+    return stack[-1][0] if stack else ""
+
+
+class _Tracer(fx.Tracer):
+    def __init__(self, keep: Callable[[str, nn.Module], str], strict: bool) -> None:
+        super().__init__()
+        self.keep = keep
+        self.strict = strict
+        self.leaves: dict[str, str] = {}
+        self._parameter_proxies: dict[str, Any] = {}
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if module_qualified_name in self.leaves or isinstance(m, fx.GraphModule):
+            return True
+        reason = self.keep(module_qualified_name, m)
+        if reason:
+            self.leaves[module_qualified_name] = reason
+            return True
+        return m.__module__.startswith(("torch.nn", "qcore.")) and type(m) is not nn.Sequential
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        self._parameter_proxies = parameter_proxy_cache
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        path = self.path_of_module(m)
+        if self.is_leaf_module(m, path):
+            return super().call_module(m, forward, args, kwargs)
+        before = set(self.graph.nodes)
+        scope, stack = self.scope, self.module_stack.copy()
+        try:
+            return super().call_module(m, forward, args, kwargs)
+        except Untraceable:
+            raise
+        except Exception as error:
+            reason = reason_of(error)
+            if self.strict:
+                raise Untraceable(f"strict=True, and module {path!r} ({type(m).__name__}) {reason}") from error
+            self._roll_back(before)
+            self.scope, self.module_stack = scope, stack
+            self.leaves[path] = reason
+            return super().call_module(m, forward, args, kwargs)
+
+    def _roll_back(self, before: set[fx.Node]) -> None:
+        """Take away what a failed attempt has recorded."""
+        for node in reversed([node for node in self.graph.nodes if node not in before]):
+            self.graph.erase_node(node)
+        kept = set(self.graph.nodes)
+        for name, proxy in list(self._parameter_proxies.items()):
+            if proxy.node not in kept:
+                del self._parameter_proxies[name]
