@@ -26,6 +26,7 @@ from qcore.operators import (
     Conv,
     ConvTranspose,
     Dequantize,
+    Interpolate,
     Linear,
     LinearDynamic,
     MaxPool,
@@ -111,8 +112,8 @@ def _bad_values(arg: Any, operator: Operator) -> Iterator[tuple[str, Any]]:
             yield "rank_less", arg[0, 0]
             yield "rank_more", arg[None]
             yield "spatial_0", arg[..., :0]
-    elif isinstance(arg, QParams) and isinstance(operator, MaxPool):
-        return  # its result doesn't depend on them
+    elif isinstance(arg, QParams) and isinstance(operator, MaxPool | Interpolate):
+        return  # the result doesn't depend on them; nearest is the plain case of interpolate
     elif isinstance(arg, QParams):
         yield "none", None
         if not isinstance(operator, AvgPool | AdaptiveAvgPool | Mean):  # nor that of these on the scale

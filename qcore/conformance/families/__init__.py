@@ -8,6 +8,7 @@ from qcore.conformance.families.conv_transpose import CONV_TRANSPOSE
 from qcore.conformance.families.elementwise import ADD, MUL
 from qcore.conformance.families.embedding import EMBEDDING, EMBEDDING_BAG
 from qcore.conformance.families.floats import DEQUANTIZE, QUANTIZE
+from qcore.conformance.families.interpolate import INTERPOLATE
 from qcore.conformance.families.joining import CAT, CLAMP
 from qcore.conformance.families.linear import LINEAR
 from qcore.conformance.families.linear_dynamic import LINEAR_DYNAMIC
@@ -46,5 +47,6 @@ FAMILIES: dict[type[Operator], Family] = {
         AVG_POOL,
         ADAPTIVE_AVG_POOL,
         MEAN,
+        INTERPOLATE,
     )
 }
