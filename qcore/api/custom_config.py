@@ -193,9 +193,7 @@ def as_config(value: Any, kind: type[ConfigT], argument: str) -> ConfigT:
     if isinstance(value, Mapping):
         maker: Any = kind
         return maker.from_dict(value)  # type: ignore[no-any-return]
-    raise ArgumentTypeError(
-        f"{argument} must be a {kind.__name__}, its dict form, or None; got {type(value).__name__}"
-    )
+    raise ArgumentTypeError(f"{argument} must be a {kind.__name__}, its dict form, or None; got {type(value).__name__}")
 
 
 def _quant_type(value: Any) -> str:

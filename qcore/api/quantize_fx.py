@@ -160,7 +160,9 @@ def _reference(model: nn.Module, convert_custom_config: Any, qconfig_mapping: An
     if stage in ("converted", "reference"):
         raise QuantizationError(f"{name}: this model is {stage} already; call it once, on the prepared model")
     if stage != "prepared":
-        raise QuantizationError(f"{name}: this {type(model).__name__} was not prepared; call prepare_fx first, calibrate")
+        raise QuantizationError(
+            f"{name}: this {type(model).__name__} was not prepared; call prepare_fx first, calibrate"
+        )
     mapping = None if qconfig_mapping is None else as_qconfig_mapping(qconfig_mapping)
     return flow.to_reference_all(copy.deepcopy(model), custom, mapping)
 

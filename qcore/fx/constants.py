@@ -87,7 +87,9 @@ def _module(function: Any, given: dict[str, Any]) -> nn.Module | None:
                 return None
             module = nn.Embedding(*weight.shape, padding_idx=given.get("padding_idx"))
         elif function is F.layer_norm:
-            module = nn.LayerNorm(given["normalized_shape"], given.get("eps", 1e-5), weight is not None, bias is not None)
+            module = nn.LayerNorm(
+                given["normalized_shape"], given.get("eps", 1e-5), weight is not None, bias is not None
+            )
         elif function is F.group_norm:
             if weight is None:
                 return None
@@ -105,7 +107,9 @@ def _module(function: Any, given: dict[str, Any]) -> nn.Module | None:
 def _conv(kind: type[Any], given: dict[str, Any], weight: Any) -> Any:
     groups = given.get("groups", 1)
     transposed = "Transpose" in kind.__name__
-    channels = (weight.shape[0], weight.shape[1] * groups) if transposed else (weight.shape[1] * groups, weight.shape[0])
+    channels = (
+        (weight.shape[0], weight.shape[1] * groups) if transposed else (weight.shape[1] * groups, weight.shape[0])
+    )
     options = {key: given[key] for key in ("stride", "padding", "output_padding", "dilation") if key in given}
     return kind(*channels, tuple(weight.shape[2:]), groups=groups, bias=given.get("bias") is not None, **options)
 

@@ -83,12 +83,18 @@ def _layer(
             )
         quantized: Any = build(layer, target, backend, activation_post_process=observer)
         return ReferenceModule(_float_form(module), quantized)
-    if target is not None and target is not catalog.match(type(module), dynamic).target and not no_static_activation(qconfig):
+    if (
+        target is not None
+        and target is not catalog.match(type(module), dynamic).target
+        and not no_static_activation(qconfig)
+    ):
         same: Any = build(layer, target, backend)
         return ReferenceModule(_float_form(module), same)
     target = catalog.match(type(module), dynamic).target
     if target is None:
-        raise QuantizationError(f"module {node.target!r} ({type(module).__name__}): no quantized class fits its qconfig")
+        raise QuantizationError(
+            f"module {node.target!r} ({type(module).__name__}): no quantized class fits its qconfig"
+        )
     return build(layer, target, backend)
 
 

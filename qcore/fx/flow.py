@@ -50,9 +50,7 @@ def prepare(
     constants.remove_identities(graph, _STUBS)
     constants.functions_to_modules(graph)
     fuse(graph, backend, is_qat)
-    planner = Planner(
-        graph, kinds_of(graph, example_inputs), traced.scopes, traced.leaves, resolver, backend, observed
-    )
+    planner = Planner(graph, kinds_of(graph, example_inputs), traced.scopes, traced.leaves, resolver, backend, observed)
     steps = planner.steps()
     paths = [path for path, _ in model.named_modules() if path]
     resolver.check_all_used(paths, [type(module) for module in model.modules()])

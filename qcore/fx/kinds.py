@@ -59,7 +59,10 @@ def _of_call(node: fx.Node, kinds: dict[fx.Node, Kind]) -> Kind:
     for kind in (Kind.FLOAT, Kind.INTEGER):
         if kind in among:
             return kind
-    made = node.op == "call_function" and getattr(node.target, "__module__", "") in ("torch", "torch._C._VariableFunctions")
+    made = node.op == "call_function" and getattr(node.target, "__module__", "") in (
+        "torch",
+        "torch._C._VariableFunctions",
+    )
     # torch.arange and its kin make tensors from numbers; arithmetic on sizes stays arithmetic
     return Kind.INTEGER if made or str(node.target).startswith("<built-in method") else Kind.OTHER
 

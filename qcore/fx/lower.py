@@ -46,7 +46,9 @@ class _Lowering:
         quantize = self._quantize_after(found.last)
         if quantize is not None and found.role is not Role.MOVE:
             self._replace(found, quantize)
-        elif found.role in (Role.MOVE, Role.SCALAR) or (found.role is Role.SHARE and not isinstance(found.operator, ops.Cat)):
+        elif found.role in (Role.MOVE, Role.SCALAR) or (
+            found.role is Role.SHARE and not isinstance(found.operator, ops.Cat)
+        ):
             self._sink(found)
 
     def _match(self, node: fx.Node) -> Match | None:

@@ -52,7 +52,7 @@ class Operation(StaticOutput):
 
 
 def _unary(module: Operation, x: Any) -> Tensor:
-    return module._run(x)
+    return StaticOutput.forward(module, x)
 
 
 def _binary(module: Operation, x: Any, y: Any) -> Tensor:

@@ -126,9 +126,7 @@ class Observing:
                     user.replace_input_with(source, slot.node)
 
 
-def observe(
-    model: QuantizedGraphModule, steps: list[Step], quantized_inputs: list[int], is_qat: bool = False
-) -> None:
+def observe(model: QuantizedGraphModule, steps: list[Step], quantized_inputs: list[int], is_qat: bool = False) -> None:
     """Insert, in place, the observers that the steps of a plan need."""
     run = Observing(model, is_qat)
     inputs = [node for node in model.graph.nodes if node.op == "placeholder"]

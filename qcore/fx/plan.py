@@ -94,7 +94,9 @@ class Planner:
             return Step(node, found, "static", qconfig, Row(label, name, "passed through", asked=qconfig is not None))
         if reason or (found is None and node.op != "call_module"):
             reason = reason or f"{name} has no quantized form"
-            return Step(node, None, "float", qconfig, Row(label, name, "float", reason=reason, asked=qconfig is not None))
+            return Step(
+                node, None, "float", qconfig, Row(label, name, "float", reason=reason, asked=qconfig is not None)
+            )
         return self._decide(node, found, qconfig, label, name, target)
 
     def _decide(self, node: fx.Node, found: Match | None, qconfig: Any, label: str, name: str, target: Any) -> Step:
@@ -115,7 +117,13 @@ class Planner:
         else:
             assert found is not None
             row = self._bound(label, name, found.operator, as_qdtype(qconfig.activation().dtype))
-        return Step(node, found if row.outcome == "quantized" else None, how if row.outcome == "quantized" else "float", qconfig, row)
+        return Step(
+            node,
+            found if row.outcome == "quantized" else None,
+            how if row.outcome == "quantized" else "float",
+            qconfig,
+            row,
+        )
 
     def _form(self, module: nn.Module | None, found: Match | None, qconfig: Any) -> tuple[How, str, Any]:
         """How a call is quantized, why it is not, and the class that its module becomes."""
