@@ -12,6 +12,7 @@ from qcore.api._layers import OBSERVER, OBSERVING, Layer, apply_swaps, keep_hook
 from qcore.api._prepare import CustomConfig, bind_model, described, raise_if_refused
 from qcore.errors import QuantizationError, UnsupportedError
 from qcore.nn import catalog
+from qcore.nn.quantizable import Quantizable
 from qcore.registry import registry
 from qcore.report import Report, Row
 
@@ -31,15 +32,15 @@ def convert(
 
     `mapping`: float class -> quantized class, instead of the default; `remove_qconfig`: also take away qconfigs and
     observers of what is left float; `convert_custom_config_dict`: {"observed_to_quantized_custom_module_class":
-    {Observed: Quantized}}. What became of each module is `model.qcore_report`. A root that is a layer itself is
-    returned swapped. On error nothing is changed. Raises QuantizationError, naming the module, for missing calibration
-    or statistics that are not finite, or, with `strict`, for layers that stay float; UnsupportedError for
-    `is_reference`.
+    {Observed: Quantized}}, instead of the default for what prepare takes apart. What became of each module is
+    `model.qcore_report`. A root that is a layer itself is returned swapped. On error nothing is changed.
+    Raises QuantizationError, naming the module, for missing calibration or statistics that are not finite, or, with
+    `strict`, for layers that stay float; UnsupportedError for `is_reference`.
     """
     if is_reference:
         raise UnsupportedError("is_reference=True: reference modules are not there yet; convert to quantized ones")
     table = catalog.conversion() if mapping is None else mapping
-    custom = (convert_custom_config_dict or {}).get("observed_to_quantized_custom_module_class", {})
+    custom = _custom(convert_custom_config_dict)
     if not inplace:
         module = copy.deepcopy(module)
     backend = registry.choose(getattr(module, "qcore_backend", None)).backend.name
@@ -47,7 +48,8 @@ def convert(
     left = {} if planned is None else {row.path: row for row in planned if row.outcome != "quantized"}
     rows: list[Row] = []
     swaps: dict[int, nn.Module] = {}
-    plan = layers(module, {}, (*custom, *table))
+    wholes = [kind for kind in custom if not issubclass(kind, Quantizable)]
+    plan = layers(module, {}, (*wholes, *table))
     if planned is None and all(layer.qconfig is None for layer in plan):
         raise QuantizationError("no module of this model has a qconfig: call prepare, and calibrate, before convert")
     for layer in plan:
@@ -59,7 +61,8 @@ def convert(
         elif kind in custom:
             target: Any = custom[kind]
             swaps[id(layer.module)] = target.from_observed(layer.module)
-            rows.append(Row(layer.path, kind.__name__, "quantized", backend, "custom"))
+            if kind in wholes:
+                rows.append(Row(layer.path, kind.__name__, "quantized", backend, "custom"))
         elif layer.whole:
             found = catalog.match(kind, table)
             if found.target is not None:
@@ -73,6 +76,10 @@ def convert(
         strip(module)
     bind_model(module, report)
     return module
+
+
+def _custom(config: CustomConfig | None) -> catalog.Mapping:
+    return catalog.converted() if config is None else config.get("observed_to_quantized_custom_module_class", {})
 
 
 def build(layer: Layer, target: Any, backend: str, **attributes: Any) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -23,8 +24,10 @@ from qcore.api.qconfig import get_default_qat_qconfig, get_default_qconfig
 from qcore.errors import QcoreError, QuantizationError, UnsupportedError
 from qcore.nn import catalog
 from qcore.nn.qat import dynamic as nnqatd
+from qcore.nn.quantizable import Quantizable
 from qcore.nn.quantized.base import QuantizedModule
 from qcore.nn.quantized.functional_modules import FloatFunctional
+from qcore.nn.quantized.observed import no_static_activation
 from qcore.registry import Choice, registry
 from qcore.report import Report, Row
 from qcore.tensor.dtypes import quint8
@@ -62,7 +65,8 @@ def prepare(
     Then calibrate and `convert`. `backend` stays with the model as `model.qcore_backend`; the plan is
     `model.qcore_report`. Where no module has a `qconfig`, the backend's default is used. `allow_list`: the only module
     classes to quantize; `observer_non_leaf_module_list`: further classes to observe; `prepare_custom_config_dict`:
-    {"float_to_observed_custom_module_class": {Float: Observed}}. On error nothing is changed. Raises BackendError for a
+    {"float_to_observed_custom_module_class": {Float: Observed}}, instead of the default, which takes nn.LSTM and
+    nn.MultiheadAttention apart into layers. On error nothing is changed. Raises BackendError for a
     backend that is missing or unable to run here, QuantizationError for a qconfig that it cannot run, or, with
     `strict`, for layers that will stay float.
     """
@@ -88,6 +92,7 @@ def prepare_model(
     if not inplace:
         model = copy.deepcopy(model)
     plan = _resolved(model, name, tuple(custom), get_default_qconfig if trained is None else get_default_qat_qconfig)
+    plan, apart = _taken_apart(plan, custom)
     table = {**catalog.mapping("static"), **_ends_of(trained or {})}
     rows = [row for layer in plan for row in _row(layer, name, allow_list, custom, table)]
     report = Report(name, tuple(rows), explain(choice, backend))
@@ -96,10 +101,34 @@ def prepare_model(
     swaps = _for_training([layer for layer in plan if layer.path in quantized], trained or {})
     for layer in plan:
         swaps.get(id(layer.module), layer.module).qconfig = layer.qconfig
-    model = apply_swaps(model, swaps)
+    model = apply_swaps(apply_swaps(model, apart), swaps)
     _insert(model, quantized, custom, non_leaf)
     bind_model(model, report)
     return model
+
+
+def _taken_apart(plan: list[Layer], custom: catalog.Mapping) -> tuple[list[Layer], dict[int, nn.Module]]:
+    """The plan with the parts of each layer that is quantized part by part; the new modules by the id of the old."""
+    expanded: list[Layer] = []
+    swaps: dict[int, nn.Module] = {}
+    for layer in plan:
+        target: Any = custom.get(type(layer.module))
+        static = layer.qconfig is not None and not no_static_activation(layer.qconfig)
+        if target is None or not issubclass(target, Quantizable) or not static:
+            expanded.append(layer)
+            continue
+        try:
+            with lent(layer.module, qconfig=layer.qconfig):
+                whole = swaps[id(layer.module)] = target.from_float(layer.module)
+        except UnsupportedError as error:
+            raise QuantizationError(
+                f"module {layer.path!r} ({type(layer.module).__name__}): {error}; set its qconfig to None to leave it "
+                "float"
+            ) from error
+        keep_hooks(layer.module, whole)
+        for part in layers(whole, {"": layer.qconfig}):
+            expanded.append(replace(part, path=".".join(name for name in (layer.path, part.path) if name)))
+    return expanded, swaps
 
 
 def _ends_of(trained: catalog.Mapping) -> catalog.Mapping:
@@ -139,7 +168,7 @@ def raise_if_refused(report: Report, strict: bool) -> None:
 
 
 def _custom(config: CustomConfig | None) -> dict[type[nn.Module], type[nn.Module]]:
-    return (config or {}).get("float_to_observed_custom_module_class", {})
+    return catalog.observed() if config is None else config.get("float_to_observed_custom_module_class", {})
 
 
 def explain(choice: Choice, asked: str | None) -> str:
@@ -159,14 +188,14 @@ def _row(
     layer: Layer,
     backend: str,
     allow_list: Collection[type[nn.Module]] | None,
-    custom: Collection[type[nn.Module]],
+    custom: catalog.Mapping,
     table: catalog.Mapping,
 ) -> list[Row]:
     """What will become of a layer; nothing for containers."""
     kind = type(layer.module)
     name = kind.__name__
     found = catalog.match(kind, table)
-    if kind in custom:
+    if kind in custom and layer.qconfig is not None and not issubclass(custom[kind], Quantizable):
         return [Row(layer.path, name, "quantized", backend, "custom")]
     if not layer.whole:
         return []
@@ -254,7 +283,7 @@ def _insert(
     for layer in layers(model, {}, (*custom, *table)):
         module: Any = layer.module
         kind = type(module)
-        if kind in custom and layer.qconfig is not None:
+        if kind in custom and layer.qconfig is not None and not issubclass(custom[kind], Quantizable):
             observed: Any = custom[kind]
             _replace(model, layer.path, observed.from_float(module))
         elif layer.path in paths:

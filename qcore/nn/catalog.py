@@ -9,6 +9,7 @@ from torch import nn
 
 from qcore.nn import intrinsic as nni
 from qcore.nn import qat as nnqat
+from qcore.nn import quantizable as nnqa
 from qcore.nn import quantized as nnq
 from qcore.nn.intrinsic import FusedModule
 from qcore.nn.intrinsic import qat as nniqat
@@ -31,6 +32,10 @@ class Entry:
     static: ModuleType | None = None
     dynamic: ModuleType | None = None
     qat: ModuleType | None = None
+    observed: ModuleType | None = None
+    """What prepare puts in its place: the same in parts, which are quantized one by one."""
+    converted: ModuleType | None = None
+    """What `observed` is called when its parts are quantized."""
 
 
 CATALOG: tuple[Entry, ...] = (
@@ -39,7 +44,8 @@ CATALOG: tuple[Entry, ...] = (
     Entry(nn.Linear, static=nnq.Linear, dynamic=nnqd.Linear, qat=nnqat.Linear),
     Entry(nni.LinearReLU, static=nniq.LinearReLU, dynamic=nniqd.LinearReLU, qat=nniqat.LinearReLU),
     Entry(nni.LinearBn1d, static=nnq.Linear, qat=nniqat.LinearBn1d),
-    Entry(nn.LSTM, dynamic=nnqd.LSTM),
+    Entry(nn.LSTM, dynamic=nnqd.LSTM, observed=nnqa.LSTM, converted=nnq.LSTM),
+    Entry(nn.MultiheadAttention, observed=nnqa.MultiheadAttention, converted=nnq.MultiheadAttention),
     Entry(nn.GRU, dynamic=nnqd.GRU),
     Entry(nn.LSTMCell, dynamic=nnqd.LSTMCell),
     Entry(nn.GRUCell, dynamic=nnqd.GRUCell),
@@ -119,6 +125,17 @@ def conversion() -> Mapping:
     """What convert makes of a prepared module: of a float one, or of one trained with fake quantization."""
     trained = {entry.qat: entry.static for entry in CATALOG if entry.qat is not None and entry.static is not None}
     return {**mapping("static"), **trained, nnqatd.Linear: nnqd.Linear}
+
+
+def observed() -> Mapping:
+    """Float module class -> the same in parts, for static quantization and training."""
+    return {entry.float: entry.observed for entry in CATALOG if entry.observed is not None}
+
+
+def converted() -> Mapping:
+    """Module in parts -> its class when the parts are quantized."""
+    found = {entry.observed: entry.converted for entry in CATALOG if entry.observed is not None}
+    return {kind: target for kind, target in found.items() if target is not None}
 
 
 def fusions() -> dict[tuple[ModuleType, ...], type[FusedModule]]:

@@ -291,8 +291,8 @@ def test_strict_lists_all_that_would_stay_float():
 
 
 def test_strict_prepare_lists_a_layer_without_a_quantized_form():
-    model = api.QuantWrapper(nn.Sequential(nn.Linear(4, 4), nn.LSTM(4, 4)))
-    with pytest.raises(qcore.QuantizationError, match=r"module.1 \(LSTM\)"):
+    model = api.QuantWrapper(nn.Sequential(nn.Linear(4, 4), nn.GRU(4, 4)))
+    with pytest.raises(qcore.QuantizationError, match=r"module.1 \(GRU\)"):
         api.prepare(model, backend="reference", strict=True)
 
 

@@ -197,7 +197,7 @@ def test_hooks_move_along():
 
 
 def test_eval_mode_is_refused():
-    with pytest.raises(qcore.QuantizationError, match="model.train()"):
+    with pytest.raises(qcore.QuantizationError, match="in training mode"):
         api.prepare_qat(Perceptron(QCORE).eval())
 
 

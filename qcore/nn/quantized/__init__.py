@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from qcore.nn.quantized import functional
 from qcore.nn.quantized.activation import ELU, Hardswish, LeakyReLU, ReLU6, Sigmoid
+from qcore.nn.quantized.attention import MultiheadAttention
 from qcore.nn.quantized.conv import Conv1d, Conv2d, Conv3d
 from qcore.nn.quantized.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from qcore.nn.quantized.embedding import Embedding, EmbeddingBag
 from qcore.nn.quantized.functional_modules import FloatFunctional, FXFloatFunctional, QFunctional
 from qcore.nn.quantized.linear import Linear
+from qcore.nn.quantized.lstm import LSTM
 from qcore.nn.quantized.norms import (
     BatchNorm2d,
     BatchNorm3d,
@@ -22,6 +24,7 @@ from qcore.nn.quantized.stubs import DeQuantize, Quantize
 
 __all__ = [
     "ELU",
+    "LSTM",
     "BatchNorm2d",
     "BatchNorm3d",
     "Conv1d",
@@ -43,6 +46,7 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "MultiheadAttention",
     "QFunctional",
     "Quantize",
     "ReLU6",
