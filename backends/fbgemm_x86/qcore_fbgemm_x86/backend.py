@@ -7,12 +7,14 @@ from qcore import operators as ops
 from qcore import tables
 from qcore.capability import Limit, OpSpec, WeightSpec
 from qcore.operators import Operator
-from qcore.tensor.dtypes import qint8, quint8
-from qcore_fbgemm_x86 import elementwise, isa, pooling, weighted
+from qcore.tensor.dtypes import qint8, quint4x2, quint8
+from qcore_fbgemm_x86 import elementwise, embedding, isa, pooling, recurrent, weighted
 
 WEIGHTS = (WeightSpec(qint8, per_channel=True), WeightSpec(qint8, per_channel=False))
 _SUM = "sums of more products of 255 * 255 could leave int32"
 MAX_ACCUMULATED = 33025
+TABLES = (WeightSpec(quint8, per_channel=True), WeightSpec(quint4x2, per_channel=True))
+RECURRENT = (ops.LSTM, ops.GRU, ops.LSTMCell, ops.GRUCell, ops.RNNCell)
 
 OPS = (
     OpSpec(ops.Quantize, activations=(quint8, qint8)),
@@ -40,6 +42,19 @@ OPS = (
     OpSpec(ops.MaxPool, spatial=(1, 2, 3)),
     OpSpec(ops.AvgPool, spatial=(1, 2, 3)),
     OpSpec(ops.AdaptiveAvgPool, spatial=(1, 2, 3)),
+    OpSpec(ops.LinearFp16, activations=(), fused=("relu",)),
+    *(
+        OpSpec(
+            operator,
+            activations=(),
+            weights=WEIGHTS,
+            options=("reduce_range", "float16"),
+            limits=(Limit("in_features", MAX_ACCUMULATED, _SUM),),
+        )
+        for operator in RECURRENT
+    ),
+    OpSpec(ops.Embedding, activations=(), weights=TABLES),
+    OpSpec(ops.EmbeddingBag, activations=(), weights=TABLES),
 )
 
 BUILDERS = {
@@ -56,6 +71,14 @@ BUILDERS = {
     ops.MaxPool: pooling.MaxPool,
     ops.AvgPool: pooling.AvgPool,
     ops.AdaptiveAvgPool: pooling.AdaptiveAvgPool,
+    ops.LinearFp16: recurrent.LinearFp16,
+    ops.LSTM: recurrent.LSTM,
+    ops.GRU: recurrent.GRU,
+    ops.LSTMCell: recurrent.LSTMCell,
+    ops.GRUCell: recurrent.GRUCell,
+    ops.RNNCell: recurrent.RNNCell,
+    ops.Embedding: embedding.Embedding,
+    ops.EmbeddingBag: embedding.EmbeddingBag,
 }
 CAPABILITY = qcore.Capability(OPS, qcore.standard_patterns(OPS))
 

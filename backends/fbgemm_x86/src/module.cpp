@@ -2,6 +2,8 @@
 #include <cpuid.h>
 
 #include "qcore/module_elementwise.h"
+#include "qcore/module_embedding.h"
+#include "qcore/module_recurrent.h"
 
 namespace qcore {
 namespace scalar {
@@ -60,7 +62,9 @@ std::vector<std::string> names(bool supported_only) {
 PYBIND11_MODULE(_native, m) {
   __builtin_cpu_init();
   m.doc() = "Kernels of fbgemm_x86";
-  bind(m, &find);
+  py::class_<Kernels> kernels = bind(m, &find);
+  bind_recurrent(m, kernels);
+  bind_embedding(m, kernels);
   m.def("known_isas", [] { return names(false); }, "Instruction sets with kernels, best first.");
   m.def("supported_isas", [] { return names(true); }, "Those that this CPU has, best first.");
 }

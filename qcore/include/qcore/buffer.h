@@ -36,7 +36,7 @@ class Buffer {
 struct Scratch {
   Buffer<uint8_t> rows;
   Buffer<int32_t> sums;
-  Buffer<float> scales;
+  Buffer<float> scales, floats;
   Buffer<int32_t> zeros;
   Buffer<const uint8_t*> taps;
 

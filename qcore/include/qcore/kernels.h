@@ -94,6 +94,67 @@ struct AverageParameters {
   bool fused;
 };
 
+// Rows of floats.
+struct HalfInput {
+  const float* x;
+  int64_t stride;
+  int64_t rows;
+  int64_t k;
+};
+
+// Packed float16 weights [k][units][16 columns]; else as GemmPanel.
+struct HalfPanel {
+  const uint16_t* w;
+  int32_t units;
+  int32_t columns;
+  int64_t column;
+  int64_t output;
+  int64_t group;
+};
+
+// y = sum + bias (null: none), at least 0 with relu.
+struct HalfOutput {
+  float* y;
+  int64_t stride;
+  const float* bias;
+  bool relu;
+};
+
+// One step of up to 16 hidden values of a cell. `input` and `state`: the linears of both, 16 values of each gate, rows `stride` apart;
+// h and c: the state (rows, hidden), replaced; y: where the new h goes as well.
+struct CellStep {
+  const float* input;
+  const float* state;
+  int64_t stride;
+  float* h;
+  float* c;
+  int64_t hidden;
+  float* y;
+  int64_t y_stride;
+  int64_t rows;
+  int32_t columns;
+};
+
+// Rows of `dim` integers, `stride` bytes apart, with scale and offset of each; nibbles: as load_nibbles takes them, whole vectors.
+struct Table {
+  const uint8_t* rows;
+  int64_t stride;
+  const float* parameters;
+  int64_t dim;
+  bool nibbles;
+};
+
+// y = sum of fma(p * scale, row, ... + p * offset) over `count` rows, over divisor; p: `weights`, or 1. `available` >= count rows may be
+// fetched ahead.
+struct Bag {
+  const int64_t* rows;
+  const float* weights;
+  int64_t count;
+  int64_t available;
+  float divisor;
+  float* y;
+};
+
 // One instruction set's kernels.
 struct Kernels {
   const char* name;
@@ -111,6 +172,12 @@ struct Kernels {
   void (*lookup)(const uint8_t* x, uint8_t* y, int64_t n, const uint8_t* table);
   void (*max)(const uint8_t* const* rows, int64_t count, uint8_t* y, int64_t channels);
   void (*average)(const uint8_t* const* rows, int64_t count, uint8_t* y, int64_t channels, const AverageParameters&);
+  void (*gemm_half)(const HalfInput&, const HalfPanel&, const HalfOutput&);
+  void (*lstm_cell)(const CellStep&);
+  void (*gru_cell)(const CellStep&);
+  void (*rnn_tanh_cell)(const CellStep&);
+  void (*rnn_relu_cell)(const CellStep&);
+  void (*bag)(const Table&, const Bag&);
   int64_t (*peak)(int64_t rounds);  // nothing but dot products of 64 pairs, for benchmarks; how many were done
 };
 

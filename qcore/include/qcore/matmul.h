@@ -17,12 +17,11 @@ struct GemmPlan {
 };
 
 // Blocks whose rows stay in the L2 cache; smaller ones, and parts of the panels, where that alone is too few for the threads.
-inline GemmPlan plan_gemm(const PackedWeights& w, int64_t rows, int threads) {
+inline GemmPlan plan_gemm(int64_t row_bytes, int64_t panels, int64_t rows, int threads) {
   constexpr int64_t kBlockBytes = 192 * 1024, kMinRows = 24;
   GemmPlan plan;
-  plan.block = std::clamp(kBlockBytes / std::max<int64_t>(w.k_groups * kGroup, 1), kMinRows, int64_t{480}) / kMinRows * kMinRows;
+  plan.block = std::clamp(kBlockBytes / std::max<int64_t>(row_bytes, 1), kMinRows, int64_t{480}) / kMinRows * kMinRows;
   const int64_t wanted = threads > 1 ? 8 * threads : 1;
-  const auto panels = static_cast<int64_t>(w.panels.size());
   if ((rows + plan.block - 1) / plan.block < wanted) {
     plan.block = std::clamp(round_up((rows + wanted - 1) / wanted, kMinRows), kMinRows, plan.block);
   }
@@ -32,20 +31,20 @@ inline GemmPlan plan_gemm(const PackedWeights& w, int64_t rows, int threads) {
 }
 
 // `job.rows(first, count, group, scratch)` gives a block's rows, `job.multiply(input, panel, first, scratch)` runs one panel over it.
-template <class Job>
-void run_gemm(const PackedWeights& w, int64_t rows, int threads, const Job& job) {
+template <class Weights, class Job>
+void run_gemm(const Weights& w, int64_t rows, int threads, const Job& job) {
   if (rows == 0 || w.panels.empty()) return;
   if (rows * w.n * w.groups * std::max<int64_t>(w.k, 1) < kSerialMacs) threads = 1;
-  const GemmPlan plan = plan_gemm(w, rows, threads);
   const auto panels = static_cast<int64_t>(w.panels.size());
+  const GemmPlan plan = plan_gemm(w.row_bytes(), panels, rows, threads);
   parallel(threads, plan.blocks * plan.panel_splits, [&](int64_t chunk) {
     const int64_t block = chunk / plan.panel_splits, split = chunk % plan.panel_splits;
     const int64_t first = block * plan.block, count = std::min(plan.block, rows - first);
     Scratch& scratch = Scratch::of_thread();
-    GemmInput input{};
+    decltype(job.rows(first, count, 0, scratch)) input{};
     int64_t group = -1;
     for (int64_t p = panels * split / plan.panel_splits; p < panels * (split + 1) / plan.panel_splits; ++p) {
-      const GemmPanel& panel = w.panels[static_cast<size_t>(p)];
+      const auto& panel = w.panels[static_cast<size_t>(p)];
       if (panel.group != group) input = job.rows(first, count, group = panel.group, scratch);
       job.multiply(input, panel, first, scratch);
     }

@@ -253,15 +253,15 @@ inline void translate_errors() {
   });
 }
 
-// Adds all of it to a module; `find` gives the kernels of an ISA's name.
-inline void bind(py::module_& m, const Kernels* (*find)(const std::string&)) {
+// Adds all of it to a module; `find` gives the kernels of an ISA's name. Returns their class, for more to be added.
+inline py::class_<Kernels> bind(py::module_& m, const Kernels* (*find)(const std::string&)) {
   translate_errors();
   m.attr("MAX_ACCUMULATED") = kMaxAccumulated;
   py::class_<Linear>(m, "Linear").def("run", &Linear::run).def("run_dynamic", &Linear::run_dynamic);
   py::class_<Conv>(m, "Conv").def("run", &Conv::run);
   const auto reference = py::return_value_policy::reference;
-  py::class_<Kernels>(m, "Kernels")
-      .def_readonly("name", &Kernels::name)
+  py::class_<Kernels> kernels(m, "Kernels");
+  kernels.def_readonly("name", &Kernels::name)
       .def("linear",
            [](const Kernels& k, const py::object& weight, const py::object& scales, const py::object& zeros, bool per_channel, const py::object& bias, bool relu) {
              return std::make_unique<Linear>(k, weight, scales, zeros, per_channel, bias, relu);
@@ -285,6 +285,7 @@ inline void bind(py::module_& m, const Kernels* (*find)(const std::string&)) {
       .def("avg_pool", &avg_pool)
       .def("adaptive_avg_pool", &adaptive_avg_pool);
   m.def("kernels", find, reference);
+  return kernels;
 }
 
 }  // namespace qcore

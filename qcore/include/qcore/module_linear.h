@@ -52,6 +52,20 @@ inline void check_accumulated(int64_t k) {
   if (k > kMaxAccumulated) throw ArgumentError("sums of " + std::to_string(k) + " products may overflow; at most " + std::to_string(kMaxAccumulated));
 }
 
+// The number of rows of x (..., k), where y is (..., n) with the same rows.
+inline int64_t checked_rows(const TensorView& x, int64_t k, const TensorView& y, int64_t n) {
+  x.contiguous(), y.contiguous();
+  if (x.rank() < 1) x.fail("must have at least one dimension");
+  x.with_size(x.rank() - 1, k);
+  y.of_rank(x.rank()).with_size(x.rank() - 1, n);
+  int64_t rows = 1;
+  for (int i = 0; i + 1 < x.rank(); ++i) {
+    y.with_size(i, x.shape(i));
+    rows *= x.shape(i);
+  }
+  return rows;
+}
+
 class Linear {
  public:
   Linear(const Kernels& kernels, const py::object& weight, const py::object& scales, const py::object& zeros, bool per_channel, const py::object& bias, bool relu)
@@ -66,7 +80,7 @@ class Linear {
 
   void run(const py::object& x, double scale_x, int64_t zero_x, double scale_y, int64_t zero_y, const py::object& y, int threads) {
     const TensorView in(x, "x", DType::u8), out(y, "y", DType::u8);
-    const int64_t rows = check_shapes(in, out);
+    const int64_t rows = checked_rows(in, packed_.k, out, packed_.n);
     const auto parameters = cache_.get(packed_, checked_u8(scale_x, zero_x, "x"), checked_u8(scale_y, zero_y, "y"));
     checked_threads(threads);
     const py::gil_scoped_release release;
@@ -75,7 +89,7 @@ class Linear {
 
   void run_dynamic(const py::object& x, const py::object& y, bool reduce_range, bool per_row, int threads) {
     const TensorView in(x, "x", DType::f32), out(y, "y", DType::f32);
-    const int64_t rows = check_shapes(in, out);
+    const int64_t rows = checked_rows(in, packed_.k, out, packed_.n);
     checked_threads(threads);
     const py::gil_scoped_release release;
     const int32_t qmax = reduce_range ? 127 : 255;
@@ -89,19 +103,6 @@ class Linear {
   }
 
  private:
-  int64_t check_shapes(const TensorView& x, const TensorView& y) const {
-    x.contiguous(), y.contiguous();
-    if (x.rank() < 1) x.fail("must have at least one dimension");
-    x.with_size(x.rank() - 1, packed_.k);
-    y.of_rank(x.rank()).with_size(x.rank() - 1, packed_.n);
-    int64_t rows = 1;
-    for (int i = 0; i + 1 < x.rank(); ++i) {
-      y.with_size(i, x.shape(i));
-      rows *= x.shape(i);
-    }
-    return rows;
-  }
-
   const Kernels& kernels_;
   PackedWeights packed_;
   RequantizationCache cache_;

@@ -33,6 +33,8 @@ struct PackedWeights {
   bool has_bias = false;
   bool per_channel = false;
 
+  int64_t row_bytes() const { return k_groups * kGroup; }
+
   // `at(group, column, row)` reads a weight.
   template <class At>
   void pack(int64_t groups_, int64_t n_, int64_t k_, const At& at, const WeightQuantization& q, const float* bias_, int64_t panel_units = kMaxPanelUnits) {

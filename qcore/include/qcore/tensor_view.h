@@ -12,19 +12,20 @@ namespace qcore {
 
 namespace py = pybind11;
 
-enum class DType { u8, s8, i32, i64, f32, f64 };
+enum class DType { u8, s8, i32, i64, f16, f32, f64 };
 
 constexpr int kMaxRank = 8;
 
 // Objects that are looked up once a process.
 struct TorchNames {
-  std::array<py::object, 6> dtypes;
+  std::array<py::object, 7> dtypes;
   py::object dtype, is_cpu, shape, stride, data_ptr;
 
   static const TorchNames& get() {
     static const TorchNames* names = [] {
       const py::module_ torch = py::module_::import("torch");
-      return new TorchNames{{torch.attr("uint8"), torch.attr("int8"), torch.attr("int32"), torch.attr("int64"), torch.attr("float32"), torch.attr("float64")},
+      return new TorchNames{{torch.attr("uint8"), torch.attr("int8"), torch.attr("int32"), torch.attr("int64"), torch.attr("float16"), torch.attr("float32"),
+                             torch.attr("float64")},
                             intern("dtype"), intern("is_cpu"), intern("shape"), intern("stride"), intern("data_ptr")};
     }();
     return *names;
@@ -35,7 +36,7 @@ struct TorchNames {
 };
 
 inline const char* name_of(DType dtype) {
-  static constexpr const char* kNames[] = {"torch.uint8", "torch.int8", "torch.int32", "torch.int64", "torch.float32", "torch.float64"};
+  static constexpr const char* kNames[] = {"torch.uint8", "torch.int8", "torch.int32", "torch.int64", "torch.float16", "torch.float32", "torch.float64"};
   return kNames[static_cast<int>(dtype)];
 }
 
