@@ -16,7 +16,7 @@ BACKENDS = PACKAGE.parent / "backends"
 # Lower layers first; a file may import from its own layer and those before it.
 LAYERS = [
     ("errors", "tensor.dtypes", "tensor.qparams"),
-    ("operators", "tables"),
+    ("operators", "tables", "training_operators"),
     ("capability",),
     ("backend",),
     ("hookspec",),

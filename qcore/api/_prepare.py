@@ -20,6 +20,8 @@ from qcore.api._layers import (
     observe_input,
     observe_output,
 )
+from qcore.api.fake_quantize import FakeQuantizeBase
+from qcore.api.observer import ObserverBase
 from qcore.api.qconfig import get_default_qat_qconfig, get_default_qconfig
 from qcore.errors import QcoreError, QuantizationError, UnsupportedError
 from qcore.nn import catalog
@@ -150,10 +152,13 @@ def _for_training(plan: list[Layer], trained: catalog.Mapping) -> dict[int, nn.M
 
 
 def bind_model(model: nn.Module, report: Report) -> None:
-    """Note the backend and the report on the model."""
+    """Note the backend and the report on the model, and the backend on what observes in it."""
     as_any: Any = model
     as_any.qcore_backend = report.backend
     as_any.qcore_report = report
+    for part in model.modules():
+        if isinstance(part, ObserverBase | FakeQuantizeBase):
+            part.qcore_backend = report.backend
 
 
 def raise_if_refused(report: Report, strict: bool) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qcore.api._fake_quantize_function import fake_quantize
+from qcore.api._fake_quantize_function import MOST_INTEGER, fake_quantize, straight_through
+from qcore.api._observers.kernels import kernel_for
 from qcore.api._observers.partial import TakesPartialArgs
 from qcore.api.observer import (
     FixedQParamsObserver,
@@ -37,6 +38,7 @@ from qcore.tensor.dtypes import (
     quint8,
 )
 from qcore.tensor.qparams import choose_qparams_native
+from qcore.training_operators import FakeQuantizeBackward, ObserveFakeQuantize
 
 __all__ = [
     "FakeQuantize",
@@ -171,6 +173,16 @@ class FakeQuantize(FakeQuantizeBase):
     def qcore_path(self, path: str) -> None:
         self.activation_post_process.qcore_path = path
 
+    @property
+    def qcore_backend(self) -> str | None:
+        """Name of the backend that the model was prepared for; None: the automatic choice."""
+        backend: str | None = self.activation_post_process.qcore_backend
+        return backend
+
+    @qcore_backend.setter
+    def qcore_backend(self, backend: str | None) -> None:
+        self.activation_post_process.qcore_backend = backend
+
     def calculate_qparams(self) -> tuple[Tensor, Tensor]:
         """Scale and zero point of the observer; QuantizationError if it has seen nothing."""
         scale, zero_point = self.activation_post_process.calculate_qparams()
@@ -183,7 +195,7 @@ class FakeQuantize(FakeQuantizeBase):
             self._observe(x.detach())
         if self.fake_quant_enabled[0]:
             axis = self.ch_axis if self.is_per_channel else None
-            x = fake_quantize(x, self.scale, self.zero_point, axis, self.quant_min, self.quant_max)
+            x = fake_quantize(x, self.scale, self.zero_point, axis, self.quant_min, self.quant_max, self.qcore_backend)
         return x
 
     def _observe(self, x: Tensor) -> None:
@@ -260,6 +272,27 @@ class FusedMovingAvgObsFakeQuantize(FakeQuantize):
                 "FusedMovingAvgObsFakeQuantize has no qscheme per_channel_affine_float_qparams; use FakeQuantize"
             )
         self.is_symmetric_quant = self.qscheme.symmetric
+
+    def forward(self, x: Tensor) -> Tensor:
+        both = x.numel() and self.observer_enabled[0] and self.fake_quant_enabled[0]
+        rounded = self._in_one_step(x) if both else None
+        return super().forward(x) if rounded is None else rounded
+
+    def _in_one_step(self, x: Tensor) -> Tensor | None:
+        """x observed and rounded by one kernel of the backend; None, and nothing changed, where that cannot be."""
+        observer = self.activation_post_process
+        axis = self.ch_axis if self.is_per_channel else None
+        channels = 1 if axis is None else x.shape[axis] if -x.ndim <= axis < x.ndim else 0
+        state = observer.min_val, observer.max_val, self.scale, self.zero_point
+        if any(value.numel() != channels for value in state) or max(-self.quant_min, self.quant_max) > MOST_INTEGER:
+            return None  # the first input, which says how many channels there are, or one to complain of
+        backend = self.qcore_backend
+        rule = self.quant_min, self.quant_max, self.is_symmetric_quant, observer.averaging_constant
+        kernel, keep = (kernel_for(x, backend, item) for item in (ObserveFakeQuantize(*rule), FakeQuantizeBackward()))
+        if kernel is None or keep is None or observer.min_val.dtype != torch.float32:
+            return None
+        found = kernel(x.detach(), *state, axis if axis is None else axis % x.ndim)
+        return None if found is None else straight_through(x, lambda data: found, keep)
 
     def _observe(self, x: Tensor) -> None:
         observer = self.activation_post_process

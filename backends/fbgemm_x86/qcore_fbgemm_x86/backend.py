@@ -8,7 +8,7 @@ from qcore import tables
 from qcore.capability import Limit, OpSpec, WeightSpec
 from qcore.operators import Operator
 from qcore.tensor.dtypes import qint8, quint4x2, quint8
-from qcore_fbgemm_x86 import elementwise, embedding, isa, pooling, recurrent, weighted
+from qcore_fbgemm_x86 import elementwise, embedding, isa, pooling, recurrent, training, weighted
 
 WEIGHTS = (WeightSpec(qint8, per_channel=True), WeightSpec(qint8, per_channel=False))
 _SUM = "sums of more products of 255 * 255 could leave int32"
@@ -55,6 +55,7 @@ OPS = (
     ),
     OpSpec(ops.Embedding, activations=(), weights=TABLES),
     OpSpec(ops.EmbeddingBag, activations=(), weights=TABLES),
+    *(OpSpec(operator, activations=()) for operator in training.OPS),
 )
 
 BUILDERS = {
@@ -79,6 +80,7 @@ BUILDERS = {
     ops.RNNCell: recurrent.RNNCell,
     ops.Embedding: embedding.Embedding,
     ops.EmbeddingBag: embedding.EmbeddingBag,
+    **{operator: getattr(training, operator.__name__) for operator in training.OPS},
 }
 CAPABILITY = qcore.Capability(OPS, qcore.standard_patterns(OPS))
 

@@ -77,6 +77,10 @@ QCORE_INLINE I32 dot(const I32& acc, const Each4& x, const Weights& w) {
 
 QCORE_INLINE I32 set_i32(int32_t a) { return {_mm256_set1_epi32(a), _mm256_set1_epi32(a)}; }
 QCORE_INLINE I32 load_i32(const int32_t* p) { return {load_256(p), load_256(p + 8)}; }
+QCORE_INLINE void store_i32(int32_t* p, const I32& x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x.a);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), x.b);
+}
 
 QCORE_INLINE I32 load_bytes(const uint8_t* p) {
   const __m128i x = load_128(p);
@@ -124,6 +128,19 @@ QCORE_INLINE F32 max(const F32& x, const F32& y) { return {_mm256_max_ps(x.a, y.
 
 // By the rounding mode in force, which is to nearest, ties to even.
 QCORE_INLINE I32 round_i32(const F32& x) { return {_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)}; }
+QCORE_INLINE __m256 round_256(__m256 x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+QCORE_INLINE F32 round_f32(const F32& x) { return {round_256(x.a), round_256(x.b)}; }
+QCORE_INLINE F32 floor_f32(const F32& x) { return {_mm256_floor_ps(x.a), _mm256_floor_ps(x.b)}; }
+
+QCORE_INLINE uint16_t equal_bits(const F32& x, const F32& y) {
+  const int low = _mm256_movemask_ps(_mm256_cmp_ps(x.a, y.a, _CMP_EQ_OQ)), high = _mm256_movemask_ps(_mm256_cmp_ps(x.b, y.b, _CMP_EQ_OQ));
+  return static_cast<uint16_t>(low | high << 8);
+}
+QCORE_INLINE __m256 keep_256(int bits, __m256 x) {
+  const __m256i each = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+  return _mm256_and_ps(x, _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(bits), each), each)));
+}
+QCORE_INLINE F32 keep(uint16_t bits, const F32& x) { return {keep_256(bits, x.a), keep_256(bits >> 8, x.b)}; }
 
 QCORE_INLINE __m256 power_of_two_256(__m256i n) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23)); }
 QCORE_INLINE F32 power_of_two(const I32& n) { return {power_of_two_256(n.a), power_of_two_256(n.b)}; }

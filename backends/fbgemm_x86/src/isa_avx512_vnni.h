@@ -46,6 +46,7 @@ QCORE_INLINE I32 dot(I32 acc, Same4 x, Weights w) { return _mm512_dpbusd_epi32(a
 
 QCORE_INLINE I32 set_i32(int32_t a) { return _mm512_set1_epi32(a); }
 QCORE_INLINE I32 load_i32(const int32_t* p) { return _mm512_loadu_si512(p); }
+QCORE_INLINE void store_i32(int32_t* p, I32 a) { _mm512_storeu_si512(p, a); }
 QCORE_INLINE I32 load_bytes(const uint8_t* p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 QCORE_INLINE I32 load_bytes(const int8_t* p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 QCORE_INLINE I32 add(I32 a, I32 b) { return _mm512_add_epi32(a, b); }
@@ -86,6 +87,11 @@ QCORE_INLINE I32 load_nibbles(const uint8_t* p) {
   const __m128i x = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
   return _mm512_cvtepu8_epi32(_mm_and_si128(_mm_unpacklo_epi64(x, _mm_srli_epi16(x, 4)), _mm_set1_epi8(15)));
 }
+
+QCORE_INLINE F32 round_f32(F32 a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+QCORE_INLINE F32 floor_f32(F32 a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+QCORE_INLINE uint16_t equal_bits(F32 a, F32 b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
+QCORE_INLINE F32 keep(uint16_t bits, F32 a) { return _mm512_maskz_mov_ps(bits, a); }
 
 }  // namespace
 }  // namespace qcore::avx512_vnni

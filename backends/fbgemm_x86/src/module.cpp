@@ -4,6 +4,7 @@
 #include "qcore/module_elementwise.h"
 #include "qcore/module_embedding.h"
 #include "qcore/module_recurrent.h"
+#include "qcore/module_training.h"
 
 namespace qcore {
 namespace scalar {
@@ -63,6 +64,7 @@ PYBIND11_MODULE(_native, m) {
   __builtin_cpu_init();
   m.doc() = "Kernels of fbgemm_x86";
   py::class_<Kernels> kernels = bind(m, &find);
+  bind_training(kernels);
   bind_recurrent(m, kernels);
   bind_embedding(m, kernels);
   m.def("known_isas", [] { return names(false); }, "Instruction sets with kernels, best first.");

@@ -21,6 +21,7 @@ from qcore_reference import (
     quantize,
     recurrent,
     reduction,
+    training,
 )
 from qcore_reference.checks import check_operator, checked
 
@@ -41,6 +42,7 @@ FAMILIES = (
     pooling,
     recurrent,
     reduction,
+    training,
 )
 """Modules with `OPS`, the declarations, and `KERNELS`, the function that builds each operator."""
 

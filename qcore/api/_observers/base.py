@@ -23,11 +23,12 @@ class ObserverBase(ABC, TakesPartialArgs, nn.Module):
 
     `dtype`: the dtype that the observed tensor will have, quantized or float. `is_dynamic`: whether the quantization
     parameters are chosen anew for each input at inference. `qcore_path`: where in the model it stands, for messages;
-    set by prepare.
+    `qcore_backend`: whose kernels it uses, None for the automatic choice; both are set by prepare.
     """
 
     dtype: Any
     qcore_path: str = ""
+    qcore_backend: str | None = None
 
     def __init__(self, dtype: Any, is_dynamic: bool = False) -> None:
         super().__init__()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from qcore.api._observers.base import EPS, ObserverBase, UniformQuantizationObserverBase
+from qcore.api._observers.kernels import kernel_for
 from qcore.errors import ArgumentError
 from qcore.tensor.dtypes import (
     per_channel_affine,
@@ -17,6 +18,7 @@ from qcore.tensor.dtypes import (
     per_tensor_symmetric,
     quint8,
 )
+from qcore.training_operators import Range
 
 
 class MinMaxObserver(UniformQuantizationObserverBase):
@@ -46,7 +48,7 @@ class MinMaxObserver(UniformQuantizationObserverBase):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.numel():
-            low, high = (value.to(self.min_val) for value in torch.aminmax(x.detach()))
+            low, high = (value.to(self.min_val) for value in extremes(x.detach(), None, self.qcore_backend))
             self._check_finite(low, high)
             self._update(low, high)
         return x
@@ -133,7 +135,8 @@ class PerChannelMinMaxObserver(UniformQuantizationObserverBase):
                 raise ArgumentError(
                     f"{self._where()}: ch_axis={self.ch_axis} does not exist in an input of shape {tuple(x.shape)}"
                 )
-            low, high = (value.to(self.min_val) for value in channel_extremes(x.detach(), self.ch_axis % x.ndim))
+            axis = self.ch_axis % x.ndim
+            low, high = (value.to(self.min_val) for value in extremes(x.detach(), axis, self.qcore_backend))
             self._check_channels(low)
             self._check_finite(low, high)
             self._update(low, high)
@@ -212,6 +215,18 @@ class MovingAveragePerChannelMinMaxObserver(PerChannelMinMaxObserver):
         Raises ArgumentError, except where one of the two has seen nothing.
         """
         _merge_average(self, other)
+
+
+def extremes(x: Tensor, axis: int | None, backend: str | None) -> tuple[Tensor, Tensor]:
+    """Minimum and maximum of all of x, of shape (), or of each slice along an axis (0 or higher), (channels,).
+
+    They are not finite where x is not.
+    """
+    kernel = kernel_for(x, backend, Range())
+    if kernel is not None:
+        low, high = kernel(x, axis)
+        return low, high
+    return torch.aminmax(x) if axis is None else channel_extremes(x, axis)
 
 
 def channel_extremes(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:

@@ -79,6 +79,7 @@ QCORE_INLINE int32_t wrap_mul(int32_t a, int32_t b) { return static_cast<int32_t
 
 QCORE_INLINE I32 set_i32(int32_t a) { QCORE_LANES(I32, a); }
 QCORE_INLINE I32 load_i32(const int32_t* p) { QCORE_LANES(I32, p[i]); }
+QCORE_INLINE void store_i32(int32_t* p, const I32& a) { std::memcpy(p, a.v, sizeof a.v); }
 QCORE_INLINE I32 load_bytes(const uint8_t* p) { QCORE_LANES(I32, p[i]); }
 QCORE_INLINE I32 load_bytes(const int8_t* p) { QCORE_LANES(I32, p[i]); }
 QCORE_INLINE I32 add(const I32& a, const I32& b) { QCORE_LANES(I32, wrap_add(a.v[i], b.v[i])); }
@@ -155,6 +156,22 @@ QCORE_INLINE F32 load_f16(const uint16_t* p) {
 
 // 16 values of 4 bits from 8 bytes: the low halves, then the high ones.
 QCORE_INLINE I32 load_nibbles(const uint8_t* p) { QCORE_LANES(I32, i < 8 ? p[i] & 15 : p[i - 8] >> 4); }
+
+// To a whole number, ties to even; NaN and infinity stay.
+QCORE_INLINE float round_lane(float a) {
+  const float most = 8388608.0f, size = __builtin_fabsf(a);  // 2^23: floats from there on are whole
+  return size < most ? __builtin_copysignf((size + most) - most, a) : a;
+}
+QCORE_INLINE F32 round_f32(const F32& a) { QCORE_LANES(F32, round_lane(a.v[i])); }
+QCORE_INLINE F32 floor_f32(const F32& a) { QCORE_LANES(F32, round_lane(a.v[i]) - (round_lane(a.v[i]) > a.v[i] ? 1.0f : 0.0f)); }
+
+// One bit for each lane, lane 0 the lowest.
+QCORE_INLINE uint16_t equal_bits(const F32& a, const F32& b) {
+  unsigned bits = 0;
+  for (int i = 0; i < 16; ++i) bits |= static_cast<unsigned>(a.v[i] == b.v[i]) << i;
+  return static_cast<uint16_t>(bits);
+}
+QCORE_INLINE F32 keep(uint16_t bits, const F32& a) { QCORE_LANES(F32, bits >> i & 1 ? a.v[i] : 0.0f); }
 
 #undef QCORE_LANES
 

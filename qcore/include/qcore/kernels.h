@@ -155,6 +155,20 @@ struct Bag {
   float* y;
 };
 
+// Fake quantization: element i has the parameters of channel i / inner % channels. Where inner is 1, 16 elements behind the last
+// channel repeat the first ones. low, high: the range of integers less the zero point.
+struct FakeQuantizeChannels {
+  const float *inverse, *scale, *low, *high;
+  int64_t channels, inner;
+};
+
+// The bin of x: floor(x * multiplier) - first; or, where `divides`, floor((x + offset) * multiplier / divisor). last: that of the last bin.
+struct HistogramBins {
+  float multiplier, offset, divisor;
+  float first, last;
+  bool divides;
+};
+
 // One instruction set's kernels.
 struct Kernels {
   const char* name;
@@ -178,6 +192,10 @@ struct Kernels {
   void (*rnn_tanh_cell)(const CellStep&);
   void (*rnn_relu_cell)(const CellStep&);
   void (*bag)(const Table&, const Bag&);
+  void (*fake_quantize)(const float* x, float* y, uint16_t* inside, int64_t begin, int64_t end, const FakeQuantizeChannels&);
+  void (*keep_inside)(const float* x, float* y, const uint16_t* inside, int64_t begin, int64_t end);
+  void (*column_ranges)(const float* x, int64_t rows, int64_t columns, float* low, float* high);
+  bool (*histogram)(const float* x, int64_t n, const HistogramBins&, uint32_t* counts, int64_t table, float* low, float* high);
   int64_t (*peak)(int64_t rounds);  // nothing but dot products of 64 pairs, for benchmarks; how many were done
 };
 

@@ -1,0 +1,36 @@
+"""The kernels of calibration and training that the model's backend has; plain torch stands in where there is none."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+from qcore.backend import Kernel
+from qcore.errors import BackendError
+from qcore.operators import Operator
+from qcore.registry import registry
+
+
+def kernel_for(x: Tensor, backend: str | None, operator: Operator) -> Kernel | None:
+    """The kernel of the backend of this name (None: the automatic choice) for x, or None where it has none.
+
+    Kernels take float32 on the CPU. None too while torch traces or compiles, which has to see torch's own operators.
+    """
+    if x.dtype != torch.float32 or x.device.type != "cpu" or type(x) not in (Tensor, nn.Parameter):
+        return None
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return None
+    return _offered(backend, operator)
+
+
+@lru_cache(maxsize=1024)
+def _offered(backend: str | None, operator: Operator) -> Kernel | None:
+    try:
+        chosen = registry.choose(backend).backend
+    except BackendError:
+        if backend is None:
+            return None  # no backend can run here: training needs none
+        raise
+    return chosen.build(operator) if chosen.supports(operator) else None

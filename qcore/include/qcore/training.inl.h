@@ -1,0 +1,170 @@
+// Kernels of the training side: fake quantization and the extremes of columns. Included once per ISA, after elementwise.inl.h.
+
+namespace qcore::QCORE_ISA {
+namespace {
+
+struct FakeQuantizeLanes {
+  F32 inverse, scale, low, high;
+};
+
+QCORE_INLINE FakeQuantizeLanes same_channel(const FakeQuantizeChannels& p, int64_t channel) {
+  return {set_f32(p.inverse[channel]), set_f32(p.scale[channel]), set_f32(p.low[channel]), set_f32(p.high[channel])};
+}
+
+QCORE_INLINE FakeQuantizeLanes next_channels(const FakeQuantizeChannels& p, int64_t channel) {
+  return {load_f32(p.inverse + channel), load_f32(p.scale + channel), load_f32(p.low + channel), load_f32(p.high + channel)};
+}
+
+// Clamping to one step beyond the range first keeps numbers small enough to round, and tells inside from outside. NaN stays NaN.
+QCORE_INLINE F32 fake_quantize_lanes(const F32& x, const FakeQuantizeLanes& p, uint16_t* inside) {
+  const F32 one = set_f32(1.0f), minus_one = set_f32(-1.0f);
+  const F32 wide = max(add(p.low, minus_one), min(add(p.high, one), mul(x, p.inverse)));
+  const F32 whole = round_f32(wide);
+  const F32 clamped = max(p.low, min(p.high, whole));
+  *inside = equal_bits(whole, clamped);
+  return mul(add(clamped, set_f32(0.0f)), p.scale);  // the sum makes -0 a 0
+}
+
+// All but the last block are whole.
+QCORE_INLINE void fake_quantize_block(const float* x, float* y, uint16_t* inside, int64_t count, const FakeQuantizeLanes& p) {
+  if (count >= kLanes) return store_f32(y, fake_quantize_lanes(load_f32(x), p, inside));
+  const F32 result = fake_quantize_lanes(load_f32(some(x, count).v), p, inside);
+  store_f32(y, result, static_cast<int>(count));
+}
+
+// Parameters of the 16 elements from i on, where these belong to more than one channel.
+QCORE_INLINE FakeQuantizeLanes mixed_channels(const FakeQuantizeChannels& p, int64_t i) {
+  Lanes<float> inverse, scale, low, high;
+  for (int64_t lane = 0; lane < kLanes; ++lane) {
+    const int64_t channel = (i + lane) / p.inner % p.channels;
+    inverse.v[lane] = p.inverse[channel];
+    scale.v[lane] = p.scale[channel];
+    low.v[lane] = p.low[channel];
+    high.v[lane] = p.high[channel];
+  }
+  return {load_f32(inverse.v), load_f32(scale.v), load_f32(low.v), load_f32(high.v)};
+}
+
+// Elements [begin, end) of x, y; begin is a multiple of 16. inside: one bit for each element.
+void fake_quantize(const float* x, float* y, uint16_t* inside, int64_t begin, int64_t end, const FakeQuantizeChannels& p) {
+  if (p.inner == 1) {
+    int64_t channel = begin % p.channels;
+    for (int64_t i = begin; i < end; i += kLanes) {
+      fake_quantize_block(x + i, y + i, inside + i / kLanes, end - i, next_channels(p, channel));
+      for (channel += kLanes; channel >= p.channels;) channel -= p.channels;
+    }
+    return;
+  }
+  for (int64_t i = begin; i < end;) {
+    const int64_t slice = i / p.inner;
+    const int64_t stop = (slice + 1) * p.inner < end ? (slice + 1) * p.inner : end;
+    if (stop < end && stop - i < kLanes) {
+      fake_quantize_block(x + i, y + i, inside + i / kLanes, end - i, mixed_channels(p, i));
+      i += kLanes;
+      continue;
+    }
+    const FakeQuantizeLanes lanes = same_channel(p, slice % p.channels);
+    for (; i + kLanes <= stop; i += kLanes) store_f32(y + i, fake_quantize_lanes(load_f32(x + i), lanes, inside + i / kLanes));
+    if (stop == end && i < end) {
+      fake_quantize_block(x + i, y + i, inside + i / kLanes, end - i, lanes);
+      i = end;
+    }
+  }
+}
+
+// y = x where its bit is 1, else 0.
+void keep_inside(const float* x, float* y, const uint16_t* inside, int64_t begin, int64_t end) {
+  int64_t i = begin;
+  for (; i + kLanes <= end; i += kLanes) store_f32(y + i, keep(inside[i / kLanes], load_f32(x + i)));
+  if (i < end) store_f32(y + i, keep(inside[i / kLanes], load_f32(some(x + i, end - i).v)), static_cast<int>(end - i));
+}
+
+// Lowest and highest of each of `columns` columns; NaN for both where not all of a column are finite.
+void column_ranges(const float* x, int64_t rows, int64_t columns, float* low, float* high) {
+  constexpr int kUnits = 4;
+  const auto take = [&](const float* from, int64_t count, float* lows, float* highs) {
+    F32 smallest[kUnits], largest[kUnits], finite[kUnits];
+    unroll<kUnits>([&](auto u) QCORE_INLINE_LAMBDA {
+      smallest[u.value] = set_f32(__builtin_inff());
+      largest[u.value] = set_f32(-__builtin_inff());
+      finite[u.value] = set_f32(0.0f);  // 0 * x is NaN where x is infinite or NaN, and so stays their sum
+    });
+    for (int64_t row = 0; row < rows; ++row, from += columns) {
+      unroll<kUnits>([&](auto u) QCORE_INLINE_LAMBDA {
+        const int64_t lane = u.value * kLanes;
+        if (lane >= count) return;
+        const F32 v = count - lane >= kLanes ? load_f32(from + lane) : load_f32(some(from + lane, count - lane).v);
+        smallest[u.value] = min(v, smallest[u.value]);
+        largest[u.value] = max(v, largest[u.value]);
+        finite[u.value] = fma(v, set_f32(0.0f), finite[u.value]);
+      });
+    }
+    unroll<kUnits>([&](auto u) QCORE_INLINE_LAMBDA {
+      const int64_t lane = u.value * kLanes;
+      if (lane >= count) return;
+      const int stored = count - lane >= kLanes ? kLanes : static_cast<int>(count - lane);
+      store_f32(lows + lane, add(smallest[u.value], finite[u.value]), stored);
+      store_f32(highs + lane, add(largest[u.value], finite[u.value]), stored);
+    });
+  };
+  constexpr int64_t kBlock = kUnits * kLanes;
+  int64_t c = 0;
+  for (; c + kBlock <= columns; c += kBlock) take(x + c, kBlock, low + c, high + c);
+  if (c < columns) take(x + c, columns - c, low + c, high + c);
+}
+
+// Lowest and highest of all that `take` has seen; a sum that is NaN where not all is finite.
+struct Extremes {
+  F32 low = set_f32(__builtin_inff()), high = set_f32(-__builtin_inff()), finite = set_f32(0.0f);
+
+  QCORE_INLINE void take(const F32& v) {
+    low = min(v, low);
+    high = max(v, high);
+    finite = fma(v, set_f32(0.0f), finite);
+  }
+
+  QCORE_INLINE bool result(float* lowest, float* highest) const {
+    Lanes<float> lows, highs, zeros;
+    store_f32(lows.v, low);
+    store_f32(highs.v, high);
+    store_f32(zeros.v, finite);
+    float zero = 0.0f;
+    *lowest = lows.v[0];
+    *highest = highs.v[0];
+    for (int j = 0; j < kLanes; ++j) {
+      *lowest = lows.v[j] < *lowest ? lows.v[j] : *lowest;
+      *highest = highs.v[j] > *highest ? highs.v[j] : *highest;
+      zero += zeros.v[j];
+    }
+    return zero == 0.0f;
+  }
+};
+
+// Adds the counts of n values to four tables of `table` counters, which sum to the histogram; false where not all are finite.
+// Values beyond the bins are counted in the first or the last.
+bool histogram(const float* x, int64_t n, const HistogramBins& bins, uint32_t* counts, int64_t table, float* low, float* high) {
+  const F32 multiplier = set_f32(bins.multiplier), offset = set_f32(bins.offset), divisor = set_f32(bins.divisor);
+  const F32 first = set_f32(bins.first), last = set_f32(bins.last), minus_first = set_f32(-bins.first);
+  Extremes extremes;
+  int32_t index[kLanes];
+  const auto find = [&](const F32& v) QCORE_INLINE_LAMBDA {
+    extremes.take(v);
+    const F32 place = bins.divides ? div(mul(add(v, offset), multiplier), divisor) : mul(v, multiplier);
+    store_i32(index, round_i32(add(max(min(floor_f32(place), last), first), minus_first)));
+  };
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    find(load_f32(x + i));
+    for (int lane = 0; lane < kLanes; ++lane) ++counts[lane % 4 * table + index[lane]];
+  }
+  if (i < n) {
+    Lanes<float> rest = some(x + i, n - i);
+    for (int64_t lane = n - i; lane < kLanes; ++lane) rest.v[lane] = x[i];
+    find(load_f32(rest.v));
+    for (int64_t lane = 0; lane < n - i; ++lane) ++counts[index[lane]];
+  }
+  return extremes.result(low, high);
+}
+
+}  // namespace
+}  // namespace qcore::QCORE_ISA
