@@ -13,8 +13,10 @@ from qcore.conformance.families.joining import CAT, CLAMP
 from qcore.conformance.families.linear import LINEAR
 from qcore.conformance.families.linear_dynamic import LINEAR_DYNAMIC
 from qcore.conformance.families.linear_fp16 import LINEAR_FP16
+from qcore.conformance.families.lookup import LOOKUP, SOFTMAX
 from qcore.conformance.families.normalization import BATCH_NORM, GROUP_NORM, INSTANCE_NORM, LAYER_NORM
 from qcore.conformance.families.pooling import ADAPTIVE_AVG_POOL, AVG_POOL, MAX_POOL, MEAN
+from qcore.conformance.families.prelu import PRELU
 from qcore.conformance.families.recurrent import GRU_CELLS, GRUS, LSTM_CELLS, LSTMS, RNN_CELLS
 from qcore.operators import Operator
 
@@ -42,6 +44,9 @@ FAMILIES: dict[type[Operator], Family] = {
         ADD,
         MUL,
         CLAMP,
+        LOOKUP,
+        PRELU,
+        SOFTMAX,
         CAT,
         MAX_POOL,
         AVG_POOL,

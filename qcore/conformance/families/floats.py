@@ -1,4 +1,4 @@
-"""Quantize and Dequantize, per tensor and per channel."""
+"""Quantize and Dequantize: per tensor, per channel, and per channel with zero points that are floats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qcore.conformance.case import LAYOUTS, Case, Expected, Facet, Family, Recip
 from qcore.conformance.draw import Draw, kept, laid_out
 from qcore.conformance.exact import f32, fma, to_integers
 from qcore.operators import Dequantize, Quantize
-from qcore.tensor.dtypes import QDType, qint32
+from qcore.tensor.dtypes import qint32
 from qcore.tensor.qparams import QParams
 
 
@@ -52,21 +52,30 @@ def quantized(x: Tensor, out: QParams) -> Tensor:
 
 def dequantized(x: Tensor, qx: QParams) -> Tensor:
     """Per tensor f32(x - z) * f32(s), per channel f32((x - z) * s) with s in float64."""
-    centred = x.long() - _along(torch.as_tensor(qx.zero_point), qx, x.ndim)
+    centred = x.double() - _along(torch.as_tensor(qx.zero_point).double(), qx, x.ndim)
     if qx.axis is None:
         return f32(centred) * f32(qx.scale)
-    return (centred.double() * _along(torch.as_tensor(qx.scale), qx, x.ndim)).float()
+    return (centred * _along(torch.as_tensor(qx.scale), qx, x.ndim)).float()
 
 
-def _qparams(draw: Draw, recipe: FloatRecipe, dtype: QDType) -> QParams:
+def _floating(facet: Facet) -> bool:
+    """Whether zero points are float32."""
+    return "float_zero_points" in facet.options
+
+
+def _qparams(draw: Draw, facet: Facet, recipe: FloatRecipe) -> QParams:
     if recipe.axis is None:
-        return draw.qparams(dtype)
-    return draw.channels(recipe.shape[recipe.axis], recipe.axis, dtype)
+        return draw.qparams(facet.dtype)
+    found = draw.channels(recipe.shape[recipe.axis], recipe.axis, facet.dtype)
+    if _floating(facet):
+        parts = draw.uniform(-0.5, 0.5, recipe.shape[recipe.axis])
+        return replace(found, zero_point=(torch.as_tensor(found.zero_point) + torch.tensor(parts)).float())
+    return found
 
 
 def _make_quantize(facet: Facet, recipe: FloatRecipe) -> Case:
     draw = Draw(recipe)
-    out = _qparams(draw, recipe, facet.dtype)
+    out = _qparams(draw, facet, recipe)
     if recipe.values == "ties" and out.axis is None:
         out = replace(out, scale=0.125)
     scale = _along(f32(out.scale), out, len(recipe.shape))
@@ -80,18 +89,22 @@ def _make_quantize(facet: Facet, recipe: FloatRecipe) -> Case:
     else:
         x = draw.floats(recipe.shape, 100.0) * scale
     x = laid_out(x, recipe.layout)
-    return Case(Quantize(), (x, out), lambda: Expected(quantized(x, out), memory_format=kept(x)))
+    operator = Quantize(_floating(facet))
+    return Case(operator, (x, out), lambda: Expected(quantized(x, out), memory_format=kept(x)))
 
 
 def _make_dequantize(facet: Facet, recipe: FloatRecipe) -> Case:
     draw = Draw(recipe)
     x = draw.integers(recipe.shape, facet.dtype)
-    qx = _qparams(draw, recipe, facet.dtype)
-    return Case(Dequantize(), (x, qx), lambda: Expected(dequantized(x, qx), memory_format=kept(x)))
+    qx = _qparams(draw, facet, recipe)
+    operator = Dequantize(_floating(facet))
+    return Case(operator, (x, qx), lambda: Expected(dequantized(x, qx), memory_format=kept(x)))
 
 
 def _written(facet: Facet) -> dict[str, FloatRecipe]:
     plain = FloatRecipe(shape=(3, 5, 7, 11))
+    if _floating(facet):
+        return _written_floating(plain)
     found = {"plain": plain} | {name: FloatRecipe(shape=shape) for name, shape in SHAPES.items()}
     found |= {f"layout_{name}": replace(plain, layout=name) for name in LAYOUTS[1:]}
     found |= {f"scale_{kind}": replace(plain, scale=kind) for kind in ("tiny", "large")}
@@ -104,10 +117,24 @@ def _written(facet: Facet) -> dict[str, FloatRecipe]:
     return found
 
 
+def _written_floating(plain: FloatRecipe) -> dict[str, FloatRecipe]:
+    """Such zero points are always per channel."""
+    rows = replace(plain, shape=(23, 31), axis=0)
+    found = {"plain": rows, "axis_1": replace(rows, axis=1), "one": FloatRecipe(shape=(1, 5), axis=0)}
+    found |= {f"axis_{axis}_of_4": replace(plain, axis=axis) for axis in range(4)}
+    found |= {f"layout_{name}": replace(rows, layout=name) for name in LAYOUTS[1:4]}
+    found |= {f"zero_point_{end}": replace(rows, zero_point=end) for end in ("lowest", "highest")}
+    return found
+
+
 @st.composite
 def _drawn(draw: st.DrawFn, facet: Facet) -> FloatRecipe:
     shape = tuple(draw(st.lists(st.integers(1, 9), max_size=4)))
-    axis = draw(st.none() | st.integers(0, len(shape) - 1)) if shape else None
+    if _floating(facet):
+        shape = shape or (1,)
+        axis: int | None = draw(st.integers(0, len(shape) - 1))
+    else:
+        axis = draw(st.none() | st.integers(0, len(shape) - 1)) if shape else None
     return FloatRecipe(
         shape=shape,
         axis=axis,
@@ -120,7 +147,7 @@ def _drawn(draw: st.DrawFn, facet: Facet) -> FloatRecipe:
 
 
 def _large(facet: Facet) -> FloatRecipe:
-    return FloatRecipe(shape=(100_001,))
+    return FloatRecipe(shape=(301, 333), axis=0) if _floating(facet) else FloatRecipe(shape=(100_001,))
 
 
 QUANTIZE = Family(Quantize, _written, _drawn, _make_quantize, _large, requantizes=False)
