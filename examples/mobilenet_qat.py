@@ -9,11 +9,10 @@ import copy
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 import qcore
 from examples import vision
-from examples.common import run, usable_backends
+from examples.common import fit, run, usable_backends
 from qcore.api import prepare_qat
 from qcore.nn.intrinsic.qat import freeze_bn_stats
 from qcore.nn.quantized import FloatFunctional
@@ -74,17 +73,12 @@ class MobileNet(nn.Module):
 
 def train(model: nn.Module, images: Tensor, labels: Tensor, epochs: int, rate: float) -> None:
     """Train in place; batch norms are frozen for the last third of the epochs."""
-    torch.manual_seed(0)
-    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
-    for epoch in range(epochs):
-        model.train()
+
+    def freeze(epoch: int) -> None:
         if epoch >= epochs - epochs // 3:
             model.apply(freeze_bn_stats)
-        for chunk in torch.randperm(len(images)).split(64):
-            optimizer.zero_grad()
-            F.cross_entropy(model(images[chunk]), labels[chunk]).backward()
-            optimizer.step()
-    model.eval()
+
+    fit(model, images, labels, epochs, rate, freeze)
 
 
 def after_training(model: MobileNet, images: Tensor, backend: str) -> nn.Module:
