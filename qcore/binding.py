@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
+
+import torch
 
 from qcore.backend import Kernel
 from qcore.errors import UnsupportedError
 from qcore.operators import Operator, is_constant_free
 from qcore.registry import registry
+from qcore.tensor.compiled import outside_of_graphs
 from qcore.tensor.dtypes import QDType
 
 
@@ -24,7 +28,7 @@ class Binding:
         """The kernel; operators without constants share one."""
         if is_constant_free(self.operator):
             return _shared_kernel(self.runs_on, self.operator)
-        return registry.get(self.runs_on).build(self.operator)
+        return _untraced(registry.get(self.runs_on).build(self.operator), self.operator)
 
 
 def bind(backend: str | None, operator: Operator, activations: tuple[QDType, ...] = ()) -> Binding:
@@ -32,6 +36,8 @@ def bind(backend: str | None, operator: Operator, activations: tuple[QDType, ...
 
     Raises UnsupportedError, with each backend's reason, when neither it nor a fallback does.
     """
+    if torch._C._is_tracing():
+        raise _cannot_trace(operator)
     chosen = registry.choose(backend).backend
     verdict = chosen.supports(operator, activations)
     if verdict:
@@ -48,6 +54,7 @@ def bind(backend: str | None, operator: Operator, activations: tuple[QDType, ...
     )
 
 
+@outside_of_graphs
 @lru_cache(maxsize=1024)
 def shared_kernel(backend: str | None, operator: Operator, activations: tuple[QDType, ...]) -> Kernel:
     """The kernel of an operator without constants, bound once."""
@@ -56,4 +63,26 @@ def shared_kernel(backend: str | None, operator: Operator, activations: tuple[QD
 
 @lru_cache(maxsize=1024)
 def _shared_kernel(name: str, operator: Operator) -> Kernel:
-    return registry.get(name).build(operator)
+    return _untraced(registry.get(name).build(operator), operator)
+
+
+def _untraced(kernel: Kernel, operator: Operator) -> Kernel:
+    """The kernel, refusing to run while torch.jit.trace records: native code is invisible to it, so that it would
+    record what was computed as a constant.
+    """
+    is_tracing = torch._C._is_tracing
+
+    @outside_of_graphs
+    def run(*args: Any) -> Any:
+        if is_tracing():
+            raise _cannot_trace(operator)
+        return kernel(*args)
+
+    return run
+
+
+def _cannot_trace(operator: Operator) -> UnsupportedError:
+    return UnsupportedError(
+        f"torch.jit.trace cannot record {operator}. Instead of a trace, save the model's state_dict, or all of the model "
+        "by torch.save"
+    )

@@ -12,12 +12,11 @@ from typing import Any, NoReturn, SupportsIndex
 
 import torch
 from torch import Tensor
-from torch._guards import TracingContext
-from torch.utils._dtype_abbrs import dtype_abbrs
 
 from qcore.errors import ArgumentError, ArgumentTypeError, UnsupportedError
 from qcore.tensor import qparams as _qparams
-from qcore.tensor.dtypes import DTYPES, QDType, QScheme, as_qdtype
+from qcore.tensor.compiled import outside_of_graphs
+from qcore.tensor.dtypes import QDType, QScheme, as_qdtype
 from qcore.tensor.qparams import QParams
 
 _TYPE_NAMES = {"quint8": "QUInt8Tensor", "qint8": "QInt8Tensor", "qint32": "QInt32Tensor", "quint4x2": "QUInt4x2Tensor"}
@@ -36,6 +35,7 @@ class QTensor(Tensor):
     """Whether this shows a part of another tensor, whose parameters it cannot change."""
 
     @staticmethod
+    @outside_of_graphs
     def __new__(cls, raw: Tensor, qparams: QParams, backend: str | None = None) -> QTensor:
         self: QTensor = Tensor._make_wrapper_subclass(
             cls, raw.shape, raw.stride(), raw.storage_offset(), dtype=torch.float32, device=raw.device, storage_size=0
@@ -66,8 +66,8 @@ class QTensor(Tensor):
 
     @property
     def is_quantized(self) -> bool:  # type: ignore[override]
-        """True, except while torch.compile or torch.export traces: they refuse such tensors by this flag."""
-        return not torch.compiler.is_compiling()
+        """True; by this, torch.compile leaves the code around such tensors uncompiled."""
+        return True
 
     @property
     def shape(self) -> torch.Size:  # type: ignore[override]
@@ -192,10 +192,6 @@ class QTensor(Tensor):
 
     def untyped_storage(self) -> torch.UntypedStorage:
         """The bytes of the integers."""
-        if TracingContext.try_get() is not None:
-            # torch.compile describes the wrapper and the integers as tensors of different storages
-            with torch._C.DisableTorchFunctionSubclass():
-                return super().untyped_storage()
         return self.raw.untyped_storage()
 
     def storage_offset(self) -> int:
@@ -267,8 +263,7 @@ class QTensor(Tensor):
             suffixes += [f"scale={q.scale}", f"zero_point={q.zero_point}"]
         else:
             suffixes += [f"scale={q.scale}", f"zero_point={q.zero_point}", f"axis={q.axis}"]
-        if self.raw.device.type == "meta" or type(self.raw) is not Tensor:
-            # without numbers: on the meta device, or while torch.compile traces
+        if self.raw.device.type == "meta":
             return _with_suffixes("tensor(...)", suffixes)
         return _with_suffixes(repr(self.cpu().dequantize()), suffixes)
 
@@ -292,13 +287,6 @@ class QTensor(Tensor):
         cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         return _dispatch.run(func, args, kwargs or {})
-
-    def __tensor_flatten__(self) -> tuple[list[str], Any]:
-        return ["raw"], (self.qparams, self.backend)
-
-    @staticmethod
-    def __tensor_unflatten__(inner: dict[str, Tensor], context: Any, size: Any, stride: Any) -> QTensor:
-        return QTensor(inner["raw"], *context)
 
     # --- errors -----------------------------------------------------------------------------------------------------
 
@@ -357,5 +345,3 @@ def _with_suffixes(text: str, suffixes: list[str]) -> str:
 from qcore.tensor import dispatch as _dispatch  # noqa: E402  (the two modules need each other)
 
 torch.serialization.add_safe_globals([rebuild_qtensor])
-# torch.compile names dtypes by this table when it prints graphs
-dtype_abbrs.update({dtype: dtype.name for dtype in DTYPES})  # type: ignore[misc]

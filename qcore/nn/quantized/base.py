@@ -11,6 +11,7 @@ from qcore.backend import Kernel
 from qcore.binding import Binding, bind
 from qcore.errors import QcoreError, QuantizationError
 from qcore.nn.intrinsic.folding import core_layer, first_layer
+from qcore.tensor.compiled import outside_of_graphs
 from qcore.operators import Operator
 from qcore.tensor.dtypes import QDType, quint8
 
@@ -28,6 +29,11 @@ class QuantizedModule(nn.Module):
     """Whether the float module needs an observer of its output before it can become this one."""
 
     qcore_path: str = ""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "forward" in vars(cls):
+            cls.forward = outside_of_graphs(cls.forward)
 
     def __init__(self) -> None:
         super().__init__()

@@ -76,7 +76,7 @@ class ConvBase(StaticOutput, Weighted):
             )
         if self._explicit_padding:
             input = self._pad(input)
-        return super().forward(input)
+        return self._run(input)
 
     @classmethod
     def _like(cls, layer: Any) -> Any:

@@ -44,14 +44,15 @@ class BatchNormBase(StaticOutput):
 
     def forward(self, input: Tensor) -> Tensor:
         """Quantized (batch, channels, *spatial) -> quantized of the same shape."""
-        if isinstance(input, QTensor):
-            shape = input.raw.shape
-            if len(shape) != self.spatial + 2 or shape[1] != self.num_features:
-                raise ArgumentError(
-                    f"{self._label()} takes an input shaped (batch, {self.num_features}{', size' * self.spatial}); "
-                    f"got shape {tuple(shape)}"
-                )
-        return super().forward(input)
+        if not isinstance(input, QTensor):
+            self._refuse_input(input)
+        shape = input.raw.shape
+        if len(shape) != self.spatial + 2 or shape[1] != self.num_features:
+            raise ArgumentError(
+                f"{self._label()} takes an input shaped (batch, {self.num_features}{', size' * self.spatial}); "
+                f"got shape {tuple(shape)}"
+            )
+        return self._run(input)
 
     @classmethod
     def _like(cls, layer: Any) -> Any:
@@ -227,12 +228,14 @@ class InstanceNormBase(AffineNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Quantized (batch, channels, *spatial) -> quantized of the same shape."""
-        if isinstance(input, QTensor) and input.raw.ndim != self.spatial + 2:
+        if not isinstance(input, QTensor):
+            self._refuse_input(input)
+        if input.raw.ndim != self.spatial + 2:
             raise ArgumentError(
                 f"{self._label()} takes an input shaped (batch, channels{', size' * self.spatial}); "
                 f"got shape {tuple(input.raw.shape)}"
             )
-        return super().forward(input)
+        return self._run(input)
 
     def extra_repr(self) -> str:
         """Sizes, scale and zero point."""

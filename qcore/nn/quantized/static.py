@@ -87,6 +87,9 @@ class StaticOutput(QuantizedModule):
         """The operator on a quantized tensor; raises QuantizationError, naming the module, for a float one."""
         if not isinstance(input, QTensor):
             self._refuse_input(input)
+        return self._run(input)
+
+    def _run(self, input: QTensor) -> QTensor:
         qparams = input.qparams
         kernel = self._kernel
         if kernel is None or qparams.dtype is not self._kernel_dtype:
