@@ -11,8 +11,8 @@ from qcore.backend import Kernel
 from qcore.binding import Binding, bind
 from qcore.errors import QcoreError, QuantizationError
 from qcore.nn.intrinsic.folding import core_layer, first_layer
-from qcore.tensor.compiled import outside_of_graphs
 from qcore.operators import Operator
+from qcore.tensor.compiled import outside_of_graphs
 from qcore.tensor.dtypes import QDType, quint8
 
 Self = TypeVar("Self", bound="QuantizedModule")
