@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from qcore.api._prepare import bind_model, explain, raise_if_refused
+from qcore.api.backend_config import as_backend_config, limits
 from qcore.api.custom_config import ConvertCustomConfig, FuseCustomConfig, PrepareCustomConfig, as_config
 from qcore.api.qconfig_mapping import (
     as_qconfig_mapping,
@@ -19,6 +20,7 @@ from qcore.api.qconfig_mapping import (
 )
 from qcore.errors import ArgumentError, QuantizationError
 from qcore.fx import flow
+from qcore.fx.graph_module import preserve
 from qcore.registry import registry
 from qcore.report import Report
 
@@ -100,13 +102,16 @@ def _prepare(
             f"model.{'train' if is_qat else 'eval'}() first"
         )
     choice = registry.choose(backend)
-    prepared, rows = flow.prepare(
-        copy.deepcopy(model), mapping, example_inputs, custom, backend_config, choice.backend.name, strict, is_qat
-    )
-    report = Report(choice.backend.name, tuple(rows), explain(choice, backend))
+    limit = limits(as_backend_config(backend_config))
+    run = flow.Preparation(mapping, custom, choice.backend.name, strict, is_qat, limit)
+    float_model = copy.deepcopy(model)
+    prepared: Any = run.run(float_model, example_inputs)
+    report = Report(choice.backend.name, tuple(run.rows), explain(choice, backend))
     raise_if_refused(report, strict)
+    prepared.qcore_stage = "prepared"
+    preserve(prepared, float_model, custom.preserved_attributes, name)
     bind_model(prepared, report)
-    return prepared
+    return prepared  # type: ignore[no-any-return]
 
 
 def convert_fx(
@@ -124,7 +129,7 @@ def convert_fx(
     was not calibrated or its statistics are not finite.
     """
     model = _reference(graph_module, convert_custom_config, qconfig_mapping, "convert_fx")
-    return flow.lower_all(model)
+    return _lowered(model, model.qcore_backend)
 
 
 def convert_to_reference_fx(
@@ -151,10 +156,17 @@ def lower_fx(model: nn.Module, backend: str | None = None) -> nn.Module:
     if getattr(model, "qcore_stage", None) != "reference":
         raise QuantizationError("lower_fx takes a model from convert_to_reference_fx")
     chosen = registry.choose(getattr(model, "qcore_backend", None) if backend is None else backend).backend.name
-    return flow.lower_all(copy.deepcopy(model), chosen)
+    return _lowered(copy.deepcopy(model), chosen)
 
 
-def _reference(model: nn.Module, convert_custom_config: Any, qconfig_mapping: Any, name: str) -> nn.Module:
+def _lowered(model: Any, backend: str) -> nn.Module:
+    flow.to_quantized(model, backend)
+    model.qcore_stage = "converted"
+    model.qcore_backend = backend
+    return model  # type: ignore[no-any-return]
+
+
+def _reference(model: nn.Module, convert_custom_config: Any, qconfig_mapping: Any, name: str) -> Any:
     custom = as_config(convert_custom_config, ConvertCustomConfig, "convert_custom_config")
     stage = getattr(model, "qcore_stage", None)
     if stage in ("converted", "reference"):
@@ -164,7 +176,11 @@ def _reference(model: nn.Module, convert_custom_config: Any, qconfig_mapping: An
             f"{name}: this {type(model).__name__} was not prepared; call prepare_fx first, calibrate"
         )
     mapping = None if qconfig_mapping is None else as_qconfig_mapping(qconfig_mapping)
-    return flow.to_reference_all(copy.deepcopy(model), custom, mapping)
+    reference: Any = copy.deepcopy(model)
+    flow.to_reference(reference, reference.qcore_backend, custom, mapping)
+    reference.qcore_stage = "reference"
+    preserve(reference, model, custom.preserved_attributes, name)
+    return reference
 
 
 def fuse_fx(
@@ -181,4 +197,7 @@ def fuse_fx(
     if model.training:
         raise QuantizationError("fuse_fx: the model is in training mode; call model.eval() first")
     custom = as_config(fuse_custom_config, FuseCustomConfig, "fuse_custom_config")
-    return flow.fused(copy.deepcopy(model), custom.preserved_attributes, registry.choose(backend).backend.name)
+    source = copy.deepcopy(model)
+    graph = flow.fused(source, registry.choose(backend).backend.name)
+    preserve(graph, source, custom.preserved_attributes, "fuse_fx")
+    return graph

@@ -50,10 +50,19 @@ def functions_to_modules(model: QuantizedGraphModule) -> None:
         set_submodule(model, path, module.train(model.training))
         node.meta["origin"] = node.target
         node.op, node.target, node.args, node.kwargs = "call_module", path, (given["input"],), {}
-    for node in reversed(list(model.graph.nodes)):
-        if node.op == "get_attr" and not node.users:
-            model.graph.erase_node(node)
+    _drop_unread(model)
     finished(model)
+
+
+def _drop_unread(model: QuantizedGraphModule) -> None:
+    """Take away get_attr nodes without users, and the tensors that none reads any more."""
+    reads = [node for node in model.graph.nodes if node.op == "get_attr"]
+    for node in reads:
+        if not node.users:
+            model.graph.erase_node(node)
+    for path in {str(node.target) for node in reads} - {str(node.target) for node in reads if node.users}:
+        owner, _, name = path.rpartition(".")
+        delattr(model.get_submodule(owner), name)
 
 
 def remove_identities(model: QuantizedGraphModule, kinds: tuple[type[nn.Module], ...]) -> None:

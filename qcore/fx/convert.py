@@ -8,7 +8,7 @@ from torch import fx, nn
 
 from qcore.api._convert import build
 from qcore.api._layers import Layer
-from qcore.errors import ArgumentError, QuantizationError
+from qcore.errors import QuantizationError
 from qcore.fx.graph_module import QuantizedGraphModule, finished, free_name, set_submodule
 from qcore.fx.modules import ReferenceModule
 from qcore.nn import catalog
@@ -24,16 +24,13 @@ def is_observer(module: object) -> bool:
     return isinstance(module, nn.Module) and hasattr(module, "calculate_qparams")
 
 
-def to_reference(
-    model: QuantizedGraphModule, custom: dict[type[nn.Module], Any], mapping: catalog.Mapping | None = None
-) -> None:
+def to_reference(model: QuantizedGraphModule, backend: str, custom: dict[type[nn.Module], Any]) -> None:
     """Turn a calibrated graph, in place, into its reference form; `custom`: observed class -> quantized class.
 
     Raises QuantizationError, naming the place, where there was no calibration, or one that is not finite.
     """
-    backend: str = model.qcore_backend  # type: ignore[assignment]
     modules = dict(model.named_modules(remove_duplicate=False))
-    static = catalog.mapping("static") if mapping is None else mapping
+    static = catalog.conversion()
     dynamic = catalog.mapping("dynamic")
     qparams: dict[int, QParams] = {}
     layers: list[tuple[fx.Node, nn.Module]] = []
@@ -165,6 +162,3 @@ def qparams_of(node: Any, modules: dict[str, nn.Module]) -> QParams | None:
     module = modules.get(str(node.target))
     found: QParams | None = getattr(module, "_out", None) if isinstance(module, QuantizedModule) else None
     return found
-
-
-__all__ = ["ArgumentError", "fold", "is_dequantize", "is_observer", "qparams_of", "to_reference"]

@@ -2,112 +2,229 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
 
-from qcore.api.custom_config import ConvertCustomConfig, PrepareCustomConfig
-from qcore.api.qconfig_mapping import QConfigMapping
-from qcore.fx import constants, convert, observe
+from qcore.api._layers import check_names
+from qcore.api.custom_config import ConvertCustomConfig, PrepareCustomConfig, as_config
+from qcore.api.qconfig_mapping import QConfigMapping, as_qconfig_mapping
+from qcore.errors import QuantizationError
+from qcore.fx import constants, convert, leaves, observe
 from qcore.fx.fuse import fuse
-from qcore.fx.graph_module import QuantizedGraphModule
+from qcore.fx.graph_module import QuantizedGraphModule, set_submodule
 from qcore.fx.kinds import kinds_of
 from qcore.fx.lower import lower
 from qcore.fx.plan import Planner, Step
 from qcore.fx.qconfigs import Resolver
-from qcore.fx.trace import trace
+from qcore.fx.trace import Traced, Untraceable, trace
 from qcore.nn import catalog
+from qcore.nn.quantized.observed import no_static_activation
 from qcore.nn.stubs import DeQuantStub, QuantStub
 from qcore.report import Row
 
 _STUBS: tuple[type[nn.Module], ...] = (nn.Identity, QuantStub, DeQuantStub)
+_AS_ASKED = "not traced, as asked"
+_CUSTOM = "a custom module"
+_STANDALONE = "a standalone module, with a graph of its own"
+Inputs = tuple[Any, ...]
 
 
-def prepare(
-    model: nn.Module,
-    mapping: QConfigMapping,
-    example_inputs: tuple[Any, ...],
-    custom: PrepareCustomConfig,
-    backend_config: Any,
-    backend: str,
-    strict: bool,
-    is_qat: bool,
-) -> tuple[nn.Module, list[Row]]:
-    """Trace, fuse, plan and observe; gives the prepared model and the rows of its report."""
-    resolver = Resolver(mapping)
-    observed = {key: value for each in custom.float_to_observed_mapping.values() for key, value in each.items()}
-    for module in model.modules():
-        module.__dict__.pop("qconfig", None)
-    names, kinds = custom.non_traceable_module_names, tuple(custom.non_traceable_module_classes)
+@dataclass
+class Preparation:
+    """One prepare of a model, which may take several graphs. `base`: where in the model the rules' paths begin;
+    `rows`: the report, in order."""
 
-    def keep(path: str, module: nn.Module) -> str:
-        if path in names or type(module) in kinds:
-            return "not traced, as asked"
+    mapping: QConfigMapping
+    custom: PrepareCustomConfig
+    backend: str
+    strict: bool
+    is_qat: bool
+    limit: Callable[[Any, Any], str]
+    base: str = ""
+    rows: list[Row] = field(default_factory=list)
+
+    def run(self, model: nn.Module, inputs: Inputs) -> nn.Module:
+        """The prepared form of a model; QuantizationError for rules that match nothing."""
+        asked = [*self.custom.non_traceable_module_names, *self.custom.standalone_module_names]
+        check_names(model, asked, "prepare_custom_config")
+        for module in model.modules():
+            module.__dict__.pop("qconfig", None)
+        self.resolver = Resolver(self.mapping)
+        self.observed = {
+            key: new for each in self.custom.float_to_observed_mapping.values() for key, new in each.items()
+        }
+        paths = [path for path, _ in model.named_modules() if path]
+        self.targets: list[Any] = [type(module) for module in model.modules()]
+        prepared = self._module(model, self.base, inputs)
+        self.resolver.check_all_used(paths, self.targets)
+        return prepared
+
+    def _module(self, module: nn.Module, path: str, inputs: Inputs) -> nn.Module:
+        """A graph for a module, or for each of its parts where it cannot be traced itself."""
+        self._take_apart(module, path)
+        try:
+            traced = trace(module, lambda inner, child: self._reason_to_keep(_joined(path, inner), child), self.strict)
+        except Untraceable as error:
+            if self.strict:
+                raise QuantizationError(f"strict=True, and module {path!r} {error}") from error
+            qconfig = self.resolver.resolve(self._relative(path), "", type(module), 0)
+            self.rows.append(Row(path, type(module).__name__, "float", reason=str(error), asked=qconfig is not None))
+            self._parts({"": module}, module, path, inputs)
+            return module
+        self.targets += [node.target for node in traced.model.graph.nodes if node.op.startswith("call_")]
+        graph = self._graph(traced, path, inputs)
+        inside = {
+            inner: module.get_submodule(inner)
+            for inner, reason in traced.leaves.items()
+            if reason not in (_AS_ASKED, _CUSTOM)
+        }
+        self._parts(inside, module, path, inputs, graph)
+        return graph
+
+    def _graph(
+        self, traced: Traced, path: str, inputs: Inputs, names: dict[str, str] | None = None
+    ) -> QuantizedGraphModule:
+        """All passes on a traced graph; `names`: paths of modules where the graph's own names are others."""
+        graph = traced.model
+        constants.remove_identities(graph, _STUBS)
+        constants.functions_to_modules(graph)
+        fuse(graph, self.backend, self.is_qat)
+        planner = Planner(
+            graph,
+            kinds_of(graph, inputs),
+            traced.scopes,
+            {inner: reason for inner, reason in traced.leaves.items() if reason != _CUSTOM},
+            self.resolver,
+            self.backend,
+            self.observed,
+            lambda inner: self._relative(_joined(path, (names or {}).get(inner, inner))),
+            self.limit,
+        )
+        steps = planner.steps()
+        self._set_modules(graph, steps)
+        observe.observe(graph, steps, self.custom.input_quantized_indexes if path == self.base else [], self.is_qat)
+        for step in steps:
+            if step.row is not None:
+                self.rows.append(replace(step.row, path=_joined(self.base, step.row.path)))
+        return graph
+
+    def _parts(
+        self, wholes: dict[str, nn.Module], root: nn.Module, path: str, inputs: Inputs, graph: nn.Module | None = None
+    ) -> None:
+        """Prepare what modules that are not traced call, in place; `root` runs once to see with which inputs."""
+        parts: dict[str, nn.Module] = {}
+        for inner, whole in wholes.items():
+            alone = self._is_standalone(_joined(path, inner), whole)
+            parts.update({inner: whole} if alone else dict(leaves.callable_parts(whole, inner)))
+        parts = {inner: part for inner, part in parts.items() if any(True for _ in part.parameters())}
+        seen = leaves.inputs_of(root, parts, inputs) if parts else {}
+        for inner, part in parts.items():
+            full = _joined(path, inner)
+            if inner not in seen:
+                self.rows.append(Row(full, type(part).__name__, "float", reason="not called on the example inputs"))
+                continue
+            if leaves.is_layer(part):
+                new: nn.Module = self._layer(part, full, seen[inner])
+            elif inner in wholes:
+                new = self._standalone(part, full, seen[inner])
+            else:
+                new = self._module(part, full, seen[inner])
+            if graph is not None and inner in wholes:
+                set_submodule(graph, inner, new)
+            leaves.replace(root, inner, new)
+
+    def _layer(self, layer: nn.Module, path: str, inputs: Inputs) -> nn.Module:
+        """A graph with one layer in it."""
+        wrapped = leaves.graph_of_layer(layer)
+        return self._graph(Traced(wrapped, {}), path, inputs, {"layer": ""})
+
+    def _standalone(self, module: nn.Module, path: str, inputs: Inputs) -> nn.Module:
+        """A module with a mapping of its own."""
+        custom = self.custom
+        given = custom.standalone_module_names.get(path) or custom.standalone_module_classes[type(module)]
+        mapping = self.mapping if given[0] is None else as_qconfig_mapping(given[0])
+        own = as_config(given[2] if len(given) > 2 else None, PrepareCustomConfig, "prepare_custom_config")
+        inner = replace(self, mapping=mapping, custom=own, base=path)
+        if given[0] is None:
+            inner.mapping = QConfigMapping().set_global(self.resolver.resolve(path, "", type(module), 0))
+        return inner.run(module, inputs)
+
+    def _reason_to_keep(self, path: str, module: nn.Module) -> str:
+        """Why not to trace into a module; empty to try."""
+        if type(module) in self.observed:
+            return _CUSTOM
+        if self._is_standalone(path, module):
+            return _STANDALONE
+        custom = self.custom
+        if path in custom.non_traceable_module_names or type(module) in custom.non_traceable_module_classes:
+            return _AS_ASKED
         return ""
 
-    traced = trace(model, keep, strict)
-    graph = traced.model
-    constants.remove_identities(graph, _STUBS)
-    constants.functions_to_modules(graph)
-    fuse(graph, backend, is_qat)
-    planner = Planner(graph, kinds_of(graph, example_inputs), traced.scopes, traced.leaves, resolver, backend, observed)
-    steps = planner.steps()
-    paths = [path for path, _ in model.named_modules() if path]
-    resolver.check_all_used(paths, [type(module) for module in model.modules()])
-    _set_modules(graph, steps, observed, is_qat)
-    observe.observe(graph, steps, custom.input_quantized_indexes, is_qat)
-    graph.qcore_stage = "prepared"  # type: ignore[assignment]
-    return graph, [step.row for step in steps if step.row is not None]
+    def _is_standalone(self, path: str, module: nn.Module) -> bool:
+        return path in self.custom.standalone_module_names or type(module) in self.custom.standalone_module_classes
+
+    def _take_apart(self, module: nn.Module, path: str) -> None:
+        """Put attention in parts, each of which is a layer, in its place."""
+        for inner, child in list(module.named_modules()):
+            target: Any = catalog.observed().get(type(child))
+            if not inner or not isinstance(child, nn.MultiheadAttention) or target is None:
+                continue
+            qconfig = self.resolver.resolve(self._relative(_joined(path, inner)), "", type(child), 0)
+            if qconfig is not None and type(child) not in self.observed and not no_static_activation(qconfig):
+                leaves.replace(module, inner, target.from_float(child))
+
+    def _set_modules(self, graph: QuantizedGraphModule, steps: list[Step]) -> None:
+        """Give layers that will be quantized their QConfig, or put observed and trainable forms in their place."""
+        modules = dict(graph.named_modules(remove_duplicate=False))
+        tables = (catalog.mapping("static"), catalog.mapping("dynamic"))
+        for step in steps:
+            if step.node.op != "call_module" or step.how == "float":
+                continue
+            path = str(step.node.target)
+            module: Any = modules[path]
+            if step.how == "custom":
+                module.qconfig = step.qconfig
+                set_submodule(graph, path, self.observed[type(module)].from_float(module))
+            elif any(catalog.match(type(module), table).target for table in tables):
+                module.qconfig = step.qconfig
+                trained: Any = catalog.match(type(module), catalog.mapping("qat")).target if self.is_qat else None
+                if trained is not None:
+                    set_submodule(graph, path, trained.from_float(module))
+
+    def _relative(self, path: str) -> str:
+        return path.removeprefix(self.base).removeprefix(".") if self.base else path
 
 
-def _set_modules(
-    graph: QuantizedGraphModule, steps: list[Step], custom: dict[type[nn.Module], Any], is_qat: bool
-) -> None:
-    """Give modules that will be quantized their QConfig, or put observed and trainable forms in their place."""
-    from qcore.fx.graph_module import set_submodule
-
-    modules = dict(graph.named_modules(remove_duplicate=False))
-    for step in steps:
-        if step.node.op != "call_module" or step.how == "float" or step.qconfig is None:
-            continue
-        path = str(step.node.target)
-        module: Any = modules[path]
-        tables = (catalog.mapping("static"), catalog.mapping("dynamic"), dict.fromkeys(custom, None))
-        if not any(catalog.match(type(module), table).target or type(module) in table for table in tables):
-            continue  # called as it is, on integers
-        module.qconfig = step.qconfig
-        if step.how == "custom":
-            set_submodule(graph, path, custom[type(module)].from_float(module))
-        elif is_qat:
-            target: Any = catalog.match(type(module), catalog.mapping("qat")).target
-            if target is not None:
-                set_submodule(graph, path, target.from_float(module))
+def graphs_in(model: nn.Module) -> list[QuantizedGraphModule]:
+    """The graphs that a prepared or converted model is made of, inner ones first."""
+    return [module for module in reversed(list(model.modules())) if isinstance(module, QuantizedGraphModule)]
 
 
-def to_reference_all(model: Any, custom: ConvertCustomConfig, mapping: QConfigMapping | None) -> nn.Module:
-    """The reference form of a prepared model."""
-    quantized = {key: value for each in custom.observed_to_quantized_mapping.values() for key, value in each.items()}
-    convert.to_reference(model, quantized)
-    convert.fold(model)
-    model.qcore_stage = "reference"
-    return model  # type: ignore[no-any-return]
+def to_reference(model: nn.Module, backend: str, custom: ConvertCustomConfig, mapping: QConfigMapping | None) -> None:
+    """Turn a prepared model, in place, into its reference form."""
+    quantized = {key: new for each in custom.observed_to_quantized_mapping.values() for key, new in each.items()}
+    for graph in graphs_in(model):
+        convert.to_reference(graph, backend, quantized)
+        convert.fold(graph)
 
 
-def lower_all(model: Any, backend: str | None = None) -> nn.Module:
-    """The quantized form of a reference model, on a backend (None: its own)."""
-    lower(model, model.qcore_backend if backend is None else backend)
-    convert.fold(model)
-    model.qcore_backend = model.qcore_backend if backend is None else backend
-    model.qcore_stage = "converted"
-    return model  # type: ignore[no-any-return]
+def to_quantized(model: nn.Module, backend: str) -> None:
+    """Turn a reference model, in place, into one that runs on a backend."""
+    for graph in graphs_in(model):
+        lower(graph, backend)
+        convert.fold(graph)
 
 
-def fused(model: nn.Module, preserved: list[str], backend: str) -> nn.Module:
-    """A model traced and fused."""
+def fused(model: nn.Module, backend: str) -> QuantizedGraphModule:
+    """A model traced and fused; Untraceable where it cannot be traced."""
     traced = trace(model, lambda path, module: "")
     constants.remove_identities(traced.model, (nn.Identity,))
     fuse(traced.model, backend)
-    traced.model.qcore_preserved = tuple(preserved)  # type: ignore[assignment]
-    for name in preserved:
-        setattr(traced.model, name, getattr(model, name))
     return traced.model
+
+
+def _joined(*parts: str) -> str:
+    return ".".join(part for part in parts if part)

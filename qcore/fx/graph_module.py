@@ -8,6 +8,8 @@ from typing import Any
 from torch import fx, nn
 from torch.fx.graph_module import reduce_graph_module
 
+from qcore.errors import ArgumentError
+
 NOTES = ("qcore_backend", "qcore_report", "qcore_stage", "qcore_preserved")
 """Attributes that go along; qcore_preserved names those of the user's."""
 
@@ -53,6 +55,16 @@ def _attribute(module: Any, name: str) -> Any:
         if name in place:
             return place[name]
     return vars(module).get("_parameters", {}).get(name)
+
+
+def preserve(model: Any, source: Any, names: list[str], function: str) -> None:
+    """Carry attributes of a model over to what was made of it; ArgumentError for those that it lacks."""
+    missing = [name for name in names if not hasattr(source, name)]
+    if missing:
+        raise ArgumentError(f"{function}: preserved_attributes: the model has no attribute {missing[0]!r}")
+    for name in names:
+        setattr(model, name, getattr(source, name))
+    model.qcore_preserved = tuple(dict.fromkeys((*getattr(model, "qcore_preserved", ()), *names)))
 
 
 def set_submodule(model: nn.Module, path: str, module: nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator as python
 from typing import Any
 
 from torch import fx, nn
@@ -10,10 +11,10 @@ from qcore import operators as ops
 from qcore.binding import bind
 from qcore.errors import UnsupportedError
 from qcore.fx.convert import is_dequantize
-from qcore.fx.graph_module import QuantizedGraphModule, erase_if_unused, finished, free_name
+from qcore.fx.graph_module import QuantizedGraphModule, erase_if_unused, finished, free_name, set_submodule
 from qcore.fx.match import Match, match
-from qcore.fx.modules import ReferenceModule, ScalarOperation
-from qcore.fx.patterns import Role, Unfit
+from qcore.fx.modules import ReferenceModule
+from qcore.fx.patterns import QUANTIZED_MODULE, Role, Unfit
 from qcore.nn.quantized.base import QuantizedModule
 from qcore.nn.quantized.stubs import Quantize
 from qcore.operators import Operator
@@ -56,8 +57,6 @@ class _Lowering:
             reference: Any = self.modules[str(node.target)]
             inputs = [each for each in node.args if isinstance(each, fx.Node)]
             role = Role.COMPUTE if reference.quantized.observes_output else Role.SHARE
-            from qcore.fx.patterns import QUANTIZED_MODULE
-
             return Match([node], role, QUANTIZED_MODULE, inputs, None, lambda out: reference.quantized)
         try:
             return match(node, self.modules, self._has_kernel)
@@ -80,59 +79,49 @@ class _Lowering:
         return user if is_quantize else None
 
     def _replace(self, found: Match, quantize: fx.Node) -> None:
-        """Put the quantized operation in the place of float operation and Quantize."""
-        out = self.modules[str(quantize.target)]._out
-        new = self._on_integers(found, out)
-        quantize.replace_all_uses_with(new)
+        """Make the operation quantized, in the place of what comes up to its Quantize."""
+        self._on_integers(found, self.modules[str(quantize.target)]._out)
+        quantize.replace_all_uses_with(found.root)
         self._erase(found, quantize)
 
     def _sink(self, found: Match) -> None:
         """Let a call that keeps or moves integers work on them, and dequantize only its result."""
-        new = self._on_integers(found, None)
         users = list(found.last.users)
-        if _gives_list(found):
-            pieces = [user for user in users if _is_piece(user)]
-            for piece in pieces:
-                with self.graph.inserting_before(piece):
-                    taken = self.graph.node_copy(piece, lambda each: new if each is found.last else each)
-                    number = self.graph.call_method("dequantize", (taken,))
-                piece.replace_all_uses_with(number)
-                erase_if_unused(piece)
-                self.gone.add(piece)
-            self._erase(found)
-            return
-        with self.graph.inserting_after(new):
-            number = self.graph.call_method("dequantize", (new,))
-        found.last.replace_all_uses_with(number)
+        self._on_integers(found, None)
+        results = [user for user in users if _is_piece(user)] if _gives_list(found) else [found.root]
+        if found.last is not found.root:
+            found.last.replace_all_uses_with(found.root)
+        for result in results:
+            with self.graph.inserting_after(result):
+                number = self.graph.call_method("dequantize", (result,))
+            result.replace_all_uses_with(number, lambda user, number=number: user is not number)  # type: ignore[misc]
+            self.gone.add(result)
         self._erase(found)
 
-    def _on_integers(self, found: Match, out: Any) -> fx.Node:
-        """A new node for an operation, on the quantized values of its inputs."""
-        quantized = {each: each.args[0] for each in found.inputs}
+    def _on_integers(self, found: Match, out: Any) -> None:
+        """Let an operation work on the quantized values of its inputs; its first node stands for all then."""
+        root = found.root
+        quantized: dict[fx.Node, Any] = {each: each.args[0] for each in found.inputs}
         module = found.make(out) if found.make is not None else None
-        with self.graph.inserting_before(found.last):
-            if module is None:
-                return self.graph.node_copy(found.root, lambda each: quantized.get(each, each))
-            if isinstance(module, QuantizedModule):
-                module.backend = self.backend
-            root = found.root
-            path = str(root.target) if root.op == "call_module" else free_name(self.model, root.name)
-            self._put(path, module)
-            inputs: Any = [quantized[each] for each in found.inputs]
-            if isinstance(found.operator, ops.Cat):
-                inputs = [inputs]
-            return self.graph.call_module(path, tuple(inputs))
-
-    def _put(self, path: str, module: nn.Module) -> None:
-        from qcore.fx.graph_module import set_submodule
-
+        if module is None:
+            for number, integers in quantized.items():
+                root.replace_input_with(number, integers)
+            return
+        if isinstance(module, QuantizedModule):
+            module.backend = self.backend
+            module.qcore_path = module.qcore_path or root.name
+        path = str(root.target) if root.op == "call_module" else free_name(self.model, root.name)
         set_submodule(self.model, path, module)
         self.modules[path] = module
+        inputs: Any = [quantized[each] for each in found.inputs]
+        if isinstance(found.operator, ops.Cat):
+            inputs = [inputs]
+        root.op, root.target, root.args, root.kwargs = "call_module", path, tuple(inputs), {}
 
     def _erase(self, found: Match, *after: fx.Node) -> None:
-        nodes = [*found.nodes, *after]
-        erase_if_unused(*nodes)
-        self.gone.update(nodes)
+        """Take away what the quantized operation does now, and each dequantize that nothing needs any more."""
+        erase_if_unused(*found.nodes[1:], *after)
+        self.gone.update((*found.nodes, *after))
         for each in dict.fromkeys(found.inputs):
             erase_if_unused(each)
 
@@ -144,9 +133,4 @@ def _gives_list(found: Match) -> bool:
 
 
 def _is_piece(node: fx.Node) -> bool:
-    import operator
-
-    return node.op == "call_function" and node.target is operator.getitem
-
-
-__all__ = ["ScalarOperation", "lower"]
+    return node.op == "call_function" and node.target is python.getitem

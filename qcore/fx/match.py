@@ -106,7 +106,7 @@ def _arithmetic(
     # no observer
     observed = node.target in (*patterns.ADDS, *patterns.MULS)
     return Match(
-        nodes, Role.SHARE if observed else Role.SCALAR, rule, tensors, ops.Clamp(low=0.0),
+        nodes, Role.SHARE if observed else Role.SCALAR, rule, tensors, ops.Clamp(low=0.0) if relu else None,
         lambda out: ScalarOperation(factor, summand, relu),
     )  # fmt: skip
 

@@ -8,6 +8,8 @@ from typing import Any, Literal, TypeAlias
 
 from torch import fx, nn
 
+from qcore.api._convert import build
+from qcore.api._layers import Layer
 from qcore.api._prepare import described
 from qcore.binding import bind
 from qcore.errors import QcoreError, QuantizationError, UnsupportedError
@@ -45,7 +47,7 @@ class Step:
 @dataclass
 class Planner:
     """Plans the calls of one graph. `leaves`: paths of modules that stay as they are, with the reason; `scopes`: the
-    module that each node comes from; `prefix`: the graph's own path in the whole model; `limit`: a further reason
+    module that each node comes from; `path_of`: from a path in the graph to one in the model; `limit`: a further reason
     against quantizing a call, of a backend config."""
 
     model: fx.GraphModule
@@ -55,7 +57,7 @@ class Planner:
     resolver: Resolver
     backend: str
     custom: dict[type[nn.Module], type[nn.Module]]
-    prefix: str = ""
+    path_of: Callable[[str], str] = lambda inner: inner
     limit: Callable[[Any, Any], str] = lambda target, qconfig: ""
 
     def steps(self) -> list[Step]:
@@ -73,8 +75,8 @@ class Planner:
 
     def _step(self, node: fx.Node) -> Step | None:
         target = node.meta.get("origin", patterns.target_of(node, self.modules))
-        scope = self._joined(self.scopes.get(node.name, ""))
-        path = self._joined(str(node.target)) if node.op == "call_module" else scope
+        scope = self.path_of(self.scopes.get(node.name, ""))
+        path = self.path_of(str(node.target)) if node.op == "call_module" else scope
         qconfig = self.resolver.resolve(path, scope, target, self.resolver.order(scope, target))
         label = path if node.op == "call_module" else f"{scope}.{node.name}" if scope else node.name
         name = str(getattr(target, "__name__", target))
@@ -113,10 +115,10 @@ class Planner:
         if how == "float" or reason:
             return Step(node, None, "float", qconfig, Row(label, name, "float", reason=reason, asked=asked))
         if quantized is not None and module is not None:
-            row = self._described(label, name, quantized, module, qconfig)
+            row = self._described(how, label, name, quantized, module, qconfig)
         else:
             assert found is not None
-            row = self._bound(label, name, found.operator, as_qdtype(qconfig.activation().dtype))
+            row = self._bound(label, name, found, as_qdtype(qconfig.activation().dtype))
         return Step(
             node,
             found if row.outcome == "quantized" else None,
@@ -148,11 +150,15 @@ class Planner:
                 return f"its operand {each.name} is {self.kinds[each].value}, not a float tensor"
         return ""
 
-    def _described(self, label: str, name: str, quantized: Any, module: nn.Module, qconfig: Any) -> Row:
+    def _described(self, how: How, label: str, name: str, quantized: Any, module: nn.Module, qconfig: Any) -> Row:
         if not _is_ours(quantized):
             return Row(label, name, "quantized", operator=quantized.__name__)
         try:
-            row = described(label, name, quantized.planned(module, qconfig, self.backend))
+            if how == "static":
+                planned = quantized.planned(module, qconfig, self.backend)
+            else:
+                planned = build(Layer(label, module, qconfig, True), quantized, self.backend, qconfig=qconfig)
+            row = described(label, name, planned)
         except UnsupportedError as error:
             raise QuantizationError(
                 f"module {label!r} ({name}): backend {self.backend!r} cannot run its qconfig {qconfig}: {error}"
@@ -161,9 +167,11 @@ class Planner:
             raise QuantizationError(f"module {label!r} ({name}): {error}") from error
         return row
 
-    def _bound(self, label: str, name: str, operator: Operator | None, dtype: QDType) -> Row:
+    def _bound(self, label: str, name: str, found: Match, dtype: QDType) -> Row:
+        operator = found.operator
         if operator is None:
-            return Row(label, name, "quantized", self.backend, "on integers as it is", dtype.name)
+            what = "moves integers" if found.moves else "changes scale and zero point"
+            return Row(label, name, "quantized", self.backend, what, dtype.name)
         try:
             binding = bind(self.backend, operator, (dtype,))
         except UnsupportedError as error:
@@ -181,9 +189,6 @@ class Planner:
         """Whether a call works on float tensors, or is a module's."""
         values = [self.kinds[each] for each in node.all_input_nodes]
         return node.op == "call_module" or (Kind.FLOAT in values and self.kinds[node] is Kind.FLOAT)
-
-    def _joined(self, path: str) -> str:
-        return ".".join(part for part in (self.prefix, path) if part)
 
 
 def _is_ours(target: Any) -> bool:

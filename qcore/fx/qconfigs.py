@@ -59,7 +59,8 @@ class Resolver:
         return number
 
     def check_all_used(self, paths: list[str], targets: list[Any]) -> None:
-        """QuantizationError, with the nearest names, for rules that no call has matched."""
+        """QuantizationError, with the nearest names, for rules that match none of these paths and targets of calls, nor
+        any call so far."""
         mapping = self.mapping
         names = sorted({getattr(target, "__name__", str(target)) for target in targets})
         problems = [
@@ -75,7 +76,7 @@ class Resolver:
         problems += [
             f"object_type {_shown(kind)}: the model calls no such thing{_near(_shown(kind), names)}"
             for kind in mapping.object_type_qconfigs
-            if ("type", kind) not in self.used
+            if not any(_same(kind, target) for target in targets)
         ]
         problems += [
             f"module_name_object_type_order ({name!r}, {_shown(kind)}, {index}): there is no such call"

@@ -13,6 +13,7 @@ from torch import fx, nn
 
 from qcore.errors import QuantizationError
 from qcore.fx.graph_module import QuantizedGraphModule
+from qcore.nn.quantizable import Quantizable
 
 _TORCH = str(Path(torch.__file__).parent)
 _HERE = str(Path(__file__).parent)
@@ -57,6 +58,11 @@ def reason_of(error: Exception) -> str:
     return f"cannot be traced{where} ({text})"
 
 
+def has_parts(module: nn.Module) -> bool:
+    """Whether a module calls others."""
+    return any(True for _ in module.children())
+
+
 def _scope(node: fx.Node) -> str:
     stack = list(node.meta.get("nn_module_stack", {}).values())
     if node.op == "call_module":
@@ -79,7 +85,11 @@ class _Tracer(fx.Tracer):
         if reason:
             self.leaves[module_qualified_name] = reason
             return True
-        return m.__module__.startswith(("torch.nn", "qcore.")) and type(m) is not nn.Sequential
+        if isinstance(m, Quantizable) or type(m) is nn.Sequential:
+            return False
+        return m.__module__.startswith("qcore.") or (
+            m.__module__.startswith("torch.nn") and not (has_parts(m) and type(m) is not nn.MultiheadAttention)
+        )
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         self._parameter_proxies = parameter_proxy_cache

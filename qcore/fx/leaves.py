@@ -1,0 +1,74 @@
+"""leaves: modules that are not traced keep their own forward; what they call inside gets graphs of its own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from qcore.fx.graph_module import QuantizedGraphModule
+from qcore.nn.intrinsic import FusedModule
+
+Inputs = tuple[Any, ...]
+
+
+def callable_parts(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
+    """The nearest modules inside of one that are called themselves, with their paths; lists of modules are not."""
+    for name, child in module.named_children():
+        inner = f"{path}.{name}" if path else name
+        if isinstance(child, nn.ModuleList | nn.ModuleDict):
+            yield from callable_parts(child, inner)
+        else:
+            yield inner, child
+
+
+def is_layer(module: nn.Module) -> bool:
+    """Whether a module is one layer of torch.nn, or fused ones, with nothing inside to go into."""
+    return isinstance(module, FusedModule) or not any(True for _ in module.children())
+
+
+def inputs_of(model: nn.Module, modules: dict[str, nn.Module], example_inputs: Inputs) -> dict[str, Inputs]:
+    """Run a model once on its example inputs, and note what each of these modules is called with, by its path, in the
+    order of the parameters of its forward; those that are not called are left out."""
+    seen: dict[str, Inputs] = {}
+
+    def note(path: str, module: nn.Module) -> Any:
+        signature = inspect.signature(module.forward)
+
+        def hook(_: nn.Module, args: Inputs, kwargs: dict[str, Any]) -> None:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            seen.setdefault(path, tuple(bound.args) + tuple(bound.kwargs.values()))
+
+        return module.register_forward_pre_hook(hook, with_kwargs=True)
+
+    handles = [note(path, module) for path, module in modules.items()]
+    try:
+        with torch.no_grad():
+            model(*example_inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen
+
+
+def graph_of_layer(layer: nn.Module) -> QuantizedGraphModule:
+    """A graph that calls one layer, under the name `layer`, with the arguments of its forward."""
+    graph = fx.Graph()
+    given = [
+        graph.placeholder(name, default_value=parameter.default)
+        for name, parameter in inspect.signature(layer.forward).parameters.items()
+    ]
+    graph.output(graph.call_module("layer", tuple(given)))
+    holder = nn.Module()
+    holder.layer = layer
+    return QuantizedGraphModule(holder, graph)
+
+
+def replace(model: nn.Module, path: str, new: nn.Module) -> None:
+    """Put a module in the place of another."""
+    parent, _, name = path.rpartition(".")
+    model.get_submodule(parent)._modules[name] = new
