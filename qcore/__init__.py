@@ -10,6 +10,7 @@ from __future__ import annotations
 from qcore.api.fuse_modules import fuse_modules, fuse_modules_qat
 from qcore.api.qconfig import QConfig
 from qcore.api.quantize import convert, prepare, quantize, quantize_dynamic
+from qcore.api.quantize_qat import prepare_qat, quantize_qat
 from qcore.api.stubs import DeQuantStub, QuantStub, QuantWrapper
 from qcore.backend import API_VERSION, Availability, Backend, Kernel
 from qcore.capability import Capability, Limit, OpSpec, Pattern, Verdict, WeightSpec, standard_patterns
@@ -74,12 +75,14 @@ __all__ = [
     "per_tensor_affine",
     "per_tensor_symmetric",
     "prepare",
+    "prepare_qat",
     "qint8",
     "qint32",
     "quantize",
     "quantize_dynamic",
     "quantize_per_channel",
     "quantize_per_tensor",
+    "quantize_qat",
     "quint4x2",
     "quint8",
     "registry",
