@@ -45,11 +45,14 @@ class Preparation:
     limit: Callable[[Any, Any], str]
     base: str = ""
     rows: list[Row] = field(default_factory=list)
+    seen: dict[str, Inputs] = field(default_factory=dict)
+    """What modules are called with, by path; filled when it is needed."""
 
     def run(self, model: nn.Module, inputs: Inputs) -> nn.Module:
         """The prepared form of a model; QuantizationError for rules that match nothing."""
         asked = [*self.custom.non_traceable_module_names, *self.custom.standalone_module_names]
         check_names(model, asked, "prepare_custom_config")
+        self.whole = (model, inputs)
         for module in model.modules():
             module.__dict__.pop("qconfig", None)
         self.resolver = Resolver(self.mapping)
@@ -66,13 +69,15 @@ class Preparation:
         """A graph for a module, or for each of its parts where it cannot be traced itself."""
         self._take_apart(module, path)
         try:
-            traced = trace(module, lambda inner, child: self._reason_to_keep(_joined(path, inner), child), self.strict)
+            traced = trace(
+                module, lambda inner, child: self._reason_to_keep(_joined(path, inner), child), inputs, self.strict
+            )
         except Untraceable as error:
             if self.strict:
                 raise QuantizationError(f"strict=True, and module {path!r} {error}") from error
             qconfig = self.resolver.resolve(self._relative(path), "", type(module), 0)
             self.rows.append(Row(path, type(module).__name__, "float", reason=str(error), asked=qconfig is not None))
-            self._parts({"": module}, module, path, inputs)
+            self._parts({"": module}, module, path)
             return module
         self.targets += [node.target for node in traced.model.graph.nodes if node.op.startswith("call_")]
         graph = self._graph(traced, path, inputs)
@@ -81,7 +86,7 @@ class Preparation:
             for inner, reason in traced.leaves.items()
             if reason not in (_AS_ASKED, _CUSTOM)
         }
-        self._parts(inside, module, path, inputs, graph)
+        self._parts(inside, module, path, graph)
         return graph
 
     def _graph(
@@ -112,26 +117,27 @@ class Preparation:
         return graph
 
     def _parts(
-        self, wholes: dict[str, nn.Module], root: nn.Module, path: str, inputs: Inputs, graph: nn.Module | None = None
+        self, wholes: dict[str, nn.Module], root: nn.Module, path: str, graph: nn.Module | None = None
     ) -> None:
-        """Prepare what modules that are not traced call, in place; `root` runs once to see with which inputs."""
+        """Prepare what modules that are not traced call, in place in `root`, the module at `path`."""
         parts: dict[str, nn.Module] = {}
         for inner, whole in wholes.items():
             alone = self._is_standalone(_joined(path, inner), whole)
             parts.update({inner: whole} if alone else dict(leaves.callable_parts(whole, inner)))
         parts = {inner: part for inner, part in parts.items() if any(True for _ in part.parameters())}
-        seen = leaves.inputs_of(root, parts, inputs) if parts else {}
+        if parts and not self.seen:
+            self.seen.update(leaves.inputs_of(*self.whole))
         for inner, part in parts.items():
             full = _joined(path, inner)
-            if inner not in seen:
+            if full not in self.seen:
                 self.rows.append(Row(full, type(part).__name__, "float", reason="not called on the example inputs"))
                 continue
             if leaves.is_layer(part):
-                new: nn.Module = self._layer(part, full, seen[inner])
+                new: nn.Module = self._layer(part, full, self.seen[full])
             elif inner in wholes:
-                new = self._standalone(part, full, seen[inner])
+                new = self._standalone(part, full, self.seen[full])
             else:
-                new = self._module(part, full, seen[inner])
+                new = self._module(part, full, self.seen[full])
             if graph is not None and inner in wholes:
                 set_submodule(graph, inner, new)
             leaves.replace(root, inner, new)

@@ -30,29 +30,38 @@ def is_layer(module: nn.Module) -> bool:
     return isinstance(module, FusedModule) or not any(True for _ in module.children())
 
 
-def inputs_of(model: nn.Module, modules: dict[str, nn.Module], example_inputs: Inputs) -> dict[str, Inputs]:
-    """Run a model once on its example inputs, and note what each of these modules is called with, by its path, in the
-    order of the parameters of its forward; those that are not called are left out."""
+def inputs_of(model: nn.Module, example_inputs: Inputs) -> dict[str, Inputs]:
+    """Run a model once on its example inputs, and note what its modules are called with, by path: a value for each
+    parameter of forward, tensors without their elements. Those that are not called are left out."""
     seen: dict[str, Inputs] = {}
 
     def note(path: str, module: nn.Module) -> Any:
         signature = inspect.signature(module.forward)
 
         def hook(_: nn.Module, args: Inputs, kwargs: dict[str, Any]) -> None:
-            bound = signature.bind(*args, **kwargs)
-            bound.apply_defaults()
-            seen.setdefault(path, tuple(bound.args) + tuple(bound.kwargs.values()))
+            if path not in seen:
+                bound = signature.bind(*args, **kwargs)
+                bound.apply_defaults()
+                seen[path] = tuple(_outline(bound.arguments[name]) for name in signature.parameters)
 
         return module.register_forward_pre_hook(hook, with_kwargs=True)
 
-    handles = [note(path, module) for path, module in modules.items()]
+    modes = {module: module.training for module in model.modules()}
+    handles = [note(path, module) for path, module in model.named_modules() if callable(getattr(module, "forward", None))]
+    model.eval()
     try:
         with torch.no_grad():
             model(*example_inputs)
     finally:
         for handle in handles:
             handle.remove()
+        for module, training in modes.items():
+            module.training = training
     return seen
+
+
+def _outline(value: Any) -> Any:
+    return torch.empty(0, dtype=value.dtype) if isinstance(value, torch.Tensor) else value
 
 
 def graph_of_layer(layer: nn.Module) -> QuantizedGraphModule:

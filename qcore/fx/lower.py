@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator as python
 from typing import Any
 
-from torch import fx, nn
+from torch import fx
 
 from qcore import operators as ops
 from qcore.binding import bind
@@ -41,6 +41,13 @@ class _Lowering:
                 module.backend = backend
 
     def visit(self, node: fx.Node) -> None:
+        """Lower what begins at a node, where it can be."""
+        if _asks_shape(node):
+            number = node.args[0]
+            if is_dequantize(number):
+                node.replace_input_with(number, number.args[0])
+                erase_if_unused(number)
+            return
         found = self._match(node)
         if found is None or not found.inputs or not all(map(is_dequantize, found.inputs)):
             return
@@ -124,6 +131,13 @@ class _Lowering:
         self.gone.update((*found.nodes, *after))
         for each in dict.fromkeys(found.inputs):
             erase_if_unused(each)
+
+
+def _asks_shape(node: fx.Node) -> bool:
+    """Whether a node asks for sizes, which integers have as well."""
+    if node.target is getattr:
+        return node.args[1:] in (("shape",), ("ndim",), ("device",))
+    return node.target in ("size", "dim", "numel", "ndimension", len)
 
 
 def _gives_list(found: Match) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,14 +33,20 @@ class Traced:
     leaves: dict[str, str] = field(default_factory=dict)
 
 
-def trace(model: nn.Module, keep: Callable[[str, nn.Module], str], strict: bool = False) -> Traced:
-    """Trace a module. `keep(path, module)`: a reason not to trace into a submodule; empty to try.
+def trace(
+    model: nn.Module,
+    keep: Callable[[str, nn.Module], str],
+    inputs: tuple[Any, ...] | None = None,
+    strict: bool = False,
+) -> Traced:
+    """Trace a module. `keep(path, module)`: a reason not to trace into a submodule; empty to try. Where `inputs` are
+    given, or are left to their defaults, as None, a bool or a string, the graph is made for that value alone.
 
     Raises Untraceable where the module's own forward cannot be traced, or, with `strict`, any inside of it.
     """
     tracer = _Tracer(keep, strict)
     try:
-        graph = tracer.trace(model)
+        graph = tracer.trace(model, None if inputs is None else _fixed(model, inputs))
     except Untraceable:
         raise
     except Exception as error:
@@ -56,6 +63,15 @@ def reason_of(error: Exception) -> str:
     where = f" at {own[-1].filename}:{own[-1].lineno}: {own[-1].line}" if own else ""
     text = str(error).partition("\n")[0].rstrip(". ")
     return f"cannot be traced{where} ({text})"
+
+
+def _fixed(model: nn.Module, inputs: tuple[Any, ...]) -> dict[str, Any] | None:
+    """Values of the arguments of forward that only choose a path through it, by name."""
+    parameters = inspect.signature(model.forward).parameters.values()
+    plain = [each for each in parameters if each.kind is not each.VAR_KEYWORD and each.kind is not each.VAR_POSITIONAL]
+    given = [*inputs[: len(plain)], *(each.default for each in plain[len(inputs) :])]
+    found = {each.name: value for each, value in zip(plain, given, strict=True)}
+    return {name: value for name, value in found.items() if value is None or isinstance(value, bool | str)} or None
 
 
 def has_parts(module: nn.Module) -> bool:
