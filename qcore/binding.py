@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ import torch
 from qcore.backend import Kernel
 from qcore.errors import UnsupportedError
 from qcore.operators import Operator, is_constant_free
-from qcore.registry import registry
+from qcore.registry import registry, until_changed
 from qcore.tensor.compiled import outside_of_graphs
 from qcore.tensor.dtypes import QDType
 
@@ -55,13 +54,13 @@ def bind(backend: str | None, operator: Operator, activations: tuple[QDType, ...
 
 
 @outside_of_graphs
-@lru_cache(maxsize=1024)
+@until_changed
 def shared_kernel(backend: str | None, operator: Operator, activations: tuple[QDType, ...]) -> Kernel:
     """The kernel of an operator without constants, bound once."""
     return bind(backend, operator, activations).build()
 
 
-@lru_cache(maxsize=1024)
+@until_changed
 def _shared_kernel(name: str, operator: Operator) -> Kernel:
     return _untraced(registry.get(name).build(operator), operator)
 

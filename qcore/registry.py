@@ -9,8 +9,11 @@ import difflib
 import os
 import threading
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar, cast
 
 import pluggy
 
@@ -18,6 +21,7 @@ from qcore import hookspec
 from qcore.backend import API_VERSION, Availability, Backend
 from qcore.errors import BackendError
 
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 PICK = "QCORE_BACKEND"
 DISABLE = "QCORE_DISABLE_BACKENDS"
 
@@ -55,6 +59,11 @@ class Registry:
         self._statuses: dict[str, Status] = {}
         self._entry_points: dict[str, list[EntryPoint]] | None = None
         self._lock = threading.RLock()
+        self._listeners: list[Callable[[], object]] = []
+
+    def when_changed(self, listener: Callable[[], object]) -> None:
+        """Call this whenever `register` or `unregister` has changed which backends there are: for what was bound."""
+        self._listeners.append(listener)
 
     def names(self) -> list[str]:
         """Names of the installed backends, without importing any; those in QCORE_DISABLE_BACKENDS are left out."""
@@ -68,6 +77,7 @@ class Registry:
             if name in self._statuses or name in self._found():
                 raise BackendError(f"a backend named {name!r} is registered already; choose another name")
             self._statuses[name] = self._inspect(name, "registered in this process", lambda: plugin)
+            self._changed()
 
     def unregister(self, name: str) -> None:
         """Remove what `register` added."""
@@ -75,6 +85,7 @@ class Registry:
             self._statuses.pop(name, None)
             if self._plugins.has_plugin(name):
                 self._plugins.unregister(name=name)
+            self._changed()
 
     def status(self, name: str) -> Status:
         """How one installed backend stands; loads it. Never raises for a fault of the backend's own.
@@ -141,6 +152,10 @@ class Registry:
             for item in self.statuses()
             if item.usable and item.backend is not None and item.backend.fallback and item.name != besides
         ]
+
+    def _changed(self) -> None:
+        for listener in self._listeners:
+            listener()
 
     def _found(self) -> dict[str, list[EntryPoint]]:
         if self._entry_points is None:
@@ -240,3 +255,10 @@ def _join(names: list[str]) -> str:
 
 registry = Registry()
 """The registry of this process."""
+
+
+def until_changed(function: FunctionT) -> FunctionT:
+    """The function with a cache of its results, for kernels that were bound; `register` and `unregister` empty it."""
+    cached = lru_cache(maxsize=1024)(function)
+    registry.when_changed(cached.cache_clear)
+    return cast(FunctionT, cached)
