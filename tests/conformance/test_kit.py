@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("qcore_reference", reason="the wrong backends stand on the reference's kernels")
 
-from tests.conformance.wrong_backends import WRONG
+from tests.conformance.wrong_kernels import ALL
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -46,9 +46,9 @@ def verdicts(tmp_path_factory):
     return failures, passed
 
 
-@pytest.mark.parametrize("kind", WRONG, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
 def test_each_is_judged_for_its_own_fault(verdicts, kind):
-    tests, message = WRONG[kind]
+    tests, message = ALL[kind]
     failures, passed = verdicts
     found = failures[kind.__name__]
     assert tests <= set(found) <= tests | ({"test_drawn"} if "test_written" in tests else set())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -363,9 +363,9 @@ class Plugin:
         return self._backend
 
 
-def register_all(make: Callable[[str], None]) -> None:
+def register_all(kinds: Iterable[type[Right]], make: Callable[[str], None]) -> None:
     """Register each under the name of its class, and tell the name."""
-    for kind in WRONG:
+    for kind in kinds:
         kind.name = kind.__name__
         qcore.registry.register(Plugin(kind()), kind.name)
         make(kind.name)
