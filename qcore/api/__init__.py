@@ -1,4 +1,7 @@
-"""What users call; the observers, fake-quantizers and qconfigs are in modules of their own."""
+"""What users call: the eager flow, under the names and with the arguments of torch.ao.quantization (PyTorch 2.13).
+
+Observers, fake-quantizers, qconfigs and the FX flow are in modules of their own.
+"""
 
 from __future__ import annotations
 

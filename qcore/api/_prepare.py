@@ -265,6 +265,8 @@ def add_observer_(
 ) -> None:
     """Put an observer on the output of each layer that has a `qconfig` and a statically quantized form; in place.
 
+    Raises no errors of its own.
+
     `qconfig_propagation_list`: the only classes to observe; `non_leaf_module_list`: further classes to observe, leaves
     or not.
     """

@@ -70,7 +70,7 @@ __all__ = [
 
 class FakeQuantizeBase(ABC, TakesPartialArgs, nn.Module):
     """Base of the fake-quantize modules: two switches, kept as buffers of shape (1,) so that they are saved with the
-    model."""
+    model. Errors as of their observers."""
 
     fake_quant_enabled: Tensor
     observer_enabled: Tensor

@@ -66,7 +66,10 @@ def quantize(
     backend: str = "auto",
     strict: bool = False,
 ) -> nn.Module:
-    """prepare, calibrate by `run_fn(model, *run_args)`, and convert, in eval mode. Arguments and errors as theirs."""
+    """prepare, calibrate by `run_fn(model, *run_args)`, and convert, in eval mode.
+
+    Arguments and errors as theirs.
+    """
     prepared = prepare(model, inplace, backend=backend, strict=strict).eval()
     run_fn(prepared, *run_args)
     return convert(prepared, mapping, inplace=True, strict=strict)

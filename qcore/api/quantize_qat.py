@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -46,8 +47,9 @@ def quantize_qat(
     backend: str = "auto",
     strict: bool = False,
 ) -> nn.Module:
-    """prepare_qat, train by `run_fn(model, *run_args)`, and convert, in training mode until then; errors as theirs."""
-    model.train()
-    prepared = prepare_qat(model, inplace=inplace, backend=backend, strict=strict)
+    """prepare_qat, train by `run_fn(model, *run_args)`, and convert, in training mode until then; errors as
+    theirs."""
+    model = model if inplace else copy.deepcopy(model)
+    prepared = prepare_qat(model.train(), inplace=True, backend=backend, strict=strict)
     run_fn(prepared, *run_args)
     return convert(prepared, inplace=True, strict=strict)

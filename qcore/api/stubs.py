@@ -10,7 +10,9 @@ __all__ = ["DeQuantStub", "QuantStub", "QuantWrapper", "add_quant_dequant"]
 
 
 class QuantWrapper(nn.Module):
-    """A module of one input between a QuantStub and a DeQuantStub; they take its qconfig. Shapes as the module's."""
+    """A module of one input between a QuantStub and a DeQuantStub; they take its qconfig. Shapes and errors as the
+    module's.
+    """
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -27,7 +29,10 @@ class QuantWrapper(nn.Module):
 
 
 def add_quant_dequant(module: nn.Module) -> nn.Module:
-    """Wrap each leaf that has a qconfig of its own into a QuantWrapper; a leaf at the root is returned wrapped."""
+    """Wrap each leaf that has a qconfig of its own into a QuantWrapper; a leaf at the root is returned wrapped.
+
+    Changes the module itself; raises no errors of its own.
+    """
     if not list(module.children()):
         return QuantWrapper(module) if getattr(module, "qconfig", None) is not None else module
     for name, child in module.named_children():

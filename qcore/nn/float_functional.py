@@ -48,7 +48,7 @@ class _Functional(nn.Module):
 
 
 class FloatFunctional(_Functional):
-    """add, mul, cat, add_relu, matmul on float tensors, as one module for each place that needs an observer.
+    """add, mul, cat, add_relu, matmul on float tensors of any shape, a module for each place that needs an observer.
 
     prepare puts the observer at `activation_post_process`; convert makes it a QFunctional.
     """
@@ -63,4 +63,4 @@ class FloatFunctional(_Functional):
 
 
 class FXFloatFunctional(_Functional):
-    """FloatFunctional for tracing: plain operations, whose observers a graph holds itself."""
+    """FloatFunctional for tracing: plain operations, whose observers a graph holds itself; shapes as there."""

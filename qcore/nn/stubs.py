@@ -1,4 +1,7 @@
-"""Marks of where a model goes from float to integers and back; convert turns them into Quantize and DeQuantize."""
+"""Marks of where a model goes from float to integers and back; convert turns them into Quantize and DeQuantize.
+
+Neither raises errors of its own.
+"""
 
 from __future__ import annotations
 

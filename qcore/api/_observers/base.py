@@ -21,6 +21,8 @@ EPS = torch.finfo(torch.float32).eps
 class ObserverBase(ABC, TakesPartialArgs, nn.Module):
     """Base of every observer: a module that returns its input unchanged and keeps statistics of it.
 
+    Raises QuantizationError, naming the module, for qparams of statistics that hold NaN or infinity, or of none.
+
     `dtype`: the dtype that the observed tensor will have, quantized or float. `is_dynamic`: whether the quantization
     parameters are chosen anew for each input at inference. `qcore_path`: where in the model it stands, for messages;
     `qcore_backend`: whose kernels it uses, None for the automatic choice; both are set by prepare.

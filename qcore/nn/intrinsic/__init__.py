@@ -1,4 +1,7 @@
-"""Float modules fused for quantization."""
+"""Float modules fused for quantization, by the names of torch.nn.intrinsic.
+
+Each raises ArgumentError for another number of modules, ArgumentTypeError for modules of other classes.
+"""
 
 from __future__ import annotations
 

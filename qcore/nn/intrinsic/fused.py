@@ -10,7 +10,10 @@ from qcore.errors import ArgumentError, ArgumentTypeError
 
 
 class FusedModule(nn.Sequential):
-    """Base: a Sequential of exactly the classes (or their subclasses) in `parts`."""
+    """Base: a Sequential of exactly the classes (or their subclasses) in `parts`.
+
+    Raises ArgumentError for another number of modules, ArgumentTypeError for modules of other classes.
+    """
 
     parts: ClassVar[tuple[type[nn.Module], ...]] = ()
 

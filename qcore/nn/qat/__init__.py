@@ -1,4 +1,4 @@
-"""Modules for quantization-aware training: float layers with fake-quantized weights."""
+"""Modules for quantization-aware training: float layers with fake-quantized weights, by the names of torch.nn.qat."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Float modules taken apart into layers that are observed, trained and quantized one by one."""
+"""Float modules taken apart into layers that are observed, trained and quantized one by one.
+
+Names and arguments as of torch.nn.quantizable.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Statically quantized modules: integers in, integers out."""
+"""Statically quantized modules, integers in, integers out, by the names of torch.nn.quantized.
+
+Arithmetic: docs/numerics.md, under the name of the operator.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""Functions on quantized tensors, without state. Each raises ArgumentTypeError for an input that is not quantized.
+"""Functions on quantized tensors, without state, by the names of torch.nn.quantized.functional.
 
-Arithmetic: docs/numerics.md, under the name of the operator. Those without `scale` and `zero_point` keep the input's.
+Each raises ArgumentTypeError for an input that is not quantized, ArgumentError for sizes, scales and zero points out of
+range. Those without `scale` and `zero_point` keep the input's. Arithmetic: docs/numerics.md, under the name of the
+operator.
 """
 
 from __future__ import annotations
@@ -110,19 +112,19 @@ def upsample(
     mode: str = "nearest",
     align_corners: bool | None = None,
 ) -> Tensor:
-    """Old name of `interpolate`; warns."""
+    """Old name of `interpolate`, with the same shapes; warns."""
     warnings.warn("upsample is an old name; use interpolate", FutureWarning, stacklevel=2)
     return interpolate(input, size, scale_factor, mode, align_corners)
 
 
 def upsample_bilinear(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
-    """Old name of `interpolate` with mode="bilinear", align_corners=True; warns."""
+    """Old name of `interpolate` with mode="bilinear", align_corners=True; quantized (batch, channels, ...); warns."""
     warnings.warn("upsample_bilinear is an old name; use interpolate", FutureWarning, stacklevel=2)
     return interpolate(input, size, scale_factor, "bilinear", True)
 
 
 def upsample_nearest(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
-    """Old name of `interpolate` with mode="nearest"; warns."""
+    """Old name of `interpolate` with mode="nearest"; quantized (batch, channels, ...); warns."""
     warnings.warn("upsample_nearest is an old name; use interpolate", FutureWarning, stacklevel=2)
     return interpolate(input, size, scale_factor)
 
@@ -221,22 +223,22 @@ def _conv(
 
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
-    """The input, clamped to [min_val, max_val]."""
+    """The input, of any shape, clamped to [min_val, max_val]."""
     return F.hardtanh(_quantized(input, "hardtanh"), min_val, max_val, inplace)
 
 
 def clamp(input: Tensor, min_: float, max_: float) -> Tensor:
-    """The input, clamped to [min_, max_]."""
+    """The input, of any shape, clamped to [min_, max_]."""
     return torch.clamp(_quantized(input, "clamp"), min_, max_)
 
 
 def threshold(input: Tensor, threshold: float, value: float) -> Tensor:
-    """The input where it is above `threshold`, else `value`."""
+    """The input, of any shape, where it is above `threshold`, else `value`."""
     return F.threshold(_quantized(input, "threshold"), threshold, value)
 
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
-    """relu6(x + 3) / 6; the output has scale 1/256 and its zero point at the low end of the dtype."""
+    """relu6(x + 3) / 6, of any shape; the output has scale 1/256 and its zero point at the low end of the dtype."""
     x = _quantized(input, "hardsigmoid")
     if inplace:
         raise ArgumentError("hardsigmoid: inplace=True would need the input's scale to change; use the result instead")
@@ -250,7 +252,7 @@ def leaky_relu(
     scale: float | None = None,
     zero_point: int | None = None,
 ) -> Tensor:
-    """x, or negative_slope * x below zero; `scale` and `zero_point` of the output, together or neither."""
+    """x of any shape, or negative_slope * x below zero; `scale` and `zero_point` of the output, together or neither."""
     x = _quantized(input, "leaky_relu")
     if inplace and scale is not None:
         raise ArgumentError("leaky_relu: inplace=True keeps the input's scale; leave scale and zero_point out")
@@ -260,19 +262,19 @@ def leaky_relu(
 
 
 def elu(input: Tensor, scale: float, zero_point: int, alpha: float = 1.0) -> Tensor:
-    """x, or alpha * (exp(x) - 1) below zero; the output has `scale` and `zero_point`."""
+    """x of any shape, or alpha * (exp(x) - 1) below zero; the output has `scale` and `zero_point`."""
     x = _quantized(input, "elu")
     return _lookup(x, "elu", (alpha,), _output(x, scale, zero_point))
 
 
 def celu(input: Tensor, scale: float, zero_point: int, alpha: float = 1.0) -> Tensor:
-    """x, or alpha * (exp(x / alpha) - 1) below zero; the output has `scale` and `zero_point`."""
+    """x of any shape, or alpha * (exp(x / alpha) - 1) below zero; the output has `scale` and `zero_point`."""
     x = _quantized(input, "celu")
     return _lookup(x, "celu", (alpha,), _output(x, scale, zero_point))
 
 
 def hardswish(input: Tensor, scale: float, zero_point: int) -> Tensor:
-    """x * relu6(x + 3) / 6; the output has `scale` and `zero_point`."""
+    """x * relu6(x + 3) / 6 for x of any shape; the output has `scale` and `zero_point`."""
     x = _quantized(input, "hardswish")
     return _lookup(x, "hardswish", (), _output(x, scale, zero_point))
 

@@ -1,8 +1,8 @@
-"""Arithmetic between activations as modules, so that each result has an observer, and later a scale and zero point."""
+"""Arithmetic between quantized activations as a module, which has the scale and zero point of its results."""
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from torch import Tensor, nn
 
@@ -21,8 +21,8 @@ __all__ = ["FXFloatFunctional", "FloatFunctional", "QFunctional"]
 class QFunctional(StaticOutput):
     """add, mul, cat, add_relu on quantized tensors, with one scale and zero point for the results.
 
-    Made from FloatFunctional. Operands may be of different parameters, and broadcast. Raises QuantizationError for
-    float operands. Arithmetic: docs/numerics.md, "add", "mul", "cat".
+    Made from FloatFunctional. Operands may be of different parameters, and of shapes that broadcast. Raises
+    QuantizationError for float operands. Arithmetic: docs/numerics.md, "add", "mul", "cat".
     """
 
     def __init__(self) -> None:

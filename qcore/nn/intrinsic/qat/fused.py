@@ -48,7 +48,7 @@ class _ConvBn(WithNorm, ConvBase):
 
 
 class LinearReLU(nnqat.Linear):
-    """Linear with a fake-quantized weight, then ReLU; everything else as nn.qat.Linear."""
+    """Linear with a fake-quantized weight, then ReLU; shapes, arguments and errors as of nn.qat.Linear."""
 
     float_class: ClassVar[type[nn.Module]] = nni.LinearReLU
     with_relu = nni.LinearReLU

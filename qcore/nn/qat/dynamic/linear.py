@@ -1,4 +1,4 @@
-"""Linear trained for dynamic quantization."""
+"""Linear trained for dynamic quantization, by the name of torch.nn.qat.dynamic."""
 
 from __future__ import annotations
 
