@@ -181,6 +181,14 @@ def test_quantize_qat_in_one_call():
     assert type(model.f2) is nn.Linear
 
 
+def test_quantize_qat_leaves_the_model_as_it_was():
+    model = Perceptron(QCORE).eval()
+    before = copy.deepcopy(model.state_dict())
+    api.quantize_qat(model, lambda prepared: prepared(torch.randn(4, *Perceptron.SHAPE)), [], backend="reference")
+    assert not any(module.training for module in model.modules())
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
 def test_inplace_keeps_the_model():
     model = Perceptron(QCORE).train()
     assert api.prepare_qat(model, inplace=True, backend="reference") is model
