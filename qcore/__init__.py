@@ -8,8 +8,18 @@
 from __future__ import annotations
 
 from qcore.api.fuse_modules import fuse_modules, fuse_modules_qat
+from qcore.api.modes import convert, prepare
 from qcore.api.qconfig import QConfig
-from qcore.api.quantize import convert, prepare, quantize, quantize_dynamic
+from qcore.api.qconfig_mapping import QConfigMapping
+from qcore.api.quantize import quantize, quantize_dynamic
+from qcore.api.quantize_fx import (
+    convert_fx,
+    convert_to_reference_fx,
+    fuse_fx,
+    lower_fx,
+    prepare_fx,
+    prepare_qat_fx,
+)
 from qcore.api.quantize_qat import prepare_qat, quantize_qat
 from qcore.api.stubs import DeQuantStub, QuantStub, QuantWrapper
 from qcore.backend import API_VERSION, Availability, Backend, Kernel
@@ -24,6 +34,7 @@ from qcore.errors import (
 )
 from qcore.hookspec import hookimpl
 from qcore.registry import registry
+from qcore.report import report
 from qcore.tensor.dtypes import (
     per_channel_affine,
     per_channel_affine_float_qparams,
@@ -55,6 +66,7 @@ __all__ = [
     "OpSpec",
     "Pattern",
     "QConfig",
+    "QConfigMapping",
     "QParams",
     "QTensor",
     "QcoreError",
@@ -65,17 +77,23 @@ __all__ = [
     "Verdict",
     "WeightSpec",
     "convert",
+    "convert_fx",
+    "convert_to_reference_fx",
     "dequantize",
+    "fuse_fx",
     "fuse_modules",
     "fuse_modules_qat",
     "hookimpl",
+    "lower_fx",
     "per_channel_affine",
     "per_channel_affine_float_qparams",
     "per_channel_symmetric",
     "per_tensor_affine",
     "per_tensor_symmetric",
     "prepare",
+    "prepare_fx",
     "prepare_qat",
+    "prepare_qat_fx",
     "qint8",
     "qint32",
     "quantize",
@@ -86,5 +104,6 @@ __all__ = [
     "quint4x2",
     "quint8",
     "registry",
+    "report",
     "standard_patterns",
 ]

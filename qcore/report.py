@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from qcore.errors import ArgumentError
+
 Outcome: TypeAlias = Literal["quantized", "float", "passed through"]
 
 
@@ -85,3 +87,11 @@ class Report:
             f" ({len(self.fallback_rows)} by another backend), {len(self.float_rows)} left float"
         )
         return "\n".join([counts, *([self.why_backend] if self.why_backend else []), *lines])
+
+
+def report(model: object) -> Report:
+    """The report of a prepared or converted model; ArgumentError for one that is neither."""
+    found = getattr(model, "qcore_report", None)
+    if not isinstance(found, Report):
+        raise ArgumentError(f"this {type(model).__name__} was not prepared, so there is no report; call prepare first")
+    return found

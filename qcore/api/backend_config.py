@@ -263,7 +263,7 @@ def limits(config: BackendConfig | None) -> Callable[[Any, Any], str]:
     """A function of what is called and its QConfig: why the config does not allow it; empty if it does."""
     if config is None:
         return lambda target, qconfig: ""
-    fused = {parts: kind for parts, kind in catalog.fusions().items()}
+    fused = catalog.fusions()
     table: dict[Any, BackendPatternConfig] = {}
     for each in config.configs:
         table[each.pattern] = each

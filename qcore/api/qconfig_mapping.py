@@ -97,7 +97,8 @@ class QConfigMapping:
             mapping.set_module_name_object_type_order(*rule)
         if given:
             raise ArgumentError(
-                f"QConfigMapping.from_dict: unknown key {next(iter(given))!r}; it takes {', '.join(map(repr, cls().to_dict()))}"
+                f"QConfigMapping.from_dict: unknown key {next(iter(given))!r}; it takes "
+                + ", ".join(map(repr, cls().to_dict()))
             )
         return mapping
 

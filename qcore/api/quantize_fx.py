@@ -145,7 +145,8 @@ def convert_to_reference_fx(
     same integers on each; run as it is, it computes in float, within one step of each result's scale of them. Raises
     as convert_fx.
     """
-    return _reference(graph_module, convert_custom_config, qconfig_mapping, "convert_to_reference_fx")
+    reference: nn.Module = _reference(graph_module, convert_custom_config, qconfig_mapping, "convert_to_reference_fx")
+    return reference
 
 
 def lower_fx(model: nn.Module, backend: str | None = None) -> nn.Module:

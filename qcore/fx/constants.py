@@ -86,7 +86,8 @@ def _constant(model: nn.Module, value: Any) -> Any:
 
 
 def _module(function: Any, given: dict[str, Any]) -> nn.Module | None:
-    weight, bias = given.get("weight"), given.get("bias")
+    weight: Any = given.get("weight")
+    bias: Any = given.get("bias")
     module: Any
     with torch.device("meta"):
         if function is F.linear:
@@ -94,7 +95,7 @@ def _module(function: Any, given: dict[str, Any]) -> nn.Module | None:
         elif function is F.embedding:
             if given.get("max_norm") is not None:
                 return None
-            module = nn.Embedding(*weight.shape, padding_idx=given.get("padding_idx"))
+            module = nn.Embedding(weight.shape[0], weight.shape[1], padding_idx=given.get("padding_idx"))
         elif function is F.layer_norm:
             module = nn.LayerNorm(
                 given["normalized_shape"], given.get("eps", 1e-5), weight is not None, bias is not None

@@ -109,7 +109,8 @@ def _qparams(observer: Any) -> QParams:
     found = observer_qparams(observer, observer)
     if found.axis is not None:
         raise QuantizationError(
-            f"module {observer.qcore_path!r}: its activation observer is per channel; activations are quantized per tensor"
+            f"module {observer.qcore_path!r}: its activation observer is per channel; "
+            "activations are quantized per tensor"
         )
     return found
 

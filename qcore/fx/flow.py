@@ -14,7 +14,7 @@ from qcore.api.qconfig_mapping import QConfigMapping, as_qconfig_mapping
 from qcore.errors import QuantizationError
 from qcore.fx import constants, convert, leaves, observe
 from qcore.fx.fuse import fuse
-from qcore.fx.graph_module import QuantizedGraphModule, set_submodule
+from qcore.fx.graph_module import FLOAT, QuantizedGraphModule, set_submodule
 from qcore.fx.kinds import kinds_of
 from qcore.fx.lower import lower
 from qcore.fx.plan import Planner, Step
@@ -112,13 +112,12 @@ class Preparation:
         self._set_modules(graph, steps)
         observe.observe(graph, steps, self.custom.input_quantized_indexes if path == self.base else [], self.is_qat)
         for step in steps:
+            step.node.meta[FLOAT] = step.how == "float"
             if step.row is not None:
                 self.rows.append(replace(step.row, path=_joined(self.base, step.row.path)))
         return graph
 
-    def _parts(
-        self, wholes: dict[str, nn.Module], root: nn.Module, path: str, graph: nn.Module | None = None
-    ) -> None:
+    def _parts(self, wholes: dict[str, nn.Module], root: nn.Module, path: str, graph: nn.Module | None = None) -> None:
         """Prepare what modules that are not traced call, in place in `root`, the module at `path`."""
         parts: dict[str, nn.Module] = {}
         for inner, whole in wholes.items():
@@ -193,7 +192,8 @@ class Preparation:
             module: Any = modules[path]
             if step.how == "custom":
                 module.qconfig = step.qconfig
-                set_submodule(graph, path, self.observed[type(module)].from_float(module))
+                custom: Any = self.observed[type(module)]
+                set_submodule(graph, path, custom.from_float(module))
             elif any(catalog.match(type(module), table).target for table in tables):
                 module.qconfig = step.qconfig
                 trained: Any = catalog.match(type(module), catalog.mapping("qat")).target if self.is_qat else None

@@ -8,10 +8,14 @@ from typing import Any
 from torch import fx, nn
 from torch.fx.graph_module import reduce_graph_module
 
-from qcore.errors import ArgumentError
+from qcore.errors import ArgumentError, QuantizationError
 
 NOTES = ("qcore_backend", "qcore_report", "qcore_stage", "qcore_preserved")
 """Attributes that go along; qcore_preserved names those of the user's."""
+
+
+FLOAT = "qcore_float"
+"""Key in a node's meta: True where the call was left float."""
 
 
 class QuantizedGraphModule(fx.GraphModule):
@@ -27,7 +31,7 @@ class QuantizedGraphModule(fx.GraphModule):
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> QuantizedGraphModule:
-        result: QuantizedGraphModule = super().__deepcopy__(memo)
+        result: Any = super().__deepcopy__(memo)
         result.training = self.training
         kept = nn.Module()
         names = (*NOTES, *vars(self).get("qcore_preserved", ()))
@@ -35,16 +39,22 @@ class QuantizedGraphModule(fx.GraphModule):
             value = _attribute(self, name)
             if value is not None:
                 setattr(kept, name, copy.deepcopy(value, memo))
-        return result.carry(kept)
+        carried: QuantizedGraphModule = result.carry(kept)
+        return carried
 
     def __reduce__(self) -> tuple[Any, ...]:
         _, (state, imports) = super().__reduce__()
-        return _rebuild, (state, imports)
+        return _rebuild, (state, imports, [node.meta.get(FLOAT, False) for node in self.graph.nodes])
 
 
-def _rebuild(state: dict[str, Any], imports: str) -> QuantizedGraphModule:
+def _rebuild(state: dict[str, Any], imports: str, notes: list[bool]) -> QuantizedGraphModule:
     plain: Any = reduce_graph_module(state, imports)
     plain.graph._tracer_cls = fx.Tracer
+    nodes = list(plain.graph.nodes)
+    if len(nodes) != len(notes):
+        raise QuantizationError("this file's graph does not fit its code: it was written by another version of torch")
+    for node, stays_float in zip(nodes, notes, strict=True):
+        node.meta[FLOAT] = stays_float
     result = QuantizedGraphModule(plain, plain.graph).carry(plain)
     result.training = plain.training
     return result

@@ -47,7 +47,9 @@ def inputs_of(model: nn.Module, example_inputs: Inputs) -> dict[str, Inputs]:
         return module.register_forward_pre_hook(hook, with_kwargs=True)
 
     modes = {module: module.training for module in model.modules()}
-    handles = [note(path, module) for path, module in model.named_modules() if callable(getattr(module, "forward", None))]
+    handles = [
+        note(path, module) for path, module in model.named_modules() if callable(getattr(module, "forward", None))
+    ]
     model.eval()
     try:
         with torch.no_grad():

@@ -11,10 +11,10 @@ from qcore import operators as ops
 from qcore.binding import bind
 from qcore.errors import UnsupportedError
 from qcore.fx.convert import is_dequantize
-from qcore.fx.graph_module import QuantizedGraphModule, erase_if_unused, finished, free_name, set_submodule
+from qcore.fx.graph_module import FLOAT, QuantizedGraphModule, erase_if_unused, finished, free_name, set_submodule
 from qcore.fx.match import Match, match
 from qcore.fx.modules import ReferenceModule
-from qcore.fx.patterns import QUANTIZED_MODULE, Role, Unfit
+from qcore.fx.patterns import QUANTIZED_MODULE, SAME_PARAMETERS, Role, Unfit, rule_of
 from qcore.nn.quantized.base import QuantizedModule
 from qcore.nn.quantized.stubs import Quantize
 from qcore.operators import Operator
@@ -43,7 +43,7 @@ class _Lowering:
     def visit(self, node: fx.Node) -> None:
         """Lower what begins at a node, where it can be."""
         if _asks_shape(node):
-            number = node.args[0]
+            number: Any = node.args[0]
             if is_dequantize(number):
                 node.replace_input_with(number, number.args[0])
                 erase_if_unused(number)
@@ -65,6 +65,8 @@ class _Lowering:
             inputs = [each for each in node.args if isinstance(each, fx.Node)]
             role = Role.COMPUTE if reference.quantized.observes_output else Role.SHARE
             return Match([node], role, QUANTIZED_MODULE, inputs, None, lambda out: reference.quantized)
+        if node.meta.get(FLOAT) or rule_of(node, self.modules) in (QUANTIZED_MODULE, SAME_PARAMETERS):
+            return None
         try:
             return match(node, self.modules, self._has_kernel)
         except Unfit:

@@ -92,7 +92,8 @@ def _arithmetic(
     if len(tensors) == 2:
         if operator is None:
             raise Unfit("no kernel divides two quantized tensors")
-        fused: Any = type(operator)(relu=True)
+        kind: Any = type(operator)
+        fused: Operator = kind(relu=True)
         if _following_relu(node, modules) and fuse_relu(fused):
             nodes.append(next(iter(node.users)))
             operator = fused
@@ -115,10 +116,10 @@ def _numbers(node: fx.Node, operands: list[Any]) -> tuple[float, float]:
     """factor and summand, so that the call is x * factor + summand."""
     if node.target in patterns.NEGS:
         return -1.0, 0.0
-    (number,) = [float(each) for each in operands if isinstance(each, int | float)] or [None]
-    if number is None:
+    numbers = [float(each) for each in operands if isinstance(each, int | float)]
+    if not numbers:
         raise Unfit("its second operand is neither a tensor nor a number")
-    first = isinstance(operands[0], fx.Node)
+    number, first = numbers[0], isinstance(operands[0], fx.Node)
     if node.target in patterns.MULS:
         return number, 0.0
     if node.target in patterns.DIVS:

@@ -37,7 +37,8 @@ class Operation(StaticOutput):
 
     def forward(self, *inputs: Any) -> Tensor:
         """Quantized tensors -> quantized; shapes as of the operator."""
-        return self._call(self, *inputs)
+        result: Tensor = self._call(self, *inputs)
+        return result
 
     def _checked(self, value: Any) -> QTensor:
         return value if isinstance(value, QTensor) else self._refuse_input(value)

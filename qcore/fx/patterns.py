@@ -315,4 +315,4 @@ def rule_of(node: fx.Node, modules: dict[str, nn.Module]) -> Rule | None:
 def is_relu(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
     """Whether a node is a ReLU in any of its forms."""
     target = target_of(node, modules)
-    return target in RELUS or (isinstance(target, type) and issubclass(target, nn.ReLU) and target is not nn.ReLU6)
+    return target in RELUS or (isinstance(target, type) and issubclass(target, nn.ReLU))

@@ -129,7 +129,7 @@ class Planner:
 
     def _form(self, module: nn.Module | None, found: Match | None, qconfig: Any) -> tuple[How, str, Any]:
         """How a call is quantized, why it is not, and the class that its module becomes."""
-        kind = type(module)
+        kind: Any = type(module)
         static = catalog.match(kind, catalog.mapping("static")) if module is not None else catalog.Match(None)
         dynamic = catalog.match(kind, catalog.mapping("dynamic")) if module is not None else catalog.Match(None)
         against = no_static_activation(qconfig)

@@ -45,7 +45,7 @@ class Resolver:
         for kind, qconfig in mapping.default_qconfigs.items():
             if found is UNSET and _same(kind, target):
                 found = qconfig
-        return mapping.global_qconfig if found is UNSET else found  # type: ignore[no-any-return]
+        return mapping.global_qconfig if found is UNSET else found
 
     def _use(self, rule: Any, qconfig: Any, found: Any) -> Any:
         """Note that a rule matches; it holds where no stronger one does."""
