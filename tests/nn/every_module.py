@@ -32,15 +32,16 @@ class Sample:
         return swapped(self.module(), self.stage)
 
 
-def swapped(module: Any, stage: str, qconfig: Any = None) -> nn.Module:
-    """A float module turned into its quantized form, the way convert does it."""
+def swapped(module: Any, stage: str, qconfig: Any = None, observer: Any = None) -> nn.Module:
+    """A float module turned into its quantized form, the way convert does it; `observer` saw its output."""
     embedding = isinstance(module, nn.Embedding | nn.EmbeddingBag)
     usual = qconfigs.default_per_channel_qconfig if stage == "static" else qconfigs.per_channel_dynamic_qconfig
     module.qconfig = qconfig or (qconfigs.float_qparams_weight_only_qconfig if embedding else usual)
     module.qcore_backend = "reference"
     module.qcore_path = "some.path"
-    observer = MinMaxObserver(dtype=qcore.quint8)
-    observer(torch.tensor([-1.7, 2.9]))
+    if observer is None:
+        observer = MinMaxObserver(dtype=qcore.quint8)
+        observer(torch.tensor([-1.7, 2.9]))
     module.activation_post_process = observer
     return mapping(stage)[type(module)].from_float(module).eval()
 
