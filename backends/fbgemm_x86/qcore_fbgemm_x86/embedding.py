@@ -1,4 +1,4 @@
-"""Embedding and embedding bags: 8-bit tables are read where they lie, 4-bit ones are packed when the kernel is built."""
+"""Embedding and bags: 8-bit tables are read where they lie, those of 4 bits are packed when the kernel is built."""
 
 from __future__ import annotations
 

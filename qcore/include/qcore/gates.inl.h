@@ -35,56 +35,70 @@ QCORE_INLINE F32 tanh(const F32& x) {
   return keep_nan(with_sign(div(p, add(p, set_f32(2.0f))), x), x);
 }
 
-// What one row of a step gives to its cell: gate(i) of the linears of the input and of the state, and the former state.
-struct CellLanes {
+// 16 values of each gate in one row, from the linears of the input and of the state.
+struct GateLanes {
   const float* input;
   const float* state;
-  F32 h, c;
 
   QCORE_INLINE F32 of_input(int gate) const { return load_f32(input + gate * kLanes); }
   QCORE_INLINE F32 of_state(int gate) const { return load_f32(state + gate * kLanes); }
   QCORE_INLINE F32 sum(int gate) const { return add(of_state(gate), of_input(gate)); }
 };
 
+// A cell does its step in two halves, each for some rows in turn: the chains of operations of several rows overlap then.
+struct HalfStep {
+  F32 a, b;
+};
+
 struct LstmCell {
   static constexpr bool kHasC = true;
-  static QCORE_INLINE F32 step(CellLanes& v) {
-    v.c = add(mul(sigmoid(v.sum(1)), v.c), mul(sigmoid(v.sum(0)), tanh(v.sum(2))));
-    return mul(sigmoid(v.sum(3)), tanh(v.c));
+  static QCORE_INLINE HalfStep begin(const GateLanes& gates, const F32& c) {
+    return {add(mul(sigmoid(gates.sum(1)), c), mul(sigmoid(gates.sum(0)), tanh(gates.sum(2)))), sigmoid(gates.sum(3))};
   }
+  static QCORE_INLINE F32 end(const HalfStep& half, const F32& /*h*/) { return mul(half.b, tanh(half.a)); }
 };
 
 struct GruCell {
   static constexpr bool kHasC = false;
-  static QCORE_INLINE F32 step(CellLanes& v) {
-    const F32 n = tanh(add(v.of_input(2), mul(v.of_state(2), sigmoid(v.sum(0)))));
-    return add(mul(sub(v.h, n), sigmoid(v.sum(1))), n);
+  static QCORE_INLINE HalfStep begin(const GateLanes& gates, const F32& /*c*/) {
+    return {add(gates.of_input(2), mul(gates.of_state(2), sigmoid(gates.sum(0)))), sigmoid(gates.sum(1))};
+  }
+  static QCORE_INLINE F32 end(const HalfStep& half, const F32& h) {
+    const F32 n = tanh(half.a);
+    return add(mul(sub(h, n), half.b), n);
   }
 };
 
 struct RnnTanhCell {
   static constexpr bool kHasC = false;
-  static QCORE_INLINE F32 step(CellLanes& v) { return tanh(v.sum(0)); }
+  static QCORE_INLINE HalfStep begin(const GateLanes& gates, const F32& c) { return {gates.sum(0), c}; }
+  static QCORE_INLINE F32 end(const HalfStep& half, const F32& /*h*/) { return tanh(half.a); }
 };
 
-struct RnnReluCell {
-  static constexpr bool kHasC = false;
-  static QCORE_INLINE F32 step(CellLanes& v) { return max(set_f32(0.0f), v.sum(0)); }
+struct RnnReluCell : RnnTanhCell {
+  static QCORE_INLINE F32 end(const HalfStep& half, const F32& /*h*/) { return max(set_f32(0.0f), half.a); }
 };
 
 QCORE_INLINE F32 load_some(const float* p, int count) { return count >= kLanes ? load_f32(p) : load_f32(some(p, count).v); }
 
 template <class Cell>
 void cell(const CellStep& s) {
-  for (int64_t row = 0; row < s.rows; ++row) {
-    float* h = s.h + row * s.hidden;
-    float* c = Cell::kHasC ? s.c + row * s.hidden : nullptr;
-    CellLanes v{s.input + row * s.stride, s.state + row * s.stride, load_some(h, s.columns), set_f32(0.0f)};
-    if constexpr (Cell::kHasC) v.c = load_some(c, s.columns);
-    const F32 next = Cell::step(v);
-    if constexpr (Cell::kHasC) store_f32(c, v.c, s.columns);
-    store_f32(h, next, s.columns);
-    store_f32(s.y + row * s.y_stride, next, s.columns);
+  constexpr int64_t kRows = 8;
+  HalfStep halves[kRows];
+  for (int64_t first = 0; first < s.rows; first += kRows) {
+    const int64_t rows = s.rows - first < kRows ? s.rows - first : kRows;
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t row = first + r;
+      float* c = s.c + row * s.hidden;
+      halves[r] = Cell::begin({s.input + row * s.stride, s.state + row * s.stride}, Cell::kHasC ? load_some(c, s.columns) : set_f32(0.0f));
+      if constexpr (Cell::kHasC) store_f32(c, halves[r].a, s.columns);
+    }
+    for (int64_t r = 0; r < rows; ++r) {
+      float* h = s.h + (first + r) * s.hidden;
+      const F32 next = Cell::end(halves[r], load_some(h, s.columns));
+      store_f32(h, next, s.columns);
+      store_f32(s.y + (first + r) * s.y_stride, next, s.columns);
+    }
   }
 }
 

@@ -67,10 +67,13 @@ struct DynamicLinearJob {
   }
 
   void multiply(const GemmInput& input, const GemmPanel& panel, int64_t first, Scratch& scratch) const {
-    const int64_t stride = w.n;
+    multiply_to(y + first * w.n, w.n, input, panel, scratch);
+  }
+
+  void multiply_to(float* to, int64_t stride, const GemmInput& input, const GemmPanel& panel, Scratch& scratch) const {
     kernels.gemm_f32(input, panel,
-                     {y + first * stride, stride, scratch.scales.data(), scratch.zeros.data(), w.column_sums.data(), w.scales.data(),
-                      w.bias.data(), w.has_zeros ? w.zeros.data() : nullptr, relu});
+                     {to, stride, scratch.scales.data(), scratch.zeros.data(), w.column_sums.data(), w.scales.data(), w.bias.data(),
+                      w.has_zeros ? w.zeros.data() : nullptr, relu});
   }
 };
 

@@ -46,8 +46,12 @@ struct HalfLinearJob {
 
   HalfInput rows(int64_t first, int64_t count, int64_t, Scratch&) const { return {x + first * w.k, w.k, count, w.k}; }
 
-  void multiply(const HalfInput& input, const HalfPanel& panel, int64_t first, Scratch&) const {
-    kernels.gemm_half(input, panel, {y + first * w.n, w.n, w.bias.empty() ? nullptr : w.bias.data(), relu});
+  void multiply(const HalfInput& input, const HalfPanel& panel, int64_t first, Scratch& scratch) const {
+    multiply_to(y + first * w.n, w.n, input, panel, scratch);
+  }
+
+  void multiply_to(float* to, int64_t stride, const HalfInput& input, const HalfPanel& panel, Scratch&) const {
+    kernels.gemm_half(input, panel, {to, stride, w.bias.empty() ? nullptr : w.bias.data(), relu});
   }
 };
 

@@ -58,7 +58,7 @@ struct IntegerGates {
     const auto [low, high] = range_of(kernels, x, n, threads);
     return choose_qparams(low, high, qmax);
   }
-  DynamicLinearJob job(const Kernels& kernels, const float* x, float* y, const Range& range) const { return {kernels, w, x, y, false, 0, &range}; }
+  DynamicLinearJob job(const Kernels& kernels, const float* x, const Range& range) const { return {kernels, w, x, nullptr, false, 0, &range}; }
   // Rows as they are while the state changes: these are quantized by then.
   static const float* kept(const float* x, int64_t, Scratch&) { return x; }
 };
@@ -77,9 +77,31 @@ struct HalfGates {
   }
 
   static Range range(const Kernels&, const float*, int64_t, int32_t, int) { return {}; }
-  HalfLinearJob job(const Kernels& kernels, const float* x, float* y, const Range&) const { return {kernels, w, x, y, false}; }
+  HalfLinearJob job(const Kernels& kernels, const float* x, const Range&) const { return {kernels, w, x, nullptr, false}; }
   static const float* kept(const float* x, int64_t n, Scratch& scratch) {
     return static_cast<const float*>(std::memcpy(scratch.floats.reserve(n), x, static_cast<size_t>(n) * sizeof(float)));
+  }
+};
+
+// The (rows, columns of the panel) result of one panel.
+template <class Linear, class Input, class Panel>
+void multiply_panel(const Linear& linear, const Input& input, Panel panel, float* y, Scratch& scratch) {
+  panel.output = 0;
+  linear.multiply_to(y, panel.columns, input, panel, scratch);
+}
+
+// A linear whose results lie panel by panel: y (panels, count, columns of a panel).
+template <class Linear>
+struct PanelsJob {
+  Linear linear;
+  float* y;
+  int64_t count;
+
+  auto rows(int64_t first, int64_t rows, int64_t group, Scratch& scratch) const { return linear.rows(first, rows, group, scratch); }
+
+  template <class Input, class Panel>
+  void multiply(const Input& input, const Panel& panel, int64_t first, Scratch& scratch) const {
+    multiply_panel(linear, input, panel, y + panel.output * count + first * panel.columns, scratch);
   }
 };
 
@@ -143,11 +165,11 @@ class RecurrentLayers : public Recurrent {
     int64_t step = 0;
     typename Gates::Range range{};
     typename Gates::Input rows{};
-    Buffer<float> of_input, of_state;
+    Buffer<float> of_input;
     Scratch scratch;
   };
 
-  static constexpr int64_t kBlockRows = 128;  // of the linear of the input at a time: its results stay in the cache
+  static constexpr int64_t kBlockRows = 64;  // of the linear of the input at a time: its results stay in the cache
 
   void run_layer(int cell, const Sequence& s, const int64_t* starts, int threads) const {
     static thread_local Direction directions[2];
@@ -199,27 +221,30 @@ class RecurrentLayers : public Recurrent {
     const Gates& gates = v.cell->input;
     const int64_t rows = starts[v.end] - starts[v.begin];
     float* y = v.of_input.reserve(rows * columns_.count());
-    run_gemm(gates.w, rows, threads, gates.job(kernels_, s.x + starts[v.begin] * gates.w.k, y, range));
+    const auto linear = gates.job(kernels_, s.x + starts[v.begin] * gates.w.k, range);
+    run_gemm(gates.w, rows, threads, PanelsJob<std::remove_const_t<decltype(linear)>>{linear, y, rows});
   }
 
   void prepare_state(Direction& v, int64_t rows) const {
     const float* h = Gates::kept(v.h, rows * columns_.hidden, v.scratch);
     v.range = Gates::range(kernels_, h, rows * columns_.hidden, qmax_, 1);
-    float* y = v.of_state.reserve(rows * columns_.count());
-    v.rows = v.cell->state.job(kernels_, h, y, v.range).rows(0, rows, 0, v.scratch);
+    v.rows = v.cell->state.job(kernels_, h, v.range).rows(0, rows, 0, v.scratch);
   }
 
   void run_panels(Direction& v, int64_t from, int64_t to, const Sequence& s, const int64_t* starts) const {
     const int64_t rows = s.sizes[v.step], hidden = columns_.hidden, width = columns_.gates * kLanes, y_stride = directions_ * hidden;
     if (rows == 0) return;
     const Gates& gates = v.cell->state;
-    const auto job = gates.job(kernels_, nullptr, v.of_state.data(), v.range);
-    const float* of_input = v.of_input.data() + (starts[v.step] - starts[v.begin]) * columns_.count();
+    const auto linear = gates.job(kernels_, nullptr, v.range);
+    const int64_t block = starts[v.end] - starts[v.begin];
+    const float* of_input = v.of_input.data() + (starts[v.step] - starts[v.begin]) * width;
+    float* of_state = Scratch::of_thread().floats.reserve(rows * width);
     float* y = v.y + starts[v.step] * y_stride;
-    for (int64_t p = from; p < to; ++p) {
-      job.multiply(v.rows, gates.w.panels[static_cast<size_t>(p)], 0, v.scratch);
-      const int64_t value = p * kLanes;
-      cell_step_({of_input + p * width, v.of_state.data() + p * width, columns_.count(), v.h + value, v.c ? v.c + value : nullptr, hidden, y + value, y_stride,
+    for (int64_t i = from; i < to; ++i) {
+      // To and fro, so that a step begins with the weights that the one before it has left in the cache.
+      const int64_t p = v.step % 2 ? from + to - 1 - i : i, value = p * kLanes;
+      multiply_panel(linear, v.rows, gates.w.panels[static_cast<size_t>(p)], of_state, v.scratch);
+      cell_step_({of_input + p * block * width, of_state, width, v.h + value, v.c ? v.c + value : nullptr, hidden, y + value, y_stride,
                   rows, static_cast<int32_t>(std::min<int64_t>(kLanes, hidden - value))});
     }
   }
