@@ -1,8 +1,8 @@
 """The operators a backend can run. Each is built once, from constants and attributes, and called many times.
 
-`Backend.build(operator)` returns a kernel: a callable on plain integer (or float) tensors and their QParams, which takes and returns
-what the operator's docstring says under "Call". Weights are canonical: int8 integers in torch's layout with their QParams;
-packing them is the kernel's business. Arithmetic: docs/numerics.md, to the bit.
+`Backend.build(operator)` returns a kernel: a callable on plain integer (or float) tensors and their QParams, that
+takes and returns what the operator's docstring says under "Call". Weights are canonical: int8 integers in torch's layout with
+their QParams; packing them is the kernel's business. Arithmetic: docs/numerics.md, to the bit.
 
 Names in the call lines: x, a, b: integer tensors; qx, qa, qb: their QParams (per tensor); out: QParams of the result.
 An activation's memory format carries over: channels_last in, channels_last out; values never depend on it.
@@ -42,7 +42,7 @@ class Operator:
         return " + ".join((self.name, *self.fused))
 
 
-# --- between float and integer ------------------------------------------------------------------------------------------
+# --- between float and integer --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,12 @@ class Dequantize(Operator):
     float_zero_points: bool = False
 
 
-# --- with weights ---------------------------------------------------------------------------------------------------------
+# --- with weights ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class _Weighted(Operator):
-    """Shared by operators with one integer weight: `weight` int8, `qweight` per tensor or per channel, `bias` float32 or None."""
+    """One integer weight: `weight` int8, `qweight` per tensor or per channel, `bias` float32 or None."""
 
     weight: Tensor
     qweight: QParams
@@ -92,7 +92,7 @@ class Linear(_Weighted):
 
 @dataclass(frozen=True, eq=False)
 class LinearDynamic(_Weighted):
-    """Linear on floats, which are quantized to uint8 on the way in. Call: kernel(x float32 (..., in)) -> float32 (..., out).
+    """Linear on floats, quantized to uint8 on the way in. Call: kernel(x float32 (..., in)) -> float32 (..., out).
 
     Scale and zero point are chosen from the range of the whole of x, or of each row of (..., in) with `per_row`;
     `reduce_range` halves the integer range to 0..127.
@@ -108,9 +108,9 @@ class LinearDynamic(_Weighted):
 
 @dataclass(frozen=True, eq=False)
 class Conv(_Weighted):
-    """Convolution in 1, 2 or 3 spatial dimensions; weight (out, in/groups, *kernel), channels on axis 0; padding is by zero points.
+    """Convolution in 1 to 3 spatial dimensions; weight (out, in/groups, *kernel), channels on axis 0; pads by zeros.
 
-    Call: kernel(x (batch, in, *spatial), qx, out) -> (batch, out, *spatial), channels_last strides for 2 and 3 dimensions.
+    Call: kernel(x (batch, in, *spatial), qx, out) -> (batch, out, *spatial), channels_last in 2 and 3 dimensions.
     """
 
     name: ClassVar[str] = "conv"
@@ -130,8 +130,9 @@ class Conv(_Weighted):
 
 @dataclass(frozen=True, eq=False)
 class ConvTranspose(_Weighted):
-    """Transposed convolution; weight (in, out/groups, *kernel); per-channel parameters lie on axis 1, one for each of out/groups
-    (with groups, channel c of the output uses parameter c % (out/groups)).
+    """Transposed convolution; weight (in, out/groups, *kernel), with channels on axis 1.
+
+    With groups, channel c of the output uses the per-channel parameters c % (out/groups).
 
     Call: kernel(x (batch, in, *spatial), qx, out) -> (batch, out, *spatial).
     """
@@ -154,7 +155,7 @@ class ConvTranspose(_Weighted):
 
 @dataclass(frozen=True, eq=False)
 class LinearFp16(Operator):
-    """x @ weight.T + bias on floats; weight float16 (out, in). Call: kernel(x float32 (..., in)) -> float32 (..., out)."""
+    """x @ weight.T + bias on floats; weight float16 (out, in). Call: kernel(x float32 (..., in)) -> float32."""
 
     name: ClassVar[str] = "linear_fp16"
     weight: Tensor
@@ -167,7 +168,7 @@ class LinearFp16(Operator):
 
 @dataclass(frozen=True, eq=False)
 class Embedding(Operator):
-    """Rows of a table; weight uint8 (rows, dim), quint8 or quint4x2 (one value to a byte), scale and zero point per row.
+    """Rows of a table; weight uint8 (rows, dim), quint8 or quint4x2 (a value to a byte), scale and zero point per row.
 
     `mapping`, for a pruned table, is int32 or int64 (indices,): the row of an index, -1 for one that is all zeros.
     Call: kernel(indices int32 or int64 (...)) -> float32 (..., dim). Raises ArgumentError for an index without a row.
@@ -185,8 +186,8 @@ class EmbeddingBag(Operator):
 
     Call: kernel(indices, offsets, per_sample_weights) -> float32 (bags, dim). Indices (bags, length) go without offsets
     (None); indices (n,) with offsets (bags,), where each bag starts, or (bags + 1,), the last being n, with
-    `include_last_offset`. per_sample_weights (None, or float32 shaped like indices) scale the rows, for sums only. Raises
-    ArgumentError for an index without a row, and for offsets that do not rise from 0 to n.
+    `include_last_offset`. per_sample_weights (None, or float32 shaped like indices) scale the rows, for sums only.
+    Raises ArgumentError for an index without a row, and for offsets that do not rise from 0 to n.
     """
 
     name: ClassVar[str] = "embedding_bag"
@@ -197,15 +198,15 @@ class EmbeddingBag(Operator):
     include_last_offset: bool = False
 
 
-# --- recurrent, on floats that are quantized on the way in ------------------------------------------------------------
+# --- recurrent, on floats that are quantized on the way in ----------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class CellWeights:
-    """Weights of one layer and direction: those of its input (gates * hidden, in), of its state (gates * hidden, hidden).
+    """Weights of one layer and direction: for its input (gates * hidden, in), for its state (gates * hidden, hidden).
 
-    int8 with QParams per tensor or per channel on axis 0; or float16, without. Biases are float32 or None. Gates are stacked
-    in torch's order: input, forget, cell, output of LSTM; reset, update, new of GRU.
+    int8 with QParams per tensor or per channel on axis 0; or float16, without. Biases are float32 or None. Gates are
+    stacked in torch's order: input, forget, cell, output of LSTM; reset, update, new of GRU.
     """
 
     w_ih: Tensor
@@ -239,10 +240,10 @@ class _Recurrent(Operator):
 
 @dataclass(frozen=True, eq=False)
 class LSTM(_Recurrent):
-    """Layers of long short-term memory over a sequence; `cells` by layer, forward before backward where `bidirectional`.
+    """Layers of long short-term memory over a sequence; `cells` by layer, forward before backward if `bidirectional`.
 
     Call: kernel(x float32 (time, batch, in), h, c (layers * directions, batch, hidden), batch_sizes) -> (y, h, c), with y
-    (time, batch, directions * hidden). batch_sizes is None, or int64 (time,), which never rises, for a packed x (sum, in).
+    (time, batch, directions * hidden). batch_sizes is None, or int64 (time,), falling, for a packed x (sum, in).
     """
 
     name: ClassVar[str] = "lstm"
@@ -273,13 +274,13 @@ class GRUCell(_Recurrent):
 
 @dataclass(frozen=True, eq=False)
 class RNNCell(_Recurrent):
-    """One step of an Elman cell; `nonlinearity` is tanh or relu. Call: kernel(x (batch, in), h (batch, hidden)) -> h."""
+    """One step of an Elman cell, `nonlinearity` tanh or relu. Call: kernel(x (batch, in), h (batch, hidden)) -> h."""
 
     name: ClassVar[str] = "rnn_cell"
     nonlinearity: str = "tanh"
 
 
-# --- elementwise ------------------------------------------------------------------------------------------------------------
+# --- elementwise ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -324,7 +325,7 @@ class Lookup(Operator):
 
 @dataclass(frozen=True, eq=False)
 class PReLU(Operator):
-    """x above zero, x * weight below; weight 8-bit, per tensor, (1,) or (channels,) of axis 1. Call: kernel(x, qx, out)."""
+    """x above zero, x * weight below; 8-bit weight (1,) or (channels,) of axis 1. Call: kernel(x, qx, out)."""
 
     name: ClassVar[str] = "prelu"
     weight: Tensor
@@ -339,7 +340,7 @@ class Softmax(Operator):
     dim: int = -1
 
 
-# --- shape and reduction ----------------------------------------------------------------------------------------------------
+# --- shape and reduction --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -407,7 +408,7 @@ class Mean(Operator):
 
 @dataclass(frozen=True)
 class Interpolate(Operator):
-    """Resampling by `mode` nearest (1 to 3 spatial dimensions) or bilinear (2). Call: kernel(x, qx) -> same QParams as x.
+    """Resampling by `mode` nearest (1 to 3 dimensions) or bilinear (2). Call: kernel(x, qx) -> same QParams as x.
 
     One of `size` and `scale_factor` is given, for each spatial dimension of x (batch, channels, *spatial).
     """
@@ -419,7 +420,7 @@ class Interpolate(Operator):
     align_corners: bool = False
 
 
-# --- normalization ------------------------------------------------------------------------------------------------------------
+# --- normalization --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -481,7 +482,8 @@ def operators() -> dict[str, type[Operator]]:
 
 def is_constant_free(operator: Operator) -> bool:
     """Whether the operator holds no tensors, so that one kernel serves every use of it."""
-    return not any(isinstance(value, Tensor | QParams) for value in _values(operator)) and not hasattr(operator, "cells")
+    holds_tensors = any(isinstance(value, Tensor | QParams) for value in _values(operator))
+    return not holds_tensors and not hasattr(operator, "cells")
 
 
 def _values(operator: Operator) -> list[Any]:
