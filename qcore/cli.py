@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Further arguments go to pytest, such as -x or -k linear.",
     )
     conformance.add_argument("name", help="the backend, as `qcore backends` lists it")
-    conformance.add_argument("--quick", action="store_true", help="only the written cases, none drawn at random")
+    conformance.add_argument("--quick", action="store_true", help="fewer of the written cases, none drawn at random")
     return parser
 
 

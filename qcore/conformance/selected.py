@@ -11,4 +11,4 @@ class TestConformance(Conformance):
     """The kit for one backend."""
 
     backend = os.environ.get("QCORE_CONFORMANCE_BACKEND", "")
-    examples = 0 if os.environ.get("QCORE_CONFORMANCE_QUICK") else Conformance.examples
+    quick = bool(os.environ.get("QCORE_CONFORMANCE_QUICK"))
