@@ -82,6 +82,6 @@ def _untraced(kernel: Kernel, operator: Operator) -> Kernel:
 
 def _cannot_trace(operator: Operator) -> UnsupportedError:
     return UnsupportedError(
-        f"torch.jit.trace cannot record {operator}. Instead of a trace, save the model's state_dict, or all of the model "
-        "by torch.save"
+        f"torch.jit.trace cannot record {operator}. Instead of a trace, save the model's state_dict, or the whole "
+        "model by torch.save"
     )

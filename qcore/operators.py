@@ -1,8 +1,8 @@
 """The operators a backend can run. Each is built once, from constants and attributes, and called many times.
 
 `Backend.build(operator)` returns a kernel: a callable on plain integer (or float) tensors and their QParams, that
-takes and returns what the operator's docstring says under "Call". Weights are canonical: int8 integers in torch's layout with
-their QParams; packing them is the kernel's business. Arithmetic: docs/numerics.md, to the bit.
+takes and returns what the operator's docstring says under "Call". Weights are canonical: int8 integers in torch's
+layout with their QParams; packing them is the kernel's business. Arithmetic: docs/numerics.md, to the bit.
 
 Names in the call lines: x, a, b: integer tensors; qx, qa, qb: their QParams (per tensor); out: QParams of the result.
 An activation's memory format carries over: channels_last in, channels_last out; values never depend on it.
@@ -242,8 +242,8 @@ class _Recurrent(Operator):
 class LSTM(_Recurrent):
     """Layers of long short-term memory over a sequence; `cells` by layer, forward before backward if `bidirectional`.
 
-    Call: kernel(x float32 (time, batch, in), h, c (layers * directions, batch, hidden), batch_sizes) -> (y, h, c), with y
-    (time, batch, directions * hidden). batch_sizes is None, or int64 (time,), falling, for a packed x (sum, in).
+    Call: kernel(x float32 (time, batch, in), h, c (layers * directions, batch, hidden), batch_sizes) -> (y, h, c), y
+    being (time, batch, directions * hidden). batch_sizes is None, or int64 (time,), falling, for a packed x (sum, in).
     """
 
     name: ClassVar[str] = "lstm"

@@ -88,7 +88,7 @@ def dequantize(input: Tensor) -> Tensor: ...
 @overload
 def dequantize(input: Sequence[Tensor]) -> list[Tensor]: ...
 def dequantize(input: Tensor | Sequence[Tensor]) -> Tensor | list[Tensor]:
-    """The float32 numbers of a quantized tensor of any shape, or of each of a list; plain float tensors pass as float32.
+    """The float32 numbers of a quantized tensor of any shape, or of each of a list; float tensors pass as float32.
 
     Raises ArgumentTypeError for anything else. Arithmetic: docs/numerics.md, "dequantize".
     """
