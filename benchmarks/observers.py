@@ -34,15 +34,16 @@ FAKE_QUANTIZE = (
 )
 
 
-def medians(functions: list[Callable[[], Any]], rounds: int) -> list[float]:
-    """Median microseconds of each, all called in turn in each round, after two rounds to warm up."""
+def medians(functions: list[Callable[[], Any]], rounds: int, repeats: int = 1) -> list[float]:
+    """Median microseconds of each, all called in turn in each round, `repeats` times, after two rounds to warm up."""
     times: list[list[float]] = [[] for _ in functions]
     for number in range(rounds + 2):
         for function, found in zip(functions, times, strict=True):
-            start = time.perf_counter()
-            function()
-            if number >= 2:
-                found.append((time.perf_counter() - start) * 1e6)
+            for _ in range(repeats):
+                start = time.perf_counter()
+                function()
+                if number >= 2:
+                    found.append((time.perf_counter() - start) * 1e6)
     return [statistics.median(found) for found in times]
 
 
@@ -65,10 +66,15 @@ def choose(module: Any, inputs: list[torch.Tensor]) -> Callable[[], Any]:
 
 
 def train(module: Any, x: torch.Tensor) -> Callable[[], Any]:
-    """Forward and backward."""
+    """Forward and backward, from no gradient, as zero_grad leaves it."""
     x = x.clone().requires_grad_()
     weight = torch.ones_like(x)
-    return lambda: module(x).backward(weight)
+
+    def run() -> None:
+        x.grad = None
+        module(x).backward(weight)
+
+    return run
 
 
 def table(title: str, names: list[str], numbers: list[float], base: float | None = None) -> None:
@@ -100,7 +106,7 @@ def main() -> None:
     table("calculate_qparams, us", list(OBSERVERS), found)
     x = torch.randn(1024, 1024)
     pairs = [(getattr(fake_quantize, name)(), getattr(their_fake_quantize, name)()) for name in FAKE_QUANTIZE]
-    found = medians([train(module, x) for pair in pairs for module in pair], rounds)
+    found = medians([train(module, x) for pair in pairs for module in pair], rounds, repeats=10)
     table("fake-quantize 1M floats with backward, us", list(FAKE_QUANTIZE), found)
 
 

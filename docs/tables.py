@@ -31,7 +31,7 @@ def kinds(spec: OpSpec | None) -> str:
     """What one backend declares for one operator, in a cell."""
     if spec is None:
         return ""
-    parts = [", ".join(dtype.name for dtype in spec.activations)]
+    parts = [", ".join(dtype.name for dtype in spec.activations) or "float32"]
     if spec.weights:
         parts.append("weights " + ", ".join(map(str, spec.weights)))
     if spec.spatial:

@@ -77,10 +77,6 @@ QCORE_INLINE I32 dot(const I32& acc, const Each4& x, const Weights& w) {
 
 QCORE_INLINE I32 set_i32(int32_t a) { return {_mm256_set1_epi32(a), _mm256_set1_epi32(a)}; }
 QCORE_INLINE I32 load_i32(const int32_t* p) { return {load_256(p), load_256(p + 8)}; }
-QCORE_INLINE void store_i32(int32_t* p, const I32& x) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x.a);
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), x.b);
-}
 
 QCORE_INLINE I32 load_bytes(const uint8_t* p) {
   const __m128i x = load_128(p);
@@ -102,6 +98,13 @@ QCORE_INLINE void store_bytes(uint8_t* p, const I32& x) {
   const __m256i ordered = _mm256_permute4x64_epi64(words, 0xD8);
   const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(ordered), _mm256_extracti128_si256(ordered, 1));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
+}
+
+// The low 16 bits of each lane.
+QCORE_INLINE void store_words(uint16_t* p, const I32& x) {
+  const __m256i low = _mm256_set1_epi32(65535);
+  const __m256i words = _mm256_packus_epi32(_mm256_and_si256(x.a, low), _mm256_and_si256(x.b, low));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(words, 0xD8));
 }
 
 QCORE_INLINE void store_bytes4(uint8_t* p, const I32& a, const I32& b, const I32& c, const I32& d) {

@@ -27,27 +27,32 @@ def exponent_for(low: float, high: float) -> int:
     finest = max(math.frexp(largest)[1] - _MANTISSA, _LOWEST) if largest else _LOWEST
     span = high - low
     exponent = max(finest, math.frexp(span / BINS)[1] - 2 if span else finest)
-    while _index(high, exponent) - _index(low, exponent) >= BINS:
+    while index_of(high, exponent) - index_of(low, exponent) >= BINS:
         exponent += 1
     return exponent
 
 
-def _index(value: float, exponent: int) -> int:
+def index_of(value: float, exponent: int) -> int:
     """The bin that holds a value."""
     return math.floor(math.ldexp(value, -exponent))
+
+
+def holds(exponent: int, first: int, low: float, high: float) -> bool:
+    """Whether [low, high] lies in the bins from `first` on; it does not where one is NaN."""
+    return low <= high and first <= index_of(low, exponent) and index_of(high, exponent) < first + BINS
 
 
 def count(x: Tensor, low: float, high: float, exponent: int) -> tuple[Tensor, int]:
     """Counts (int64, BINS) of the float32 values of x in [low, high] in bins of width 2**exponent, and the first
     bin's index."""
-    first = _index(low, exponent)
+    first = index_of(low, exponent)
     return _bincount(x, lambda part: torch.mul(part, 2.0**-exponent).floor_().sub_(first), BINS), first
 
 
 def rescale(counts: Tensor, first: int, exponent: int, low: float, wider: int) -> tuple[Tensor, int]:
     """The same counts in bins of width 2**wider, wider >= exponent, starting with the bin of `low`, which must hold
     or precede all."""
-    begin = _index(low, wider)
+    begin = index_of(low, wider)
     if wider == exponent and begin == first:
         return counts, first
     used = counts.nonzero().flatten()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -11,8 +11,14 @@ from torch import Tensor
 from qcore.api._observers import grid
 from qcore.api._observers.base import EPS, ObserverBase, UniformQuantizationObserverBase
 from qcore.api._observers.error_search import Range, best_range, even_step_errors
+from qcore.api._observers.kernels import kernel_for
+from qcore.api._observers.minmax import extremes
 from qcore.errors import ArgumentError
 from qcore.tensor.dtypes import per_tensor_affine, per_tensor_symmetric, quint8
+from qcore.training_operators import EvenHistogram, Histogram
+
+Counted: TypeAlias = tuple[Tensor, int, int, Tensor, Tensor]
+"""Counts on the grid, index of the first bin, exponent of the width; least and greatest."""
 
 
 class HistogramObserver(UniformQuantizationObserverBase):
@@ -63,15 +69,37 @@ class HistogramObserver(UniformQuantizationObserverBase):
     def forward(self, x: Tensor) -> Tensor:
         if x.numel():
             data = x.detach().to(torch.float32)
-            low, high = torch.aminmax(data)
-            self._check_finite(low, high)
-            bounds = float(low), float(high)
-            exponent = grid.exponent_for(*bounds)
-            counts, first = grid.count(data, *bounds, exponent)
+            counts, first, exponent, low, high = self._counted_in_place(data) or self._counted(data)
             same = not self._is_calibrated() or self._same_range(low, high)
-            exact = grid.linear_histogram(data, self.bins, low, high) if same else None
+            exact = self._exact_histogram(data, low, high) if same else None
             self._add(low, high, counts, first, exponent, exact)
         return x
+
+    def _counted_in_place(self, x: Tensor) -> Counted | None:
+        """x in the bins of `counts`, by one pass of a kernel; None where there is none, or x needs other bins."""
+        kernel = kernel_for(x, self.qcore_backend, Histogram(grid.BINS))
+        if kernel is None or not self._is_calibrated():
+            return None
+        exponent, first, _ = self.grid_position.tolist()
+        counts, low, high = kernel(x, exponent, first)
+        return (counts, first, exponent, low, high) if grid.holds(exponent, first, float(low), float(high)) else None
+
+    def _counted(self, x: Tensor) -> Counted:
+        """x in the finest bins that hold it."""
+        low, high = extremes(x, None, self.qcore_backend)
+        self._check_finite(low, high)
+        bounds = float(low), float(high)
+        exponent = grid.exponent_for(*bounds)
+        kernel = kernel_for(x, self.qcore_backend, Histogram(grid.BINS))
+        if kernel is None:
+            return *grid.count(x, *bounds, exponent), exponent, low, high
+        first = grid.index_of(bounds[0], exponent)
+        return kernel(x, exponent, first)[0], first, exponent, low, high
+
+    def _exact_histogram(self, x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        kernel = kernel_for(x, self.qcore_backend, EvenHistogram(self.bins)) if low < high else None
+        counts: Tensor = grid.linear_histogram(x, self.bins, low, high) if kernel is None else kernel(x, low, high)
+        return counts
 
     def _same_range(self, low: Tensor, high: Tensor) -> bool:
         return bool(self.grid_position[2]) and float(low) == float(self.min_val) and float(high) == float(self.max_val)

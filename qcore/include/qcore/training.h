@@ -156,8 +156,9 @@ inline ChosenParameters choose_qparams(float low, float high, IntegerRange range
 // Counts of bins; lowest and highest. False where not all are finite.
 inline bool count_bins(const Kernels& kernels, const float* x, int64_t n, const HistogramBins& bins, int64_t count, int64_t* counts, float* low,
                        float* high, int threads) {
-  constexpr int64_t kTables = 4;
-  const int64_t pieces = std::clamp<int64_t>(n / (kTrainingGrain * 8), std::max<int64_t>(n >> 30, 1), std::max<int64_t>(n >> 30, int64_t{threads} * 2));
+  constexpr int64_t kTables = 2;
+  const int64_t least = (n >> 31) + 1;  // so that no counter overflows
+  const int64_t pieces = std::clamp(n / (kTrainingGrain * 8), least, std::max(least, threads > 1 ? int64_t{threads} * 2 : 1));
   std::vector<uint32_t> tables(static_cast<size_t>(pieces * kTables * count));
   std::vector<float> lows(static_cast<size_t>(pieces)), highs(lows.size());
   std::vector<uint8_t> finite(lows.size());

@@ -140,30 +140,48 @@ struct Extremes {
   }
 };
 
-// Adds the counts of n values to four tables of `table` counters, which sum to the histogram; false where not all are finite.
+// Adds the counts of n values to two tables of `table` counters, which sum to the histogram; false where not all are finite.
 // Values beyond the bins are counted in the first or the last.
-bool histogram(const float* x, int64_t n, const HistogramBins& bins, uint32_t* counts, int64_t table, float* low, float* high) {
+template <bool divides>
+bool histogram_of(const float* x, int64_t n, const HistogramBins& bins, uint32_t* counts, int64_t table, float* low, float* high) {
   const F32 multiplier = set_f32(bins.multiplier), offset = set_f32(bins.offset), divisor = set_f32(bins.divisor);
   const F32 first = set_f32(bins.first), last = set_f32(bins.last), minus_first = set_f32(-bins.first);
+  uint32_t* const others = counts + table;
   Extremes extremes;
-  int32_t index[kLanes];
-  const auto find = [&](const F32& v) QCORE_INLINE_LAMBDA {
+  constexpr int kStep = 2 * kLanes, kWords = 4;
+  alignas(64) uint16_t index[kStep];
+  const auto find = [&](const float* from, uint16_t* to) QCORE_INLINE_LAMBDA {
+    const F32 v = load_f32(from);
     extremes.take(v);
-    const F32 place = bins.divides ? div(mul(add(v, offset), multiplier), divisor) : mul(v, multiplier);
-    store_i32(index, round_i32(add(max(min(floor_f32(place), last), first), minus_first)));
+    const F32 place = divides ? div(mul(add(v, offset), multiplier), divisor) : mul(v, multiplier);
+    store_words(to, round_i32(add(max(min(floor_f32(place), last), first), minus_first)));
   };
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    find(load_f32(x + i));
-    for (int lane = 0; lane < kLanes; ++lane) ++counts[lane % 4 * table + index[lane]];
+  for (; i + kStep <= n; i += kStep) {
+    find(x + i, index);
+    find(x + i + kLanes, index + kLanes);
+    for (int word = 0; word < kStep / kWords; ++word) {  // four indices to a load
+      asm volatile("" : : "r"(index) : "memory");  // else GCC carries counters from step to step
+      uint64_t four;
+      std::memcpy(&four, index + word * kWords, sizeof four);
+      ++counts[four & 0xFFFF];
+      ++others[four >> 16 & 0xFFFF];
+      ++counts[four >> 32 & 0xFFFF];
+      ++others[four >> 48];
+    }
   }
-  if (i < n) {
-    Lanes<float> rest = some(x + i, n - i);
-    for (int64_t lane = n - i; lane < kLanes; ++lane) rest.v[lane] = x[i];
-    find(load_f32(rest.v));
-    for (int64_t lane = 0; lane < n - i; ++lane) ++counts[index[lane]];
+  for (; i < n; i += kLanes) {
+    const int64_t count = n - i < kLanes ? n - i : kLanes;
+    Lanes<float> rest = some(x + i, count);
+    for (int64_t lane = count; lane < kLanes; ++lane) rest.v[lane] = x[i];
+    find(rest.v, index);
+    for (int64_t lane = 0; lane < count; ++lane) ++counts[index[lane]];
   }
   return extremes.result(low, high);
+}
+
+bool histogram(const float* x, int64_t n, const HistogramBins& bins, uint32_t* counts, int64_t table, float* low, float* high) {
+  return bins.divides ? histogram_of<true>(x, n, bins, counts, table, low, high) : histogram_of<false>(x, n, bins, counts, table, low, high);
 }
 
 }  // namespace
