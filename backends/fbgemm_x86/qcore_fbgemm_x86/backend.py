@@ -8,7 +8,7 @@ from qcore import tables
 from qcore.capability import Limit, OpSpec, WeightSpec
 from qcore.operators import Operator
 from qcore.tensor.dtypes import qint8, quint4x2, quint8
-from qcore_fbgemm_x86 import elementwise, embedding, isa, pooling, recurrent, training, weighted
+from qcore_fbgemm_x86 import elementwise, embedding, isa, pooling, recurrent, training, transposed, weighted
 
 WEIGHTS = (WeightSpec(qint8, per_channel=True), WeightSpec(qint8, per_channel=False))
 _SUM = "sums of more products of 255 * 255 could leave int32"
@@ -29,6 +29,13 @@ OPS = (
     ),
     OpSpec(
         ops.Conv,
+        weights=WEIGHTS,
+        fused=("relu",),
+        spatial=(1, 2, 3),
+        limits=(Limit("accumulated", MAX_ACCUMULATED, _SUM),),
+    ),
+    OpSpec(
+        ops.ConvTranspose,
         weights=WEIGHTS,
         fused=("relu",),
         spatial=(1, 2, 3),
@@ -64,6 +71,7 @@ BUILDERS = {
     ops.Linear: weighted.Linear,
     ops.LinearDynamic: weighted.LinearDynamic,
     ops.Conv: weighted.Conv,
+    ops.ConvTranspose: transposed.ConvTranspose,
     ops.Add: elementwise.Add,
     ops.Mul: elementwise.Mul,
     ops.Clamp: elementwise.Clamp,

@@ -1,6 +1,7 @@
 // The Python module: the instruction sets of x86 in order of preference, and which of them this CPU has.
 #include <cpuid.h>
 
+#include "qcore/module_conv_transpose.h"
 #include "qcore/module_elementwise.h"
 #include "qcore/module_embedding.h"
 #include "qcore/module_recurrent.h"
@@ -64,6 +65,7 @@ PYBIND11_MODULE(_native, m) {
   __builtin_cpu_init();
   m.doc() = "Kernels of fbgemm_x86";
   py::class_<Kernels> kernels = bind(m, &find);
+  bind_conv_transpose(m, kernels);
   bind_training(kernels);
   bind_recurrent(m, kernels);
   bind_embedding(m, kernels);

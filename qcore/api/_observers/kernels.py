@@ -20,7 +20,7 @@ def kernel_for(x: Tensor, backend: str | None, operator: Operator) -> Kernel | N
     """
     if x.dtype != torch.float32 or x.device.type != "cpu" or type(x) not in (Tensor, nn.Parameter):
         return None
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling() or torch._C._is_tracing():
         return None
     return _offered(backend, operator)
 
