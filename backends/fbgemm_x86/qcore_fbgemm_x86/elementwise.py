@@ -11,7 +11,7 @@ from torch import Tensor, empty_like, float32, get_num_threads
 
 from qcore import operators as ops
 from qcore import tables
-from qcore.tensor.qparams import QParams, per_channel
+from qcore.tensor.qparams import QParams, per_channel, per_tensor
 from qcore_fbgemm_x86.memory import alike, dense, is_channels_last
 
 
@@ -125,6 +125,8 @@ class Lookup:
     def __init__(self, operator: ops.Lookup, native: Any) -> None:
         @lru_cache(maxsize=64)
         def table(qx: QParams, out: QParams) -> Tensor:
+            for given in (qx, out):
+                per_tensor(given.scale, given.zero_point, given.dtype)  # refuses what is no scale or zero point
             return tables.table(operator.function, operator.args, qx, out).contiguous()
 
         self._table = table
