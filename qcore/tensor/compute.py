@@ -16,6 +16,7 @@ from qcore.tensor.dispatch import implements, kernel, overrides, per_tensor_only
 from qcore.tensor.dtypes import qint8, qint32
 from qcore.tensor.qparams import QParams
 from qcore.tensor.qtensor import QTensor
+from qcore.tensor.windows import scales, shaped, sizes, window
 
 
 def same(x: QTensor, operator: ops.Operator) -> QTensor:
@@ -54,10 +55,17 @@ def aten_relu_(func: Any, x: QTensor) -> QTensor:
     return relu(x, inplace=True)
 
 
+def clamped(x: QTensor, low: float | None, high: float | None) -> QTensor:
+    """Clamp to real bounds (None: open); ArgumentError for NaN."""
+    if low != low or high != high:
+        raise ArgumentError(f"clamp: bounds {low} and {high} must not be NaN")
+    return same(x, ops.Clamp(None if low is None else float(low), None if high is None else float(high)))
+
+
 @implements("hardtanh.default")
 def hardtanh(func: Any, x: QTensor, min_val: float = -1.0, max_val: float = 1.0) -> QTensor:
     """Clamp to real bounds; relu6 comes here too."""
-    return same(x, ops.Clamp(float(min_val), float(max_val)))
+    return clamped(x, min_val, max_val)
 
 
 @implements("hardtanh_.default")
@@ -69,7 +77,7 @@ def hardtanh_(func: Any, x: QTensor, min_val: float = -1.0, max_val: float = 1.0
 @implements("clamp.default")
 def clamp(func: Any, x: QTensor, min: float | None = None, max: float | None = None) -> QTensor:
     """Clamp to real bounds."""
-    return same(x, ops.Clamp(None if min is None else float(min), None if max is None else float(max)))
+    return clamped(x, min, max)
 
 
 @implements("clamp_.default")
@@ -81,20 +89,22 @@ def clamp_(func: Any, x: QTensor, min: float | None = None, max: float | None = 
 @implements("clamp_min.default")
 def clamp_min(func: Any, x: QTensor, min: float) -> QTensor:
     """Clamp to a lower bound."""
-    return same(x, ops.Clamp(low=float(min)))
+    return clamped(x, min, None)
 
 
 @implements("clamp_max.default")
 def clamp_max(func: Any, x: QTensor, max: float) -> QTensor:
     """Clamp to an upper bound."""
-    return same(x, ops.Clamp(high=float(max)))
+    return clamped(x, None, max)
 
 
 # --- functions of one variable --------------------------------------------------------------------------------------
 
 
 def lookup(x: QTensor, function: str, args: tuple[float, ...] = (), out: QParams | None = None) -> QTensor:
-    """A function of each element, through a table of all integers."""
+    """A function of each element, through a table of all integers; ArgumentError for an argument that is NaN."""
+    if any(arg != arg for arg in args):
+        raise ArgumentError(f"{function}: its arguments {args} must not be NaN")
     out = x.qparams if out is None else out
     return QTensor(kernel(x, ops.Lookup(function, args))(x.raw, x.qparams, out), out, x.backend)
 
@@ -190,11 +200,6 @@ def constant_pad(func: Any, x: QTensor, pad: Sequence[int], value: float = 0) ->
 # --- pooling, reduction, resampling ---------------------------------------------------------------------------------
 
 
-def _tuple(value: Any, rank: int) -> tuple[int, ...]:
-    parts = tuple(value) if isinstance(value, Sequence) else (value,)
-    return parts * rank if len(parts) == 1 else parts
-
-
 def _max_pool(rank: int) -> Any:
     def max_pool(
         input: QTensor,
@@ -206,9 +211,9 @@ def _max_pool(rank: int) -> Any:
         return_indices: bool = False,
     ) -> QTensor:
         # return_indices is False here: torch calls max_pool2d_with_indices otherwise, which is refused
-        size = _tuple(kernel_size, rank)
-        stride = size if stride is None or stride == () or stride == [] else _tuple(stride, rank)
-        return same(input, ops.MaxPool(size, stride, _tuple(padding, rank), _tuple(dilation, rank), ceil_mode))
+        name = f"max_pool{rank}d"
+        sizes = window(input, name, rank, kernel_size, stride, padding, dilation)
+        return same(input, ops.MaxPool(*sizes, ceil_mode=ceil_mode))
 
     return max_pool
 
@@ -230,28 +235,49 @@ def avg_pool(
 ) -> QTensor:
     """Average pooling."""
     rank = 2 if func is torch.ops.aten.avg_pool2d.default else 3
-    size = _tuple(kernel_size, rank)
-    stride = _tuple(stride, rank) if stride else size
-    return same(x, ops.AvgPool(size, stride, _tuple(padding, rank), ceil_mode, count_include_pad, divisor_override))
+    return average(x, rank, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+
+
+def average(
+    x: QTensor,
+    rank: int,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> QTensor:
+    """Average pooling over the last `rank` dimensions; ArgumentError for sizes that do not fit, or a divisor of 0."""
+    kernel_size, stride, padding, _ = window(x, f"avg_pool{rank}d", rank, kernel_size, stride, padding)
+    if divisor_override is not None and (not isinstance(divisor_override, int) or divisor_override == 0):
+        raise ArgumentError(f"avg_pool{rank}d: divisor_override={divisor_override!r} must be a whole number, not 0")
+    return same(x, ops.AvgPool(kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override))
 
 
 @implements("avg_pool1d.default")
 def avg_pool1d(func: Any, x: QTensor, kernel_size: Any, stride: Any = (), padding: Any = 0, *options: bool) -> QTensor:
     """Average pooling in one dimension."""
-    size = _tuple(kernel_size, 1)
-    return same(x, ops.AvgPool(size, _tuple(stride, 1) if stride else size, _tuple(padding, 1), *options))
+    return average(x, 1, kernel_size, stride, padding, *options)
 
 
 @implements("_adaptive_avg_pool2d.default", "_adaptive_avg_pool3d.default", "adaptive_avg_pool1d.default")
 def adaptive_avg_pool(func: Any, x: QTensor, output_size: Sequence[int]) -> QTensor:
     """Average pooling to a given size."""
-    return same(x, ops.AdaptiveAvgPool(tuple(output_size)))
+    rank = len(output_size)
+    name = f"adaptive_avg_pool{rank}d"
+    shaped(x, name, rank)
+    given = [n if size is None else size for n, size in zip(x.raw.shape[-rank:], output_size, strict=True)]
+    return same(x, ops.AdaptiveAvgPool(sizes(name, "output_size", given, rank, 1)))
 
 
 def _adaptive_function(rank: int) -> Any:
     def pool(input: QTensor, output_size: Any) -> QTensor:
         # torch's own function would decompose size 1 into a mean and a change of strides, before it asks us
-        return adaptive_avg_pool(None, input, _tuple(output_size, rank))
+        many = tuple(output_size) if isinstance(output_size, Sequence) else (output_size,) * rank
+        if len(many) != rank:
+            raise ArgumentError(f"adaptive_avg_pool{rank}d: output_size={output_size!r} must be {rank} numbers, or one")
+        return adaptive_avg_pool(None, input, many)
 
     return pool
 
@@ -291,6 +317,8 @@ def interpolate(
         )
     if (size is None) == (scale_factor is None):
         raise ArgumentError("interpolate needs one of size and scale_factor")
-    sizes = None if size is None else tuple(int(n) for n in _tuple(size, rank))
-    factors = None if scale_factor is None else tuple(float(f) for f in _tuple(scale_factor, rank))
-    return same(input, ops.Interpolate(sizes, factors, mode, bool(align_corners)))
+    if align_corners and mode == "nearest":
+        raise ArgumentError("interpolate: align_corners is for mode='bilinear'; leave it out")
+    fixed = None if size is None else sizes("interpolate", "size", size, rank, 1)
+    factors = None if scale_factor is None else scales("interpolate", scale_factor, input.raw.shape[2:])
+    return same(input, ops.Interpolate(fixed, factors, mode, bool(align_corners)))

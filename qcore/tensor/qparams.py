@@ -68,7 +68,9 @@ def per_tensor(scale: float | Tensor, zero_point: int | Tensor, dtype: QDType) -
     Raises ArgumentError for a scale that is not positive and finite in float32, or a zero point outside of dtype's
     range.
     """
-    scale, zero_point = float(scale), int(zero_point)
+    scale, given, zero_point = float(scale), zero_point, int(zero_point)
+    if zero_point != given:
+        raise ArgumentError(f"zero_point={given!r} must be a whole number")
     _check_scale(scale)
     _check_zero_point(zero_point, dtype)
     return QParams(dtype, scale, zero_point)

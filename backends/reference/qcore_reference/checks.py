@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from qcore.operators import (
     GRU,
     LSTM,
     Cat,
+    Conv,
     GRUCell,
     LinearDynamic,
     LinearFp16,
@@ -52,6 +54,8 @@ def checked(operator: Operator, kernel: Kernel) -> Kernel:
             _check_dtype(operator, x, torch.float32)
         for x, qx in _pairs(operator, args):
             _check_dtype(operator, x, qx.dtype.storage)
+        if isinstance(operator, Conv):
+            _check_reach(operator, args[0])
         return kernel(*args)
 
     return call
@@ -68,6 +72,16 @@ def check_operator(operator: Operator) -> None:
         values = getattr(operator, attribute, None) or ()
         if any(value is not None and value < low for value in values):
             raise ArgumentError(f"{operator.name}: {attribute}={values} must be at least {low} everywhere")
+
+
+def _check_reach(operator: Conv, x: Tensor) -> None:
+    kernel, sizes = operator.weight.shape[2:], x.shape[2:]
+    padded = [n + 2 * pad for n, pad in zip(sizes, operator.padding, strict=True)]
+    reach = [d * (k - 1) + 1 for d, k in zip(operator.dilation, kernel, strict=True)]
+    if any(r > n for r, n in zip(reach, padded, strict=True)):
+        raise ArgumentError(f"{operator.name}: a kernel of {reach} does not fit into a padded input of {padded}")
+    if prod(x.shape[:2]) * prod(padded) >= 2**31:
+        raise ArgumentError(f"{operator.name}: padding={operator.padding} makes the input too large: {padded}")
 
 
 def check_cells(operator: Operator) -> None:

@@ -14,6 +14,7 @@ from qcore.nn.intrinsic.folding import core_layer, first_layer
 from qcore.operators import Operator
 from qcore.tensor.compiled import outside_of_graphs
 from qcore.tensor.dtypes import QDType, quint8
+from qcore.tensor.qtensor import QTensor
 
 Self = TypeVar("Self", bound="QuantizedModule")
 
@@ -127,6 +128,15 @@ class QuantizedModule(nn.Module):
             "enter the quantized part of the model (or wrap that part in QuantWrapper), or leave this module float by "
             "setting its qconfig to None"
         )
+
+    def _refuse_unless_plain(self, given: object, kind: str) -> None:
+        """QuantizationError for anything but a tensor that is not quantized."""
+        if isinstance(given, QTensor):
+            raise QuantizationError(
+                f"{self._label()} takes a tensor of {kind} and got a quantized one; put a DeQuantStub before it"
+            )
+        if not isinstance(given, Tensor):
+            raise QuantizationError(f"{self._label()} takes a tensor of {kind} and got a {type(given).__name__}")
 
     def _label(self) -> str:
         where = f"module {self.qcore_path!r}" if self.qcore_path else "this module"

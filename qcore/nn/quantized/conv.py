@@ -109,10 +109,11 @@ class ConvBase(StaticOutput, Weighted):
 
     def _each(self, argument: str, value: Size, least: int) -> tuple[int, ...]:
         """One number for each spatial dimension."""
-        found = (value,) * self.spatial if isinstance(value, int) else tuple(value)
+        found = tuple(value) if isinstance(value, tuple | list) else (value,) * self.spatial
         if len(found) == 1 and self.spatial > 1:
             found = found * self.spatial
-        if len(found) != self.spatial or any(number < least for number in found):
+        whole = all(isinstance(number, int) and least <= number < 2**31 for number in found)
+        if len(found) != self.spatial or not whole:
             raise ArgumentError(
                 f"{argument}={value!r} must be {self.spatial} numbers of at least {least}, or one for all"
             )

@@ -83,6 +83,7 @@ class Embedding(QuantizedModule):
 
     def forward(self, indices: Tensor) -> Tensor:
         """Indices (...) -> float32 (..., embedding_dim)."""
+        self._refuse_unless_plain(indices, "indices")
         result: Tensor = (self._kernel or self._bind(quint8))(indices)
         return result
 
@@ -169,6 +170,7 @@ class EmbeddingBag(Embedding):
         `compressed_indices_mapping`, for a pruned table: int32 (rows before pruning,), the row left for each, -1 for
         none.
         """
+        self._refuse_unless_plain(indices, "indices")
         if compressed_indices_mapping is not None:
             kernel = self._pruned(compressed_indices_mapping)
         else:

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from qcore import operators as ops
-from qcore.binding import bind, shared_kernel
 from qcore.errors import ArgumentError, ArgumentTypeError
 from qcore.nn.quantized.conv import Conv1d, Conv2d, Conv3d, ConvBase
+from qcore.nn.quantized.linear import Linear
+from qcore.tensor.compute import average, lookup
 from qcore.tensor.dtypes import DTypeLike, as_qdtype, quint8
 from qcore.tensor.qparams import QParams, per_tensor
 from qcore.tensor.qtensor import QTensor
+from qcore.tensor.windows import numbers
 
 Size: TypeAlias = "int | tuple[int, ...]"
 
@@ -39,7 +40,7 @@ def avg_pool2d(
 ) -> Tensor:
     """Average pooling of quantized (batch, channels, height, width); arguments as torch.nn.functional.avg_pool2d."""
     x = _quantized(input, "avg_pool2d")
-    return F.avg_pool2d(x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    return average(x, 2, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
 def avg_pool3d(
@@ -53,7 +54,7 @@ def avg_pool3d(
 ) -> Tensor:
     """Average pooling of quantized (batch, channels, depth, height, width); as torch.nn.functional.avg_pool3d."""
     x = _quantized(input, "avg_pool3d")
-    return F.avg_pool3d(x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    return average(x, 3, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
 def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
@@ -141,10 +142,14 @@ def linear(
     it.
     """
     x, w = _quantized(input, "linear"), _quantized(weight, "linear", "weight")
-    out = _output(x, scale, zero_point)
-    operator = ops.Linear(w.raw, w.qparams, None if bias is None else bias.detach().float())
-    kernel = bind(x.backend, operator, (x.qparams.dtype, out.dtype)).build()
-    return QTensor(kernel(x.raw, x.qparams, out), out, x.backend)
+    if w.raw.ndim != 2:
+        raise ArgumentError(f"linear: weight must have 2 dimensions; got shape {tuple(w.raw.shape)}")
+    module = Linear(w.raw.shape[1], w.raw.shape[0])
+    module.backend = x.backend
+    module.set_weight_bias(w, bias)
+    module._out = _output(x, scale, zero_point)
+    result: Tensor = module(x)
+    return result
 
 
 def conv1d(
@@ -224,17 +229,22 @@ def _conv(
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """The input, of any shape, clamped to [min_val, max_val]."""
-    return F.hardtanh(_quantized(input, "hardtanh"), min_val, max_val, inplace)
+    x = _quantized(input, "hardtanh")
+    low, high = numbers("hardtanh", min_val=min_val, max_val=max_val)
+    if low > high:
+        raise ArgumentError(f"hardtanh: min_val={min_val} is above max_val={max_val}")
+    return F.hardtanh(x, low, high, inplace)
 
 
 def clamp(input: Tensor, min_: float, max_: float) -> Tensor:
     """The input, of any shape, clamped to [min_, max_]."""
-    return torch.clamp(_quantized(input, "clamp"), min_, max_)
+    return torch.clamp(_quantized(input, "clamp"), *numbers("clamp", min_=min_, max_=max_))
 
 
 def threshold(input: Tensor, threshold: float, value: float) -> Tensor:
     """The input, of any shape, where it is above `threshold`, else `value`."""
-    return F.threshold(_quantized(input, "threshold"), threshold, value)
+    x = _quantized(input, "threshold")
+    return lookup(x, "threshold", numbers("threshold", threshold=threshold, value=value))
 
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
@@ -254,35 +264,32 @@ def leaky_relu(
 ) -> Tensor:
     """x of any shape, or negative_slope * x below zero; `scale` and `zero_point` of the output, together or neither."""
     x = _quantized(input, "leaky_relu")
+    (negative_slope,) = numbers("leaky_relu", negative_slope=negative_slope)
     if inplace and scale is not None:
         raise ArgumentError("leaky_relu: inplace=True keeps the input's scale; leave scale and zero_point out")
     if scale is None:
         return F.leaky_relu(x, negative_slope, inplace)
-    return _lookup(x, "leaky_relu", (negative_slope,), _output(x, scale, zero_point))
+    return lookup(x, "leaky_relu", (negative_slope,), _output(x, scale, zero_point))
 
 
 def elu(input: Tensor, scale: float, zero_point: int, alpha: float = 1.0) -> Tensor:
     """x of any shape, or alpha * (exp(x) - 1) below zero; the output has `scale` and `zero_point`."""
     x = _quantized(input, "elu")
-    return _lookup(x, "elu", (alpha,), _output(x, scale, zero_point))
+    return lookup(x, "elu", numbers("elu", alpha=alpha), _output(x, scale, zero_point))
 
 
 def celu(input: Tensor, scale: float, zero_point: int, alpha: float = 1.0) -> Tensor:
     """x of any shape, or alpha * (exp(x / alpha) - 1) below zero; the output has `scale` and `zero_point`."""
     x = _quantized(input, "celu")
-    return _lookup(x, "celu", (alpha,), _output(x, scale, zero_point))
+    if alpha == 0:
+        raise ArgumentError("celu: alpha=0 divides by zero")
+    return lookup(x, "celu", numbers("celu", alpha=alpha), _output(x, scale, zero_point))
 
 
 def hardswish(input: Tensor, scale: float, zero_point: int) -> Tensor:
     """x * relu6(x + 3) / 6 for x of any shape; the output has `scale` and `zero_point`."""
     x = _quantized(input, "hardswish")
-    return _lookup(x, "hardswish", (), _output(x, scale, zero_point))
-
-
-def _lookup(x: QTensor, function: str, args: tuple[float, ...], out: QParams) -> QTensor:
-    operator = ops.Lookup(function, tuple(float(arg) for arg in args))
-    kernel = shared_kernel(x.backend, operator, (x.qparams.dtype, out.dtype))
-    return QTensor(kernel(x.raw, x.qparams, out), out, x.backend)
+    return lookup(x, "hardswish", (), _output(x, scale, zero_point))
 
 
 def _output(x: QTensor, scale: float | None, zero_point: int | None) -> QParams:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from qcore import operators as ops
 from qcore.errors import ArgumentError
 from qcore.nn.quantized.static import StaticOutput
 from qcore.nn.quantized.weighted import Weighted
 from qcore.tensor.dtypes import DTypeLike, as_qdtype, qint8
 from qcore.tensor.qparams import per_tensor
+from qcore.tensor.qtensor import QTensor
 
 
 class LinearWeight(Weighted):
@@ -51,6 +54,15 @@ class Linear(StaticOutput, LinearWeight):
     def __init__(self, in_features: int, out_features: int, bias_: bool = True, dtype: DTypeLike = qint8) -> None:
         super().__init__(in_features, out_features, bias_, dtype)
         self._init_output()
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Quantized (..., in_features) -> quantized (..., out_features)."""
+        if not isinstance(input, QTensor):
+            self._refuse_input(input)
+        shape = input.raw.shape
+        if not shape or shape[-1] != self.in_features:
+            raise ArgumentError(f"{self._label()} takes an input (..., {self.in_features}); got shape {tuple(shape)}")
+        return self._run(input)
 
     def operator(self) -> ops.Linear:
         """The operator with this module's weight."""

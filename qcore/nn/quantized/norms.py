@@ -173,6 +173,17 @@ class GroupNorm(AffineNorm):
         self.affine = affine
         self._init_affine(weight, bias, scale, zero_point)
 
+    def forward(self, input: Tensor) -> Tensor:
+        """Quantized (batch, channels, ...) -> quantized of the same shape."""
+        if not isinstance(input, QTensor):
+            self._refuse_input(input)
+        shape = input.raw.shape
+        if len(shape) < 2 or shape[1] != self.num_channels:
+            raise ArgumentError(
+                f"{self._label()} takes an input shaped (batch, {self.num_channels}, ...); got shape {tuple(shape)}"
+            )
+        return self._run(input)
+
     @classmethod
     def _like(cls, layer: Any) -> GroupNorm:
         sizes = layer.num_groups, layer.num_channels

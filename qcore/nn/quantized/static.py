@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from qcore.errors import ArgumentError
 from qcore.nn.quantized.base import QuantizedModule
 from qcore.nn.quantized.observed import no_static_activation, output_qparams
 from qcore.tensor.dtypes import QDType, as_qdtype, quint8
@@ -91,6 +92,8 @@ class StaticOutput(QuantizedModule):
 
     def _run(self, input: QTensor) -> QTensor:
         qparams = input.qparams
+        if qparams.axis is not None:
+            raise ArgumentError(f"{self._label()} takes a tensor quantized per tensor; this one is per channel")
         kernel = self._kernel
         if kernel is None or qparams.dtype is not self._kernel_dtype:
             kernel = self._bind(qparams.dtype)

@@ -59,8 +59,13 @@ class Weighted(QuantizedModule):
                 f"{self._label()}: weight must have its channels on axis {self.channel_axis}, not {weight.qparams.axis}"
             )
         channels = self._bias_length()
+        if bias is not None and not (isinstance(bias, Tensor) and bias.is_floating_point()):
+            kind = bias.dtype if isinstance(bias, Tensor) else type(bias).__name__
+            raise ArgumentTypeError(f"{self._label()}: bias must be a float tensor or None, not {kind}")
         if bias is not None and (bias.ndim != 1 or bias.shape[0] != channels):
             raise ArgumentError(f"{self._label()}: bias must have shape ({channels},), not {tuple(bias.shape)}")
+        if bias is not None and not bool(torch.isfinite(bias).all()):
+            raise ArgumentError(f"{self._label()}: bias holds NaN or infinity")
         self._raw, self._qweight = weight.raw.detach(), weight.qparams
         self._bias = None if bias is None else bias.detach().float()
         self._forget_kernel()

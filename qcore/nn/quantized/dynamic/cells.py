@@ -60,6 +60,7 @@ class Cell(CellHolder):
 
     def _step(self, input: Tensor, states: list[Tensor] | None) -> list[Tensor]:
         """The new states for an input (batch, input_size) or (input_size,)."""
+        self._refuse_unless_plain(input, "floats, which it quantizes itself")
         if input.ndim not in (1, 2) or input.shape[-1] != self.input_size:
             raise ArgumentError(
                 f"{self._label()} takes (batch, {self.input_size}) or ({self.input_size},); got shape "

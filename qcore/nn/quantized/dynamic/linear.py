@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from qcore import operators as ops
-from qcore.errors import ArgumentError, QuantizationError
+from qcore.errors import ArgumentError
 from qcore.nn.quantized.dynamic.options import dynamic_options, is_float16, reason_against_dynamic, to_float16
 from qcore.nn.quantized.linear import LinearWeight
 from qcore.tensor.dtypes import QDType, qint8, quint8
@@ -63,11 +63,11 @@ class Linear(LinearWeight):
 
     def forward(self, x: Tensor) -> Tensor:
         """Float (..., in_features) -> float32 (..., out_features)."""
-        if type(x) is QTensor:
-            raise QuantizationError(
-                f"{self._label()} is dynamic: it takes a float tensor and quantizes that itself; put a "
-                "DeQuantStub before it"
-            )
+        if type(x) is not Tensor:
+            self._refuse_unless_plain(x, "floats, which it quantizes itself")
+        shape = x.shape
+        if not shape or shape[-1] != self.in_features:
+            raise ArgumentError(f"{self._label()} takes an input (..., {self.in_features}); got shape {tuple(shape)}")
         kernel = self._kernel or self._bind(quint8)
         result: Tensor = kernel(x if x.dtype is torch.float32 else x.float())
         return result

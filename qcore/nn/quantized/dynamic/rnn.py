@@ -122,6 +122,7 @@ class Recurrent(QuantizedModule):
         """Output and final states, laid out as the input is."""
         if isinstance(input, PackedSequence):
             return self._run_packed(input, states)
+        self._refuse_unless_plain(input, "floats, which it quantizes itself")
         if input.ndim not in (2, 3) or input.shape[-1] != self.input_size:
             raise ArgumentError(
                 f"{self._label()} takes (time, batch, {self.input_size}), (time, {self.input_size}) or, with "
