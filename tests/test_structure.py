@@ -15,7 +15,7 @@ BACKENDS = PACKAGE.parent / "backends"
 
 # Lower layers first; a file may import from its own layer and those before it.
 LAYERS = [
-    ("errors", "tensor.dtypes", "tensor.qparams"),
+    ("errors", "tensor.dtypes", "tensor.qparams", "tensor.compiled"),
     ("operators", "tables", "training_operators"),
     ("capability",),
     ("backend",),
