@@ -9,7 +9,7 @@ from torch import fx, nn
 from qcore.api._convert import build
 from qcore.api._layers import Layer
 from qcore.errors import QuantizationError
-from qcore.fx.graph_module import QuantizedGraphModule, finished, free_name, set_submodule
+from qcore.fx.graph_module import QuantizedGraphModule, erase_if_unused, finished, free_name, set_submodule
 from qcore.fx.modules import ReferenceModule
 from qcore.nn import catalog
 from qcore.nn.intrinsic.folding import core_layer
@@ -34,13 +34,15 @@ def to_reference(model: QuantizedGraphModule, backend: str, custom: dict[type[nn
     dynamic = catalog.mapping("dynamic")
     qparams: dict[int, QParams] = {}
     layers: list[tuple[fx.Node, nn.Module]] = []
+    customs: list[fx.Node] = []
     for node in list(model.graph.nodes):
         if node.op != "call_module":
             continue
         module: Any = modules[str(node.target)]
         qconfig = getattr(module, "qconfig", None)
         if type(module) in custom:
-            _custom(model, node, custom[type(module)].from_observed(module))
+            set_submodule(model, str(node.target), custom[type(module)].from_observed(module))
+            customs.append(node)
         elif qconfig is not None and not is_observer(module):
             layers.append((node, _layer(node, module, qconfig, modules, static, dynamic, backend)))
     for node in list(model.graph.nodes):
@@ -49,6 +51,11 @@ def to_reference(model: QuantizedGraphModule, backend: str, custom: dict[type[nn
             if id(module) not in qparams:
                 qparams[id(module)] = _qparams(module)
             _quantize_dequantize(model, node, qparams[id(module)], backend)
+    inputs = [node for node in model.graph.nodes if node.op == "placeholder"]
+    for index in getattr(model, "qcore_quantized_inputs", ()):
+        _dequantize_after(model, inputs[index], inputs[-1])
+    for node in customs:
+        _around_custom(model, node)
     used: set[str] = set()
     for node, new in layers:
         path = str(node.target)
@@ -129,11 +136,31 @@ def _quantize_dequantize(model: QuantizedGraphModule, node: fx.Node, qparams: QP
     graph.erase_node(node)
 
 
-def _custom(model: QuantizedGraphModule, node: fx.Node, new: nn.Module) -> None:
+def _around_custom(model: QuantizedGraphModule, node: fx.Node) -> None:
     """A custom module takes and gives quantized tensors; around it the graph stays float."""
-    set_submodule(model, str(node.target), new)
-    node.meta["custom"] = True
-    model.graph.owning_module = model
+    for number in node.all_input_nodes:
+        if is_dequantize(number):
+            node.replace_input_with(number, number.args[0])  # type: ignore[arg-type]
+            erase_if_unused(number)
+    _dequantize_after(model, node)
+
+
+def _dequantize_after(model: QuantizedGraphModule, node: fx.Node, after: fx.Node | None = None) -> None:
+    with model.graph.inserting_after(node if after is None else after):
+        number = model.graph.call_method("dequantize", (node,))
+    node.replace_all_uses_with(number, lambda user: user is not number)
+
+
+def leave_outputs_quantized(model: QuantizedGraphModule) -> None:
+    """Take away the dequantize before each output that callers take quantized."""
+    output = next(node for node in model.graph.nodes if node.op == "output")
+    for index in getattr(model, "qcore_quantized_outputs", ()):
+        values = output.args[0]
+        number: Any = values[index] if isinstance(values, tuple | list) else values
+        if is_dequantize(number):
+            output.replace_input_with(number, number.args[0])
+            erase_if_unused(number)
+    finished(model)
 
 
 def fold(model: QuantizedGraphModule) -> None:

@@ -110,7 +110,10 @@ class Preparation:
         )
         steps = planner.steps()
         self._set_modules(graph, steps)
-        observe.observe(graph, steps, self.custom.input_quantized_indexes if path == self.base else [], self.is_qat)
+        outermost = path == self.base
+        graph.qcore_quantized_inputs = tuple(self.custom.input_quantized_indexes if outermost else ())  # type: ignore[assignment]
+        graph.qcore_quantized_outputs = tuple(self.custom.output_quantized_indexes if outermost else ())  # type: ignore[assignment]
+        observe.observe(graph, steps, self.is_qat)
         for step in steps:
             step.node.meta[FLOAT] = step.how == "float"
             if step.row is not None:
@@ -131,10 +134,10 @@ class Preparation:
             if full not in self.seen:
                 self.rows.append(Row(full, type(part).__name__, "float", reason="not called on the example inputs"))
                 continue
-            if leaves.is_layer(part):
-                new: nn.Module = self._layer(part, full, self.seen[full])
-            elif inner in wholes:
-                new = self._standalone(part, full, self.seen[full])
+            if self._is_standalone(full, part):
+                new: nn.Module = self._standalone(part, full, self.seen[full])
+            elif leaves.is_layer(part):
+                new = self._layer(part, full, self.seen[full])
             else:
                 new = self._module(part, full, self.seen[full])
             if graph is not None and inner in wholes:
@@ -222,6 +225,7 @@ def to_quantized(model: nn.Module, backend: str) -> None:
     for graph in graphs_in(model):
         lower(graph, backend)
         convert.fold(graph)
+        convert.leave_outputs_quantized(graph)
 
 
 def fused(model: nn.Module, backend: str) -> QuantizedGraphModule:

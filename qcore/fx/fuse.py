@@ -15,6 +15,8 @@ from qcore.fx.patterns import is_relu
 from qcore.nn import catalog
 from qcore.registry import registry
 
+SOURCE = "qcore_source"
+"""Key in a node's meta: the path in the model of the layer that it calls by another name."""
 Parts = tuple[type[nn.Module], ...]
 
 
@@ -100,6 +102,20 @@ def _is(node: fx.Node, part: type[nn.Module], modules: dict[str, nn.Module]) -> 
     return not (part in catalog.NORMS and getattr(module, "running_mean", None) is None)
 
 
+def _rename_other_calls(
+    model: QuantizedGraphModule, node: fx.Node, modules: dict[str, nn.Module], uses: dict[str, int]
+) -> None:
+    """Let the other calls of a layer call it by another name, so that only this one fuses."""
+    path = str(node.target)
+    name = free_name(model, path)
+    set_submodule(model, name, modules[path])
+    modules[name], uses[name], uses[path] = modules[path], uses[path] - 1, 1
+    for other in model.graph.nodes:
+        if other.op == "call_module" and other.target == path and other is not node:
+            other.meta.setdefault(SOURCE, path)
+            other.target = name
+
+
 def _fuse_chain(
     model: QuantizedGraphModule,
     chain: Sequence[fx.Node],
@@ -112,9 +128,8 @@ def _fuse_chain(
     parts = [modules[str(node.target)] if node.op == "call_module" else relu for node in chain]
     fused = fuse_known_modules(parts, is_qat)[0]
     path = str(chain[0].target)
-    if uses[path] > 1:  # its other calls stay as they are
-        path = free_name(model, path)
-        chain[0].target = path
+    if uses[path] > 1:
+        _rename_other_calls(model, chain[0], modules, uses)
     for node in chain[1:]:
         node.replace_all_uses_with(chain[0])
     for node in reversed(chain[1:]):

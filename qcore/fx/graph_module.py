@@ -10,8 +10,15 @@ from torch.fx.graph_module import reduce_graph_module
 
 from qcore.errors import ArgumentError, QuantizationError
 
-NOTES = ("qcore_backend", "qcore_report", "qcore_stage", "qcore_preserved")
-"""Attributes that go along; qcore_preserved names those of the user's."""
+NOTES = (
+    "qcore_backend",
+    "qcore_report",
+    "qcore_stage",
+    "qcore_preserved",
+    "qcore_quantized_inputs",
+    "qcore_quantized_outputs",
+)
+"""Attributes that go along; qcore_preserved names those of the user's, the last two are positions."""
 
 
 FLOAT = "qcore_float"

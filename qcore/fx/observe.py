@@ -10,6 +10,7 @@ from torch import fx, nn
 
 from qcore.api.fake_quantize import FixedQParamsFakeQuantize
 from qcore.api.observer import FixedQParamsObserver
+from qcore.errors import QuantizationError
 from qcore.fx.graph_module import QuantizedGraphModule, finished
 from qcore.fx.patterns import Role
 from qcore.fx.plan import Step
@@ -113,6 +114,7 @@ class Observing:
                 names[group] = f"{OBSERVER}_{len(names)}"
                 observer: Any = group.make()
                 observer.qcore_path = group.where
+                observer.register_forward_pre_hook(refuse_integers)
                 self.model.add_module(names[group], observer)
             source = slot.before.node if slot.before is not None and slot.before.node is not None else slot.value
             after = last_input[-1] if source.op == "placeholder" else source
@@ -126,11 +128,21 @@ class Observing:
                     user.replace_input_with(source, slot.node)
 
 
-def observe(model: QuantizedGraphModule, steps: list[Step], quantized_inputs: list[int], is_qat: bool = False) -> None:
+def refuse_integers(observer: Any, inputs: tuple[Any, ...]) -> None:
+    """The hook before an observer: QuantizationError, naming the place, for what is no float tensor."""
+    given = inputs[0]
+    if not given.is_floating_point():
+        raise QuantizationError(
+            f"calibration gave {observer.qcore_path!r} a {given.dtype} tensor; what is quantized there must be float, "
+            "as the example inputs were. Convert the input to float first, as for the float model"
+        )
+
+
+def observe(model: QuantizedGraphModule, steps: list[Step], is_qat: bool = False) -> None:
     """Insert, in place, the observers that the steps of a plan need."""
     run = Observing(model, is_qat)
     inputs = [node for node in model.graph.nodes if node.op == "placeholder"]
-    for index in quantized_inputs:
+    for index in model.qcore_quantized_inputs:  # type: ignore[union-attr]
         run.states[inputs[index]] = _DERIVED
     for step in steps:
         run.visit(step)

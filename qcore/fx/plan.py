@@ -14,6 +14,7 @@ from qcore.api._prepare import described
 from qcore.binding import bind
 from qcore.errors import QcoreError, QuantizationError, UnsupportedError
 from qcore.fx import patterns
+from qcore.fx.fuse import SOURCE
 from qcore.fx.kinds import Kind
 from qcore.fx.match import Match, match
 from qcore.fx.patterns import Role, Unfit
@@ -76,7 +77,7 @@ class Planner:
     def _step(self, node: fx.Node) -> Step | None:
         target = node.meta.get("origin", patterns.target_of(node, self.modules))
         scope = self.path_of(self.scopes.get(node.name, ""))
-        path = self.path_of(str(node.target)) if node.op == "call_module" else scope
+        path = self.path_of(node.meta.get(SOURCE, str(node.target))) if node.op == "call_module" else scope
         qconfig = self.resolver.resolve(path, scope, target, self.resolver.order(scope, target))
         label = path if node.op == "call_module" else f"{scope}.{node.name}" if scope else node.name
         name = str(getattr(target, "__name__", target))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
-import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from tests.vision_models import torchvision_models
 
 
 class Residual(nn.Module):
@@ -120,14 +120,10 @@ def batches(kind: Any, count: int = 3, seed: int = 1, batch: int = 4) -> list[tu
 
 def torchvision_model(name: str, size: int = 64) -> tuple[nn.Module, list[tuple[torch.Tensor]]]:
     """One of torchvision's nets with settled batch norm statistics, and inputs; skips where it is not installed."""
-    if importlib.util.find_spec("torchvision") is None:
-        pytest.skip("torchvision is not installed")
-    _declare_operators()
-    import torchvision
-
+    definitions = torchvision_models()
     torch.manual_seed(0)
     arguments = {"init_weights": True} if name == "googlenet" else {}
-    model = getattr(torchvision.models, name)(**arguments)
+    model = getattr(definitions, name)(**arguments)
     generator = torch.Generator().manual_seed(1)
 
     def images(count: int) -> torch.Tensor:
@@ -140,15 +136,3 @@ def torchvision_model(name: str, size: int = 64) -> tuple[nn.Module, list[tuple[
             for _ in range(2):
                 model(images(8))
     return model.eval(), [(images(2).to(memory_format=torch.channels_last),) for _ in range(2)]
-
-
-_LIBRARY: list[Any] = []
-
-
-def _declare_operators() -> None:
-    """Its C extension does not load beside every torch, and its Python part asks for these two by name."""
-    if not _LIBRARY:
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        for operator in ("nms", "qnms"):
-            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _LIBRARY.append(library)
