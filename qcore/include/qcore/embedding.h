@@ -12,7 +12,7 @@
 namespace qcore {
 
 // Which entries make up each bag: from offsets[b] to the next one (the last bag: to the last entry), or `length` for each.
-struct Bags {
+struct BagRanges {
   int64_t count, entries;
   const int64_t* offsets;  // null: all of one length
   int64_t length;
@@ -36,46 +36,67 @@ struct RowNames {
     if (row < -1 || row >= rows) throw ArgumentError("mapping[" + std::to_string(index) + "] is " + std::to_string(row) + ": the table has no such row");
     return row;
   }
+
+  // Indices that are rows themselves.
+  const int64_t* checked(const int64_t* indices, int64_t n) const {
+    bool outside = false;
+    for (int64_t i = 0; i < n; ++i) outside |= static_cast<uint64_t>(indices[i]) >= static_cast<uint64_t>(count);
+    for (int64_t i = 0; outside && i < n; ++i) find(indices[i]);
+    return indices;
+  }
 };
 
 struct BagScratch {
-  Buffer<int64_t> rows;
-  Buffer<int64_t> counts;
-  Buffer<float> weights;
+  Buffer<int64_t> rows, counts;
+  Buffer<float> weights, divisors;
 };
+
+// The rows of `n` indices; those that were pruned are left out, with their weights. Returns how many are left.
+template <class Index>
+int64_t find_rows(const RowNames& names, const Index* indices, const float* weights, int64_t n, int64_t* rows, float* kept) {
+  int64_t found = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t row = names.find(indices[i]);
+    if (row < 0) continue;
+    if (weights) kept[found] = weights[i];
+    rows[found++] = row;
+  }
+  return found;
+}
 
 // y (bags, dim); `weights`: of each entry, or null; `mean`: sums are divided by the sizes of the bags.
 template <class Index>
-void sum_bags(const Kernels& kernels, const Table& table, const RowNames& names, const Bags& bags, const Index* indices, const float* weights, bool mean, float* y,
-              int threads) {
-  constexpr int64_t kGroupEntries = 2048;  // found before they are summed, at least one bag
+void sum_bags(const Kernels& kernels, const Table& table, const RowNames& names, const BagRanges& ranges, const Index* indices, const float* weights, bool mean,
+              float* y, int threads) {
+  constexpr int64_t kGroupEntries = 2048;  // summed by one call of the kernel, at least one bag
   constexpr int64_t kGrainValues = 1 << 15;
-  const int64_t values = (bags.entries / std::max<int64_t>(bags.count, 1) + 1) * table.dim;
-  parallel_ranges(threads, bags.count, std::max<int64_t>(kGrainValues / std::max<int64_t>(values, 1), 1), [&](int64_t begin, int64_t end) {
+  constexpr bool kWide = std::is_same_v<Index, int64_t>;
+  const int64_t values = (ranges.entries / std::max<int64_t>(ranges.count, 1) + 1) * table.dim;
+  parallel_ranges(threads, ranges.count, std::max<int64_t>(kGrainValues / std::max<int64_t>(values, 1), 1), [&](int64_t begin, int64_t end) {
     static thread_local BagScratch scratch;
     for (int64_t first = begin, last; first < end; first = last) {
-      for (last = first + 1; last < end && bags.begin(last + 1) - bags.begin(first) <= kGroupEntries;) ++last;
-      const int64_t entries = bags.begin(last) - bags.begin(first);
-      int64_t* rows = scratch.rows.reserve(entries);
+      const int64_t start = ranges.begin(first);
+      for (last = first + 1; last < end && ranges.begin(last + 1) - start <= kGroupEntries && last - first < kGroupEntries;) ++last;
+      const int64_t entries = ranges.begin(last) - start;
       int64_t* counts = scratch.counts.reserve(last - first);
-      float* kept = weights ? scratch.weights.reserve(entries) : nullptr;
-      int64_t found = 0;
-      for (int64_t bag = first; bag < last; ++bag) {
-        const int64_t before = found;
-        for (int64_t i = bags.begin(bag); i < bags.begin(bag + 1); ++i) {
-          const int64_t row = names.find(indices[i]);
-          if (row < 0) continue;
-          if (kept) kept[found] = weights[i];
-          rows[found++] = row;
+      for (int64_t bag = first; bag < last; ++bag) counts[bag - first] = ranges.size(bag);
+      float* divisors = mean ? scratch.divisors.reserve(last - first) : nullptr;
+      for (int64_t i = 0; mean && i < last - first; ++i) divisors[i] = static_cast<float>(std::max<int64_t>(counts[i], 1));
+      Bags bags{nullptr, entries, weights ? weights + start : nullptr, counts, divisors, last - first, y + first * table.dim};
+      if constexpr (kWide) {
+        if (!names.mapping) bags.rows = names.checked(indices + start, entries);
+      }
+      if (!bags.rows) {
+        int64_t* rows = scratch.rows.reserve(entries);
+        float* kept = weights ? scratch.weights.reserve(entries) : nullptr;
+        bags.rows = rows, bags.weights = kept, bags.entries = 0;
+        for (int64_t bag = first; bag < last; ++bag) {
+          const int64_t from = ranges.begin(bag), done = bags.entries;
+          counts[bag - first] = find_rows(names, indices + from, weights ? weights + from : nullptr, counts[bag - first], rows + done, kept ? kept + done : nullptr);
+          bags.entries += counts[bag - first];
         }
-        counts[bag - first] = found - before;
       }
-      for (int64_t bag = first, done = 0; bag < last; ++bag) {
-        const int64_t count = counts[bag - first];
-        const float divisor = mean ? static_cast<float>(std::max<int64_t>(bags.size(bag), 1)) : 1.0f;
-        kernels.bag(table, {rows + done, kept ? kept + done : nullptr, count, found - done, divisor, y + bag * table.dim});
-        done += count;
-      }
+      kernels.sum_bags(table, bags);
     }
   });
 }

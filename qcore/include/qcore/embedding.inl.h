@@ -17,55 +17,59 @@ struct Nibbles {
   static constexpr int kPerByte = 2;
 };
 
-// The sums of U vectors of columns, from `column` on; the last vector, at `last`, may overlap the one before it.
+// U vectors of columns of all sums, from `column` on; the last vector, at `last`, may overlap the one before it.
 template <class Values, int U>
-void bag_columns(const Table& t, const Bag& bag, int64_t column, int64_t last) {
+void sum_columns(const Table& t, const Bags& bags, int64_t column, int64_t last) {
   const auto at = [&](int u) QCORE_INLINE_LAMBDA { return u == U - 1 ? last : column + u * kLanes; };
-  const int count = static_cast<int>(t.dim - last);
-  F32 acc[U];
-  unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { acc[u.value] = set_f32(0.0f); });
-  for (int64_t i = 0; i < bag.count; ++i) {
-    if (i + kAhead < bag.available) {
-      const int64_t next = bag.rows[i + kAhead];
-      const uint8_t* row = t.rows + next * t.stride;
-      __builtin_prefetch(row + column / Values::kPerByte);
-      __builtin_prefetch(row + (last + count - 1) / Values::kPerByte);
-      if (column == 0) __builtin_prefetch(t.parameters + 2 * next);
+  const int count = static_cast<int>(t.dim - last < kLanes ? t.dim - last : kLanes);
+  int64_t entry = 0;
+  float* y = bags.y;
+  for (int64_t bag = 0; bag < bags.bags; ++bag, y += t.dim) {
+    F32 acc[U];
+    unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { acc[u.value] = set_f32(0.0f); });
+    for (const int64_t end = entry + bags.counts[bag]; entry < end; ++entry) {
+      if (entry + kAhead < bags.entries) {
+        const int64_t next = bags.rows[entry + kAhead];
+        const uint8_t* row = t.rows + next * t.stride;
+        __builtin_prefetch(row + column / Values::kPerByte);
+        __builtin_prefetch(row + (last + count - 1) / Values::kPerByte);
+        __builtin_prefetch(t.parameters + 2 * next);
+      }
+      const uint8_t* row = t.rows + bags.rows[entry] * t.stride;
+      float scale = t.parameters[2 * bags.rows[entry]], offset = t.parameters[2 * bags.rows[entry] + 1];
+      if (bags.weights) scale *= bags.weights[entry], offset *= bags.weights[entry];
+      unroll<U>([&](auto u) QCORE_INLINE_LAMBDA {
+        const F32 q = to_f32(Values::load(row, at(u.value), u.value == U - 1 ? count : kLanes));
+        acc[u.value] = fma(set_f32(scale), q, add(acc[u.value], set_f32(offset)));
+      });
     }
-    const uint8_t* row = t.rows + bag.rows[i] * t.stride;
-    float scale = t.parameters[2 * bag.rows[i]], offset = t.parameters[2 * bag.rows[i] + 1];
-    if (bag.weights) scale *= bag.weights[i], offset *= bag.weights[i];
     unroll<U>([&](auto u) QCORE_INLINE_LAMBDA {
-      const F32 q = to_f32(Values::load(row, at(u.value), u.value == U - 1 ? count : kLanes));
-      acc[u.value] = fma(set_f32(scale), q, add(acc[u.value], set_f32(offset)));
+      if (bags.divisors) acc[u.value] = div(acc[u.value], set_f32(bags.divisors[bag]));
+      store_f32(y + at(u.value), acc[u.value], u.value == U - 1 ? count : kLanes);
     });
   }
-  unroll<U>([&](auto u) QCORE_INLINE_LAMBDA {
-    if (bag.divisor != 1.0f) acc[u.value] = div(acc[u.value], set_f32(bag.divisor));
-    store_f32(bag.y + at(u.value), acc[u.value], u.value == U - 1 ? count : kLanes);
-  });
 }
 
 template <class Values, int U>
-void bag_vectors(int vectors, const Table& t, const Bag& bag, int64_t column, int64_t last) {
-  if (vectors == U) return bag_columns<Values, U>(t, bag, column, last);
-  if constexpr (U > 1) bag_vectors<Values, U - 1>(vectors, t, bag, column, last);
+void sum_vectors(int vectors, const Table& t, const Bags& bags, int64_t column, int64_t last) {
+  if (vectors == U) return sum_columns<Values, U>(t, bags, column, last);
+  if constexpr (U > 1) sum_vectors<Values, U - 1>(vectors, t, bags, column, last);
 }
 
 template <class Values>
-void bag_of(const Table& t, const Bag& bag) {
-  constexpr int kVectors = 4;
+void sum_bags_of(const Table& t, const Bags& bags) {
+  constexpr int kVectors = kTileUnits > 1 ? 8 : 4;
   // Whole vectors only, where the row has one: the last one then ends with the row. Packed nibbles are padded instead.
   const int64_t end = Values::kPerByte == 1 && t.dim >= kLanes ? t.dim - kLanes : (t.dim - 1) / kLanes * kLanes;
   for (int64_t column = 0; column < t.dim; column += kVectors * kLanes) {
     const int64_t left = (t.dim - column + kLanes - 1) / kLanes;
     const int vectors = static_cast<int>(left < kVectors ? left : kVectors);
     const int64_t last = column + (vectors - 1) * kLanes;
-    bag_vectors<Values, kVectors>(vectors, t, bag, column, last < end ? last : end);
+    sum_vectors<Values, kVectors>(vectors, t, bags, column, last < end ? last : end);
   }
 }
 
-void bag(const Table& t, const Bag& bag) { t.nibbles ? bag_of<Nibbles>(t, bag) : bag_of<Bytes>(t, bag); }
+void sum_bags(const Table& t, const Bags& bags) { t.nibbles ? sum_bags_of<Nibbles>(t, bags) : sum_bags_of<Bytes>(t, bags); }
 
 }  // namespace
 }  // namespace qcore::QCORE_ISA

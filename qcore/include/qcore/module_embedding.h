@@ -28,7 +28,7 @@ class Embedding {
   void run(const py::object& indices, bool wide, const py::object& offsets, bool last, const py::object& weights, bool mean, const py::object& y, int threads) const {
     const TensorView in(indices, "indices", wide ? DType::i64 : DType::i32), out(y, "y", DType::f32);
     in.contiguous(), out.of_rank(2).contiguous().with_size(1, table_.dim);
-    Bags bags{out.shape(0), in.numel(), nullptr, 0};
+    BagRanges bags{out.shape(0), in.numel(), nullptr, 0};
     if (!offsets.is_none()) {
       check_offsets(bags, TensorView(offsets, "offsets", DType::i64), last);
     } else if (bags.count != 0) {
@@ -46,7 +46,7 @@ class Embedding {
   }
 
  private:
-  static void check_offsets(Bags& bags, const TensorView& offsets, bool last) {
+  static void check_offsets(BagRanges& bags, const TensorView& offsets, bool last) {
     offsets.of_rank(1).contiguous().with_elements(bags.count + (last ? 1 : 0));
     bags.offsets = offsets.data<int64_t>();
     const int64_t given = offsets.numel();
