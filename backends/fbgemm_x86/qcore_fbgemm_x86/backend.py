@@ -8,7 +8,17 @@ from qcore import tables
 from qcore.capability import Limit, OpSpec, WeightSpec
 from qcore.operators import Operator
 from qcore.tensor.dtypes import qint8, quint4x2, quint8
-from qcore_fbgemm_x86 import elementwise, embedding, isa, pooling, recurrent, training, transposed, weighted
+from qcore_fbgemm_x86 import (
+    elementwise,
+    embedding,
+    isa,
+    normalization,
+    pooling,
+    recurrent,
+    training,
+    transposed,
+    weighted,
+)
 
 WEIGHTS = (WeightSpec(qint8, per_channel=True), WeightSpec(qint8, per_channel=False))
 _SUM = "sums of more products of 255 * 255 could leave int32"
@@ -49,6 +59,10 @@ OPS = (
     OpSpec(ops.MaxPool, spatial=(1, 2, 3)),
     OpSpec(ops.AvgPool, spatial=(1, 2, 3)),
     OpSpec(ops.AdaptiveAvgPool, spatial=(1, 2, 3)),
+    OpSpec(ops.Mean),
+    OpSpec(ops.LayerNorm),
+    OpSpec(ops.GroupNorm),
+    OpSpec(ops.InstanceNorm),
     OpSpec(ops.LinearFp16, activations=(), fused=("relu",)),
     *(
         OpSpec(
@@ -80,6 +94,10 @@ BUILDERS = {
     ops.MaxPool: pooling.MaxPool,
     ops.AvgPool: pooling.AvgPool,
     ops.AdaptiveAvgPool: pooling.AdaptiveAvgPool,
+    ops.Mean: normalization.Mean,
+    ops.LayerNorm: normalization.LayerNorm,
+    ops.GroupNorm: normalization.GroupNorm,
+    ops.InstanceNorm: normalization.InstanceNorm,
     ops.LinearFp16: recurrent.LinearFp16,
     ops.LSTM: recurrent.LSTM,
     ops.GRU: recurrent.GRU,

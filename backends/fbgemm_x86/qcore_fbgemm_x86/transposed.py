@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, get_num_threads
 
 from qcore import operators as ops
 from qcore.errors import ArgumentError
 from qcore.tensor.qparams import QParams
 from qcore_fbgemm_x86.memory import channels_last, empty_channels_last
+from qcore_fbgemm_x86.weighted import constants
 
 
 class ConvTranspose:
@@ -29,14 +29,13 @@ class ConvTranspose:
         if any(more >= max(step, gap) for more, step, gap in zip(extra, stride, dilation, strict=True)):
             raise ArgumentError(f"conv_transpose: output_padding {extra} must be below stride or dilation")
         per_group = weight.shape[1]
-        scales = torch.as_tensor(operator.qweight.scale, dtype=torch.float32).expand(per_group).repeat(groups)
-        zeros = torch.as_tensor(operator.qweight.zero_point).to(torch.int32).expand(per_group).repeat(groups)
-        bias = None if operator.bias is None else operator.bias.detach().float().contiguous()
-        constants = scales, zeros, operator.qweight.axis is not None, bias, operator.relu
+        scales, zeros, *others = constants(operator, axis=1)
         ones, none = (1,) * (3 - rank), (0,) * (3 - rank)
         geometry = ones + stride, none + padding, none + extra, ones + dilation, groups
         packed = weight.contiguous().view(*weight.shape[:2], *ones, *kernel)
-        self._run = native.conv_transpose(packed, *constants, *geometry).run
+        self._run = native.conv_transpose(
+            packed, scales.repeat(groups), zeros.repeat(groups), *others, operator.relu, *geometry
+        ).run
         self._rank, self._channels = rank + 2, per_group * groups
         self._spans = tuple(zip(kernel, stride, padding, extra, dilation, strict=True))
 

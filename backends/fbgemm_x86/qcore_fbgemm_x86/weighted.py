@@ -15,11 +15,11 @@ from qcore.tensor.qparams import QParams
 from qcore_fbgemm_x86.memory import channels_last, empty_channels_last
 
 
-def constants(operator: Any) -> tuple[Tensor, Tensor, bool, Tensor | None]:
-    """Scales (float32) and zero points (int32), one a channel; whether per channel; the bias (float32)."""
+def constants(operator: Any, axis: int = 0) -> tuple[Tensor, Tensor, bool, Tensor | None]:
+    """Scales (float32) and zero points (int32), one a channel of that axis; whether per channel; the bias (float32)."""
     if operator.qweight.dtype != qint8:
         raise ArgumentError(f"{operator.name}: weight is {operator.qweight.dtype!r}; it must be {qint8!r}")
-    channels = operator.weight.shape[0]
+    channels = operator.weight.shape[axis]
     scales = torch.as_tensor(operator.qweight.scale, dtype=torch.float32).expand(channels).contiguous()
     zero_points = torch.as_tensor(operator.qweight.zero_point)
     if zero_points.is_floating_point():

@@ -77,6 +77,10 @@ QCORE_INLINE I32 dot(const I32& acc, const Each4& x, const Weights& w) {
 
 QCORE_INLINE I32 set_i32(int32_t a) { return {_mm256_set1_epi32(a), _mm256_set1_epi32(a)}; }
 QCORE_INLINE I32 load_i32(const int32_t* p) { return {load_256(p), load_256(p + 8)}; }
+QCORE_INLINE void store_i32(int32_t* p, const I32& x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x.a);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), x.b);
+}
 
 QCORE_INLINE I32 load_bytes(const uint8_t* p) {
   const __m128i x = load_128(p);

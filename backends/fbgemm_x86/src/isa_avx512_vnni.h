@@ -46,6 +46,7 @@ QCORE_INLINE I32 dot(I32 acc, Same4 x, Weights w) { return _mm512_dpbusd_epi32(a
 
 QCORE_INLINE I32 set_i32(int32_t a) { return _mm512_set1_epi32(a); }
 QCORE_INLINE I32 load_i32(const int32_t* p) { return _mm512_loadu_si512(p); }
+QCORE_INLINE void store_i32(int32_t* p, I32 a) { _mm512_storeu_si512(p, a); }
 QCORE_INLINE I32 load_bytes(const uint8_t* p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 QCORE_INLINE I32 load_bytes(const int8_t* p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 QCORE_INLINE I32 add(I32 a, I32 b) { return _mm512_add_epi32(a, b); }

@@ -5,6 +5,7 @@
 #include "qcore/module_elementwise.h"
 #include "qcore/module_embedding.h"
 #include "qcore/module_recurrent.h"
+#include "qcore/module_normalization.h"
 #include "qcore/module_training.h"
 
 namespace qcore {
@@ -66,6 +67,7 @@ PYBIND11_MODULE(_native, m) {
   m.doc() = "Kernels of fbgemm_x86";
   py::class_<Kernels> kernels = bind(m, &find);
   bind_conv_transpose(m, kernels);
+  bind_normalization(kernels);
   bind_training(kernels);
   bind_recurrent(m, kernels);
   bind_embedding(m, kernels);

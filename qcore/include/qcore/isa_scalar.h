@@ -79,6 +79,7 @@ QCORE_INLINE int32_t wrap_mul(int32_t a, int32_t b) { return static_cast<int32_t
 
 QCORE_INLINE I32 set_i32(int32_t a) { QCORE_LANES(I32, a); }
 QCORE_INLINE I32 load_i32(const int32_t* p) { QCORE_LANES(I32, p[i]); }
+QCORE_INLINE void store_i32(int32_t* p, const I32& a) { std::memcpy(p, a.v, sizeof a.v); }
 QCORE_INLINE I32 load_bytes(const uint8_t* p) { QCORE_LANES(I32, p[i]); }
 QCORE_INLINE I32 load_bytes(const int8_t* p) { QCORE_LANES(I32, p[i]); }
 QCORE_INLINE I32 add(const I32& a, const I32& b) { QCORE_LANES(I32, wrap_add(a.v[i], b.v[i])); }

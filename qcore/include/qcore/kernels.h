@@ -144,14 +144,14 @@ struct Table {
   bool nibbles;
 };
 
-// Bags of rows, one bag after the other: y (bags, dim) = the sums of fma(p * scale, row, ... + p * offset), p: `weights`, or 1 (null).
-struct Bags {
+// y = sum of fma(p * scale, row, ... + p * offset) over `count` rows, over divisor; p: `weights`, or 1. `available` >= count rows may be
+// fetched ahead.
+struct Bag {
   const int64_t* rows;
-  int64_t entries;
   const float* weights;
-  const int64_t* counts;  // of entries, one for each bag
-  const float* divisors;  // of the sums; null: none
-  int64_t bags;
+  int64_t count;
+  int64_t available;
+  float divisor;
   float* y;
 };
 
@@ -167,6 +167,13 @@ struct HistogramBins {
   float multiplier, offset, divisor;
   float first, last;
   bool divides;
+};
+
+// A row normalized: rint(fma((x - zero - center) * factor, weight, bias) * result.multiplier), as IntegerResult says.
+struct Normalization {
+  int32_t zero;
+  float center, factor;
+  IntegerResult result;
 };
 
 // One instruction set's kernels.
@@ -191,11 +198,14 @@ struct Kernels {
   void (*gru_cell)(const CellStep&);
   void (*rnn_tanh_cell)(const CellStep&);
   void (*rnn_relu_cell)(const CellStep&);
-  void (*sum_bags)(const Table&, const Bags&);
+  void (*bag)(const Table&, const Bag&);
   void (*fake_quantize)(const float* x, float* y, uint16_t* inside, int64_t begin, int64_t end, const FakeQuantizeChannels&);
   void (*keep_inside)(const float* x, float* y, const uint16_t* inside, int64_t begin, int64_t end);
   void (*column_ranges)(const float* x, int64_t rows, int64_t columns, float* low, float* high);
   bool (*histogram)(const float* x, int64_t n, const HistogramBins&, uint32_t* counts, int64_t table, float* low, float* high);
+  void (*sums)(const uint8_t* x, int64_t n, int64_t* sum, int64_t* squares);
+  void (*normalize)(const uint8_t* x, uint8_t* y, int64_t n, const Normalization&, const float* weight, const float* bias);
+  void (*normalize_slice)(const uint8_t* x, uint8_t* y, int64_t n, const Normalization&, float weight, float bias);
   int64_t (*peak)(int64_t rounds);  // nothing but dot products of 64 pairs, for benchmarks; how many were done
 };
 

@@ -5,6 +5,7 @@
 #include "qcore/elementwise.inl.h"
 #include "qcore/pooling.inl.h"
 #include "qcore/training.inl.h"
+#include "qcore/normalization.inl.h"
 #include "qcore/half.inl.h"
 #include "qcore/gates.inl.h"
 #include "qcore/embedding.inl.h"
@@ -15,8 +16,9 @@ extern const Kernels kKernels;
 const Kernels kKernels = {
     QCORE_ISA_NAME, gemm<RequantizedOutput>, gemm<FloatOutput>, depthwise, quantize, dequantize<uint8_t>, dequantize<int8_t>,
     range, add, mul, requantize, clamp, lookup, max, average,
-    gemm_half, cell<LstmCell>, cell<GruCell>, cell<RnnTanhCell>, cell<RnnReluCell>, sum_bags,
-    fake_quantize, keep_inside, column_ranges, histogram, peak,
+    gemm_half, cell<LstmCell>, cell<GruCell>, cell<RnnTanhCell>, cell<RnnReluCell>, bag,
+    fake_quantize, keep_inside, column_ranges, histogram,
+    sums, normalize, normalize_slice, peak,
 };
 
 }  // namespace qcore::QCORE_ISA

@@ -1,0 +1,83 @@
+// Python functions of the layer, group and instance norms, and of means: arguments are checked here, then the GIL is released.
+#pragma once
+
+#include <cmath>
+
+#include "qcore/module_elementwise.h"
+
+namespace qcore {
+
+struct RowStatistics {
+  float mean, deviation;  // deviation: of the real values
+};
+
+inline RowStatistics row_statistics(const Kernels& kernels, const uint8_t* x, int64_t n, float scale, float eps) {
+  int64_t sum, squares;
+  kernels.sums(x, n, &sum, &squares);
+  const auto count = static_cast<float>(n);
+  const float mean = static_cast<float>(sum) / count;
+  const float var = std::max(std::fma(-mean, mean, static_cast<float>(squares) / count), 0.0f);
+  return {mean, std::sqrt(var * scale * scale + eps)};
+}
+
+// x (rows, groups, channels, inner) contiguous: each group of each row by its own mean and deviation. `each`: a weight and a bias for each
+// of the channels * inner elements (layer norm); else for each of the groups * channels.
+inline void normalize(const Kernels& kernels, const py::object& x, double scale_x, int64_t zero_x, const py::object& weight, const py::object& bias, double eps,
+                      bool each, const py::object& y, double scale_y, int64_t zero_y, int threads) {
+  const TensorView in(x, "x", DType::u8), out(y, "y", DType::u8), w(weight, "weight", DType::f32), b(bias, "bias", DType::f32);
+  in.of_rank(4).contiguous(), out.of_rank(4).contiguous();
+  check_alike(in, out);
+  const int64_t groups = in.shape(1), channels = in.shape(2), inner = in.shape(3);
+  const int64_t parameters = each ? channels * inner : groups * channels;
+  w.contiguous().with_elements(parameters), b.contiguous().with_elements(parameters);
+  const QParams qx = checked_u8(scale_x, zero_x, "x"), qy = checked_u8(scale_y, zero_y, "y");
+  const IntegerResult result = integer_result(qy, inverse(scale_y), false);
+  checked_threads(threads);
+  const py::gil_scoped_release release;
+  const int64_t length = channels * inner;
+  if (length == 0) return;
+  const auto scale = static_cast<float>(qx.scale);
+  parallel_ranges(threads, in.shape(0) * groups, kElementwiseGrain / length + 1, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const uint8_t* from = in.data<uint8_t>() + row * length;
+      uint8_t* to = out.data<uint8_t>() + row * length;
+      const RowStatistics found = row_statistics(kernels, from, length, scale, static_cast<float>(eps));
+      const float center = found.mean - static_cast<float>(qx.zero);
+      if (each) {
+        kernels.normalize(from, to, length, {qx.zero, center, scale / found.deviation, result}, w.data<float>(), b.data<float>());
+        continue;
+      }
+      for (int64_t c = 0; c < channels; ++c) {
+        const int64_t channel = row % groups * channels + c;
+        const float factor = w.data<float>()[channel] * scale / found.deviation;
+        kernels.normalize_slice(from + c * inner, to + c * inner, inner, {qx.zero, center, 1.0f, result}, factor, b.data<float>()[channel]);
+      }
+    }
+  });
+}
+
+// y (rows): the mean of each row of x (rows, n).
+inline void mean_of_rows(const Kernels& kernels, const py::object& x, int64_t zero, const py::object& y, int threads) {
+  const TensorView in(x, "x", DType::u8), out(y, "y", DType::u8);
+  in.of_rank(2).contiguous(), out.contiguous().with_elements(in.shape(0));
+  const int32_t z = checked_u8(1.0, zero, "x").zero;
+  const int64_t n = in.shape(1);
+  if (n == 0) in.fail("has no elements to average");
+  checked_threads(threads);
+  const py::gil_scoped_release release;
+  const float share = 1.0f / static_cast<float>(n);
+  parallel_ranges(threads, in.shape(0), kElementwiseGrain / n + 1, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      int64_t sum, squares;
+      kernels.sums(in.data<uint8_t>() + row * n, n, &sum, &squares);
+      const float mean = std::fma(static_cast<float>(sum - n * z), share, static_cast<float>(z));
+      out.data<uint8_t>()[row] = static_cast<uint8_t>(std::nearbyint(std::clamp(mean, 0.0f, 255.0f)));
+    }
+  });
+}
+
+inline void bind_normalization(py::class_<Kernels>& kernels) {
+  kernels.def("normalize", &normalize).def("mean_of_rows", &mean_of_rows);
+}
+
+}  // namespace qcore
