@@ -14,6 +14,7 @@ from pathlib import Path
 
 import qcore
 from qcore.capability import OpSpec
+from qcore.nn.catalog import COLUMNS, rows
 from qcore.operators import operators
 
 ROOT = Path(__file__).parent.parent
@@ -65,7 +66,17 @@ def operators_table() -> str:
     return markdown(["operator", *(f"`{name}`" for name in OURS[:2])], rows)
 
 
-TABLES: dict[str, Callable[[], str]] = {"backends": backends_table, "operators": operators_table}
+def catalog_table() -> str:
+    """Each float module: what it becomes at each stage."""
+    lines = [[f"`{cell}`" if cell else "" for cell in row] for row in rows()]
+    return markdown(list(COLUMNS), lines)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "backends": backends_table,
+    "catalog": catalog_table,
+    "operators": operators_table,
+}
 
 
 def rendered(text: str) -> str:

@@ -21,6 +21,7 @@ from qcore.api.quantize_fx import (
     prepare_qat_fx,
 )
 from qcore.api.quantize_qat import prepare_qat, quantize_qat
+from qcore.api.size import model_size
 from qcore.api.stubs import DeQuantStub, QuantStub, QuantWrapper
 from qcore.backend import API_VERSION, Availability, Backend, Kernel
 from qcore.capability import Capability, Limit, OpSpec, Pattern, Verdict, WeightSpec, standard_patterns
@@ -84,6 +85,7 @@ __all__ = [
     "fuse_modules",
     "fuse_modules_qat",
     "hookimpl",
+    "model_size",
     "lower_fx",
     "per_channel_affine",
     "per_channel_affine_float_qparams",

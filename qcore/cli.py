@@ -1,4 +1,4 @@
-"""The command line: what backends are installed, what each can do, and whether it keeps to the spec."""
+"""The command line: the installed backends, what each can do, whether it keeps to the spec; what modules become."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "conformance":
             return _conformance(options.name, options.quick, rest)
+        if options.command == "catalog":
+            return _catalog()
         return _backends(options.verbose, options.json)
     except QcoreError as error:
         print(f"qcore: {error}", file=sys.stderr)
@@ -41,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     backends = commands.add_parser("backends", help="list the installed backends, best first")
     backends.add_argument("-v", "--verbose", action="store_true", help="also what each declares, and tracebacks")
     backends.add_argument("--json", action="store_true", help="all of it as JSON")
+    commands.add_parser("catalog", help="list the modules that can be quantized, and what each becomes")
     conformance = commands.add_parser(
         "conformance",
         help="run the conformance kit on a backend",
@@ -74,6 +77,13 @@ def _backends(verbose: bool, as_json: bool) -> int:
                 _show(console, ("operator", *_COLUMNS), map(_row, status.backend.capability().ops))
                 patterns = [str(pattern) for pattern in status.backend.capability().patterns]
                 _say(console, f"patterns: {', '.join(patterns) or 'none'}")
+    return 0
+
+
+def _catalog() -> int:
+    from qcore.nn.catalog import COLUMNS, rows
+
+    _show(_console(), COLUMNS, rows())
     return 0
 
 

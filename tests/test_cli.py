@@ -153,3 +153,11 @@ def test_unknown_arguments_of_other_commands_are_refused(capsys):
         main(["backends", "--jsn"])
     assert caught.value.code == 2
     assert "--jsn" in capsys.readouterr().err
+
+
+def test_catalog_lists_what_modules_become(plugins):
+    done = run("catalog", path=plugins)
+    assert done.returncode == 0
+    header, *rows = done.stdout.splitlines()
+    assert header.split() == ["float", "prepared", "static", "dynamic", "QAT", "operator"]
+    assert any(row.split() == ["torch.nn.ReLU6", "qcore.nn.quantized.ReLU6", "clamp"] for row in rows)

@@ -18,6 +18,7 @@ from qcore.api.quantize import (
     swap_module,
 )
 from qcore.api.quantize_qat import prepare_qat, quantize_qat
+from qcore.api.size import model_size
 from qcore.api.stubs import DeQuantStub, QuantStub, QuantWrapper, add_quant_dequant
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "fuse_modules",
     "fuse_modules_qat",
     "get_observer_dict",
+    "model_size",
     "prepare",
     "prepare_qat",
     "propagate_qconfig_",

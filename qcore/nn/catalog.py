@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from torch import nn
 
@@ -141,6 +142,40 @@ def converted() -> Mapping:
 def fusions() -> dict[tuple[ModuleType, ...], type[FusedModule]]:
     """Sequence of float modules -> the class that fuses them."""
     return {entry.float.parts: entry.float for entry in CATALOG if issubclass(entry.float, FusedModule)}
+
+
+COLUMNS = ("float", "prepared", "static", "dynamic", "QAT", "operator")
+
+
+def rows() -> list[tuple[str, ...]]:
+    """For each float module, in words: what it becomes at each stage, and the operators that this is.
+
+    `prepared`: the form in parts that prepare puts in its place; elsewhere that is the module itself, observed.
+    """
+    return [
+        (
+            *map(
+                _public_name,
+                (entry.float, entry.observed, entry.static or entry.converted, entry.dynamic, entry.qat),
+            ),
+            ", ".join(dict.fromkeys(_computes(kind) for kind in (entry.static, entry.dynamic) if kind is not None)),
+        )
+        for entry in CATALOG
+    ]
+
+
+def _public_name(kind: ModuleType | None) -> str:
+    """A class under the package that has it, which is the one that its module lies in."""
+    if kind is None:
+        return ""
+    module = sys.modules[kind.__module__]
+    package = str(module.__package__).removesuffix(".modules")
+    return kind.__name__ if package == "qcore.nn" else f"{package}.{kind.__name__}"
+
+
+def _computes(kind: Any) -> str:
+    relu = " + relu" if getattr(kind, "relu", False) else ""
+    return f"{kind.computes}{relu}"
 
 
 @dataclass(frozen=True)

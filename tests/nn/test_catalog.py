@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 from torch import nn
 
 from qcore.nn import catalog
 from qcore.nn import intrinsic as nni
 from qcore.nn import quantized as nnq
-from tests.nn.every_module import COVERED, LEFT_OUT
+from tests.nn.every_module import COVERED, LEFT_OUT, SAMPLES
 
 
 def test_the_samples_cover_the_catalogue():
@@ -60,3 +62,26 @@ def test_a_changed_subclass_is_told_apart_with_the_reason():
         catalog.match(Padded, catalog.mapping("static")).reason
         == "a subclass of Conv2d with a _conv_forward of its own"
     )
+
+
+def test_rows_name_classes_by_where_they_are_found():
+    rows = {row[0]: row[1:] for row in catalog.rows()}
+    assert len(rows) == len(catalog.CATALOG)
+    assert rows["torch.nn.Linear"] == (
+        "",
+        "qcore.nn.quantized.Linear",
+        "qcore.nn.quantized.dynamic.Linear",
+        "qcore.nn.qat.Linear",
+        "linear, linear_dynamic",
+    )
+    assert rows["qcore.nn.intrinsic.ConvReLU2d"][1] == "qcore.nn.intrinsic.quantized.ConvReLU2d"
+    named = [cell for row in catalog.rows() for cell in row[:-1] if "." in cell]
+    for name in named:
+        home, _, kind = name.rpartition(".")
+        assert hasattr(importlib.import_module(home), kind), name
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_the_operators_of_a_row_are_those_of_the_module(name):
+    module = SAMPLES[name].build()
+    assert str(module.operator()) == module.computes + (" + relu" if getattr(module, "relu", False) else "")

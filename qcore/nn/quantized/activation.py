@@ -19,6 +19,8 @@ class ReLU6(QuantizedModule):
     Arithmetic: docs/numerics.md, "clamp".
     """
 
+    computes = "clamp"
+
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
         self.inplace = inplace
@@ -73,6 +75,7 @@ class Hardswish(Table):
     Raises QuantizationError for a float input. Arithmetic: docs/numerics.md, "Lookup tables".
     """
 
+    computes = "lookup hardswish"
     function = "hardswish"
 
 
@@ -82,6 +85,7 @@ class Sigmoid(Table):
     Raises QuantizationError for a float input. Arithmetic: docs/numerics.md, "Lookup tables".
     """
 
+    computes = "lookup sigmoid"
     function = "sigmoid"
 
     def __init__(self, output_scale: float, output_zero_point: int) -> None:
@@ -94,6 +98,7 @@ class ELU(Table):
     Raises QuantizationError for a float input. Arithmetic: docs/numerics.md, "Lookup tables".
     """
 
+    computes = "lookup elu"
     function = "elu"
     arguments = ("alpha",)
 
@@ -108,6 +113,7 @@ class LeakyReLU(Table):
     Raises QuantizationError for a float input. Arithmetic: docs/numerics.md, "Lookup tables".
     """
 
+    computes = "lookup leaky_relu"
     function = "leaky_relu"
     arguments = ("negative_slope",)
 

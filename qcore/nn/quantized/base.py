@@ -29,6 +29,9 @@ class QuantizedModule(nn.Module):
     observes_output: ClassVar[bool] = False
     """Whether the float module needs an observer of its output before it can become this one."""
 
+    computes: ClassVar[str] = ""
+    """The names of its operators, as in docs/numerics.md."""
+
     qcore_path: str = ""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -20,6 +20,7 @@ Size: TypeAlias = "int | tuple[int, ...]"
 class ConvBase(StaticOutput, Weighted):
     """What convolutions share. Arguments are those of the float class; `spatial` is its number of dimensions."""
 
+    computes = "conv"
     spatial: ClassVar[int] = 0
     transposed: ClassVar[bool] = False
 

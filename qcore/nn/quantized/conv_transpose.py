@@ -12,6 +12,7 @@ from qcore.nn.quantized.conv import ConvBase, Size
 class ConvTransposeBase(ConvBase):
     """What transposed convolutions share: the weight is (in, out / groups, *kernel), its channels lie on axis 1."""
 
+    computes = "conv_transpose"
     transposed = True
     channel_axis = 1
 

@@ -25,6 +25,7 @@ class Embedding(QuantizedModule):
     row. Arithmetic: docs/numerics.md, "embedding".
     """
 
+    computes = "embedding"
     _raw: Tensor
 
     def __init__(
@@ -133,6 +134,8 @@ class EmbeddingBag(Embedding):
     Raises ArgumentError for an index without a row or offsets that do not rise. Arithmetic: docs/numerics.md,
     "embedding_bag".
     """
+
+    computes = "embedding_bag"
 
     def __init__(
         self,

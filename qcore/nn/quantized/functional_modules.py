@@ -25,6 +25,8 @@ class QFunctional(StaticOutput):
     QuantizationError for float operands. Arithmetic: docs/numerics.md, "add", "mul", "cat".
     """
 
+    computes = "add, mul, cat"
+
     def __init__(self) -> None:
         super().__init__()
         self._init_output()

@@ -51,6 +51,8 @@ class Linear(StaticOutput, LinearWeight):
     Arithmetic: docs/numerics.md, "linear".
     """
 
+    computes = "linear"
+
     def __init__(self, in_features: int, out_features: int, bias_: bool = True, dtype: DTypeLike = qint8) -> None:
         super().__init__(in_features, out_features, bias_, dtype)
         self._init_output()

@@ -16,6 +16,7 @@ from qcore.tensor.qtensor import QTensor
 class BatchNormBase(StaticOutput):
     """Batch norm by its running statistics; `spatial` is the number of dimensions after batch and channels."""
 
+    computes = "batch_norm"
     spatial: ClassVar[int] = 0
     relu: ClassVar[bool] = False
 
@@ -116,6 +117,8 @@ class LayerNorm(AffineNorm):
     Raises QuantizationError for a float input. Arithmetic: docs/numerics.md, "layer_norm".
     """
 
+    computes = "layer_norm"
+
     def __init__(
         self,
         normalized_shape: int | tuple[int, ...],
@@ -152,6 +155,8 @@ class GroupNorm(AffineNorm):
 
     Raises QuantizationError for a float input. Arithmetic: docs/numerics.md, "group_norm".
     """
+
+    computes = "group_norm"
 
     def __init__(
         self,
@@ -203,6 +208,7 @@ class GroupNorm(AffineNorm):
 class InstanceNormBase(AffineNorm):
     """What instance norms share; `spatial` is the number of dimensions after batch and channels."""
 
+    computes = "instance_norm"
     spatial: ClassVar[int] = 0
 
     def __init__(

@@ -22,6 +22,7 @@ class Quantize(QuantizedModule):
     Raises ArgumentError for a scale or zero point out of range. Arithmetic: docs/numerics.md, "quantize".
     """
 
+    computes = "quantize"
     observes_output = True
 
     def __init__(self, scale: Any, zero_point: Any, dtype: DTypeLike, factory_kwargs: Any = None) -> None:
@@ -96,6 +97,8 @@ class Quantize(QuantizedModule):
 
 class DeQuantize(QuantizedModule):
     """Quantized of any shape -> float32; floats pass unchanged. Arithmetic: docs/numerics.md, "dequantize"."""
+
+    computes = "dequantize"
 
     def operator(self) -> ops.Dequantize:
         """The operator."""

@@ -107,6 +107,7 @@ class LSTMCell(Cell):
     Raises ArgumentError for other shapes. Arithmetic: docs/numerics.md, "lstm".
     """
 
+    computes = "lstm_cell"
     gates = 4
     states = 2
 
@@ -126,6 +127,7 @@ class GRUCell(Cell):
     Raises ArgumentError for other shapes. Arithmetic: docs/numerics.md, "gru".
     """
 
+    computes = "gru_cell"
     gates = 3
 
     def operator(self) -> ops.GRUCell:
@@ -142,6 +144,8 @@ class RNNCell(Cell):
 
     Raises ArgumentError for other shapes or nonlinearities. Arithmetic: docs/numerics.md, "rnn_cell".
     """
+
+    computes = "rnn_cell"
 
     def __init__(
         self,

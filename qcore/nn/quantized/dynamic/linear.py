@@ -23,6 +23,7 @@ class Linear(LinearWeight):
     a quantized input. Arithmetic: docs/numerics.md, "linear_dynamic" and "linear_fp16".
     """
 
+    computes = "linear_dynamic"
     _version = 4
 
     def __init__(self, in_features: int, out_features: int, bias_: bool = True, dtype: Any = qint8) -> None:

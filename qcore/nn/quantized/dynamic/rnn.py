@@ -193,6 +193,7 @@ class LSTM(Recurrent):
     Raises ArgumentError for other shapes, UnsupportedError for `proj_size`. Arithmetic: docs/numerics.md, "lstm".
     """
 
+    computes = "lstm"
     gates = 4
     states = 2
 
@@ -212,6 +213,7 @@ class GRU(Recurrent):
     Raises ArgumentError for other shapes. Arithmetic: docs/numerics.md, "gru".
     """
 
+    computes = "gru"
     gates = 3
 
     def operator(self) -> ops.GRU:
