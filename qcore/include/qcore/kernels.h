@@ -144,14 +144,14 @@ struct Table {
   bool nibbles;
 };
 
-// y = sum of fma(p * scale, row, ... + p * offset) over `count` rows, over divisor; p: `weights`, or 1. `available` >= count rows may be
-// fetched ahead.
-struct Bag {
+// Bags of rows, one bag after the other: y (bags, dim) = the sums of fma(p * scale, row, ... + p * offset), p: `weights`, or 1 (null).
+struct Bags {
   const int64_t* rows;
+  int64_t entries;
   const float* weights;
-  int64_t count;
-  int64_t available;
-  float divisor;
+  const int64_t* counts;  // of entries, one for each bag
+  const float* divisors;  // of the sums; null: none
+  int64_t bags;
   float* y;
 };
 
@@ -198,7 +198,7 @@ struct Kernels {
   void (*gru_cell)(const CellStep&);
   void (*rnn_tanh_cell)(const CellStep&);
   void (*rnn_relu_cell)(const CellStep&);
-  void (*bag)(const Table&, const Bag&);
+  void (*sum_bags)(const Table&, const Bags&);
   void (*fake_quantize)(const float* x, float* y, uint16_t* inside, int64_t begin, int64_t end, const FakeQuantizeChannels&);
   void (*keep_inside)(const float* x, float* y, const uint16_t* inside, int64_t begin, int64_t end);
   void (*column_ranges)(const float* x, int64_t rows, int64_t columns, float* low, float* high);

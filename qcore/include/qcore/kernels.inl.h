@@ -16,7 +16,7 @@ extern const Kernels kKernels;
 const Kernels kKernels = {
     QCORE_ISA_NAME, gemm<RequantizedOutput>, gemm<FloatOutput>, depthwise, quantize, dequantize<uint8_t>, dequantize<int8_t>,
     range, add, mul, requantize, clamp, lookup, max, average,
-    gemm_half, cell<LstmCell>, cell<GruCell>, cell<RnnTanhCell>, cell<RnnReluCell>, bag,
+    gemm_half, cell<LstmCell>, cell<GruCell>, cell<RnnTanhCell>, cell<RnnReluCell>, sum_bags,
     fake_quantize, keep_inside, column_ranges, histogram,
     sums, normalize, normalize_slice, peak,
 };
