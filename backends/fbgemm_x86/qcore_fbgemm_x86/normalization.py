@@ -73,6 +73,35 @@ class InstanceNorm(GroupNorm):
         return max(x.shape[1], 1)
 
 
+class BatchNorm:
+    """kernel(x, qx, out) -> y, with the memory format of x"""
+
+    def __init__(self, operator: ops.BatchNorm, native: Any) -> None:
+        var = operator.running_var.detach().float() + torch.tensor(operator.eps, dtype=torch.float32)
+        weight, bias = (None if v is None else v.detach().float() for v in (operator.weight, operator.bias))
+        inverse = 1 / var.double().sqrt().float()  # the float32 square root, exact
+        factor = inverse if weight is None else inverse * weight
+        shift = torch.zeros_like(factor) if bias is None else bias
+        self._shift = (shift - operator.running_mean.detach().float() * factor).double()
+        self._factor, self._relu, self._run = factor.double(), operator.relu, native.batch_norm
+
+    def __call__(self, x: Tensor, qx: QParams, out: QParams) -> Tensor:
+        channels = len(self._factor)
+        if x.ndim < 2 or x.shape[1] != channels:
+            raise ArgumentError(f"batch_norm: x {tuple(x.shape)} must have {channels} channels on axis 1")
+        if not (0 < qx.scale < math.inf and 0 < out.scale < math.inf):
+            raise ArgumentError(f"batch_norm: scales {qx.scale} and {out.scale} must be positive and finite")
+        last = is_channels_last(x)
+        dense = x.movedim(1, -1) if last else x.contiguous()
+        y = torch.empty_like(dense)
+        shape = (-1, channels, 1) if last else (x.shape[0], channels, math.prod(x.shape[2:]))
+        factor, shift = (self._factor * (qx.scale / out.scale)).float(), (self._shift / out.scale).float()
+        affine = qx.zero_point, factor, shift, self._relu
+        if x.numel():
+            self._run(dense.view(shape), *affine, y.view(shape), out.zero_point, get_num_threads())
+        return y.movedim(-1, 1) if last else y
+
+
 class Mean:
     """kernel(x, qx) -> y"""
 

@@ -64,6 +64,21 @@ def test_group_and_instance_norm(isa, seed):
     same(ops.InstanceNorm(*constants(rng, shape[1])), isa, x, params(rng), params(rng))
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_batch_norm(isa, seed):
+    rng = random.Random(seed)
+    shape = rng.choice([(2, 6, 5, 7), (3, 12, 16), (5, 33), (1, 6, 3, 4, 5), (2, 24, 1, 1), (0, 6, 2), (4, 19, 40, 40)])
+    x = integers(rng, shape)
+    x = x.contiguous(memory_format=NHWC) if x.ndim == 4 and rng.random() < 0.5 else x
+    generator = torch.Generator().manual_seed(seed)
+    mean, var = (
+        torch.randn(shape[1], generator=generator),
+        torch.rand(shape[1], generator=generator) * rng.choice([2, 0]),
+    )
+    operator = ops.BatchNorm(*constants(rng, shape[1]), mean, var, rng.choice([1e-5, 1e-3]), relu=rng.random() < 0.5)
+    same(operator, isa, x, params(rng), params(rng))
+
+
 @pytest.mark.parametrize("keepdim", [False, True])
 @pytest.mark.parametrize("dims", [(), (0,), (1,), (-1,), (2, 3), (1, 2, 3), (0, 2), (-1, 0)], ids=str)
 def test_mean(isa, dims, keepdim):

@@ -56,6 +56,33 @@ inline void normalize(const Kernels& kernels, const py::object& x, double scale_
   });
 }
 
+// x (rows, channels, inner) contiguous: fma(factor, x - zero, shift) of each channel, in units of y.
+inline void batch_norm(const Kernels& kernels, const py::object& x, int64_t zero_x, const py::object& factor, const py::object& shift, bool relu,
+                       const py::object& y, int64_t zero_y, int threads) {
+  const TensorView in(x, "x", DType::u8), out(y, "y", DType::u8), factors(factor, "factor", DType::f32), shifts(shift, "shift", DType::f32);
+  in.of_rank(3).contiguous(), out.of_rank(3).contiguous();
+  check_alike(in, out);
+  const int64_t channels = in.shape(1), inner = in.shape(2);
+  const float* k = factors.contiguous().with_elements(channels).data<float>();
+  const float* b = shifts.contiguous().with_elements(channels).data<float>();
+  const Normalization p{checked_u8(1.0, zero_x, "x").zero, 0.0f, 1.0f, integer_result(checked_u8(1.0, zero_y, "y"), 1.0f, relu)};
+  checked_threads(threads);
+  const py::gil_scoped_release release;
+  const int64_t length = channels * inner;
+  if (length == 0) return;
+  parallel_ranges(threads, in.shape(0), kElementwiseGrain / length + 1, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const uint8_t* from = in.data<uint8_t>() + row * length;
+      uint8_t* to = out.data<uint8_t>() + row * length;
+      if (inner == 1) {
+        kernels.normalize(from, to, channels, p, k, b);
+      } else {
+        for (int64_t c = 0; c < channels; ++c) kernels.normalize_slice(from + c * inner, to + c * inner, inner, p, k[c], b[c]);
+      }
+    }
+  });
+}
+
 // y (rows): the mean of each row of x (rows, n).
 inline void mean_of_rows(const Kernels& kernels, const py::object& x, int64_t zero, const py::object& y, int threads) {
   const TensorView in(x, "x", DType::u8), out(y, "y", DType::u8);
@@ -77,7 +104,7 @@ inline void mean_of_rows(const Kernels& kernels, const py::object& x, int64_t ze
 }
 
 inline void bind_normalization(py::class_<Kernels>& kernels) {
-  kernels.def("normalize", &normalize).def("mean_of_rows", &mean_of_rows);
+  kernels.def("normalize", &normalize).def("batch_norm", &batch_norm).def("mean_of_rows", &mean_of_rows);
 }
 
 }  // namespace qcore
