@@ -11,6 +11,7 @@ from torch import nn
 
 from qcore.api.observer import FixedQParamsObserver
 from qcore.errors import ArgumentError, ArgumentTypeError
+from qcore.fx.patterns import CALLS, MODULES, Role
 from qcore.nn import catalog
 from qcore.registry import registry
 from qcore.tensor.dtypes import as_qdtype, is_qdtype
@@ -235,7 +236,10 @@ class BackendConfig:
 
 
 def get_backend_config(backend: str = "auto") -> BackendConfig:
-    """What a backend declares, in this form; BackendError for one that is missing or cannot run here."""
+    """What a backend declares of modules, in this form, and the functions that graph mode knows.
+
+    BackendError for one that is missing or cannot run here.
+    """
     chosen = registry.choose(backend).backend
     config = BackendConfig(chosen.name)
     for pattern in chosen.capability().patterns:
@@ -247,7 +251,18 @@ def get_backend_config(backend: str = "auto") -> BackendConfig:
         config.set_backend_pattern_config(
             BackendPatternConfig(parts).set_dtype_configs(dtypes).set_root_module(pattern.parts[0])  # type: ignore[arg-type]
         )
+    for target, rule in {**CALLS, **MODULES}.items():
+        config.set_backend_pattern_config(BackendPatternConfig(target).set_observation_type(_OBSERVED[rule.role]))
     return config
+
+
+_OBSERVED = {
+    Role.COMPUTE: ObservationType.OUTPUT_USE_DIFFERENT_OBSERVER_AS_INPUT,
+    Role.FIXED: ObservationType.OUTPUT_USE_DIFFERENT_OBSERVER_AS_INPUT,
+    Role.SHARE: ObservationType.OUTPUT_SHARE_OBSERVER_WITH_INPUT,
+    Role.MOVE: ObservationType.INPUT_OUTPUT_NOT_OBSERVED,
+    Role.SCALAR: ObservationType.INPUT_OUTPUT_NOT_OBSERVED,
+}
 
 
 def as_backend_config(value: Any) -> BackendConfig | None:

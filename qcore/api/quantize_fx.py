@@ -18,7 +18,7 @@ from qcore.api.qconfig_mapping import (
     get_default_qat_qconfig_mapping,
     get_default_qconfig_mapping,
 )
-from qcore.errors import ArgumentError, QuantizationError
+from qcore.errors import ArgumentError, QuantizationError, UnsupportedError
 from qcore.fx import flow
 from qcore.fx.graph_module import preserve
 from qcore.registry import registry
@@ -124,9 +124,10 @@ def convert_fx(
 ) -> nn.Module:
     """A calibrated model from prepare_fx or prepare_qat_fx -> one that runs on integers, on the backend chosen there.
 
-    It is convert_to_reference_fx followed by lower_fx. `qconfig_mapping` may set to None what is to stay float after
-    all. Raises QuantizationError for a model that was not prepared, or is converted already; naming the place, where it
-    was not calibrated or its statistics are not finite.
+    It is convert_to_reference_fx followed by lower_fx. What is quantized was decided in prepare: `backend_config` and
+    `_remove_qconfig` change nothing here, and a `qconfig_mapping` is an UnsupportedError. Raises QuantizationError for
+    a model that was not prepared, or is converted already; naming the place, where it was not calibrated or its
+    statistics are not finite.
     """
     model = _reference(graph_module, convert_custom_config, qconfig_mapping, "convert_fx")
     return _lowered(model, model.qcore_backend)
@@ -176,9 +177,12 @@ def _reference(model: nn.Module, convert_custom_config: Any, qconfig_mapping: An
         raise QuantizationError(
             f"{name}: this {type(model).__name__} was not prepared; call prepare_fx first, calibrate"
         )
-    mapping = None if qconfig_mapping is None else as_qconfig_mapping(qconfig_mapping)
+    if qconfig_mapping is not None:
+        raise UnsupportedError(
+            f"{name}: qconfig_mapping: rules are given to prepare_fx; None there leaves a layer float"
+        )
     reference: Any = copy.deepcopy(model)
-    flow.to_reference(reference, reference.qcore_backend, custom, mapping)
+    flow.to_reference(reference, reference.qcore_backend, custom)
     reference.qcore_stage = "reference"
     preserve(reference, model, custom.preserved_attributes, name)
     return reference

@@ -36,6 +36,7 @@ _CONVS: dict[Any, type[Any]] = {
 
 def functions_to_modules(model: QuantizedGraphModule) -> None:
     """In place: F.linear, F.conv2d and their kin with constant weights become modules that share these weights."""
+    changed = False
     for node in list(model.graph.nodes):
         if node.op != "call_function" or node.target not in _NAMES:
             continue
@@ -50,8 +51,10 @@ def functions_to_modules(model: QuantizedGraphModule) -> None:
         set_submodule(model, path, module.train(model.training))
         node.meta["origin"] = node.target
         node.op, node.target, node.args, node.kwargs = "call_module", path, (given["input"],), {}
-    _drop_unread(model)
-    finished(model)
+        changed = True
+    if changed:
+        _drop_unread(model)
+        finished(model)
 
 
 def _drop_unread(model: QuantizedGraphModule) -> None:
@@ -68,11 +71,13 @@ def _drop_unread(model: QuantizedGraphModule) -> None:
 def remove_identities(model: QuantizedGraphModule, kinds: tuple[type[nn.Module], ...]) -> None:
     """Take calls of modules that return their input out of the graph."""
     modules = dict(model.named_modules(remove_duplicate=False))
-    for node in list(model.graph.nodes):
-        if node.op == "call_module" and type(modules.get(str(node.target))) in kinds and len(node.args) == 1:
-            node.replace_all_uses_with(node.args[0])
-            model.graph.erase_node(node)
-    finished(model)
+    calls = [node for node in model.graph.nodes if node.op == "call_module" and len(node.args) == 1]
+    found = [node for node in calls if type(modules.get(str(node.target))) in kinds]
+    for node in found:
+        node.replace_all_uses_with(node.args[0])
+        model.graph.erase_node(node)
+    if found:
+        finished(model)
 
 
 def _constant(model: nn.Module, value: Any) -> Any:

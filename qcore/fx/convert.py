@@ -16,6 +16,7 @@ from qcore.nn.intrinsic.folding import core_layer
 from qcore.nn.quantized.base import QuantizedModule
 from qcore.nn.quantized.observed import no_static_activation, observer_qparams
 from qcore.nn.quantized.stubs import Quantize
+from qcore.tensor.dtypes import per_tensor_affine
 from qcore.tensor.qparams import QParams
 
 
@@ -32,7 +33,7 @@ def to_reference(model: QuantizedGraphModule, backend: str, custom: dict[type[nn
     modules = dict(model.named_modules(remove_duplicate=False))
     static = catalog.conversion()
     dynamic = catalog.mapping("dynamic")
-    qparams: dict[int, QParams] = {}
+    found = _found(model, modules)
     layers: list[tuple[fx.Node, nn.Module]] = []
     customs: list[fx.Node] = []
     for node in list(model.graph.nodes):
@@ -44,13 +45,9 @@ def to_reference(model: QuantizedGraphModule, backend: str, custom: dict[type[nn
             set_submodule(model, str(node.target), custom[type(module)].from_observed(module))
             customs.append(node)
         elif qconfig is not None and not is_observer(module):
-            layers.append((node, _layer(node, module, qconfig, modules, static, dynamic, backend)))
-    for node in list(model.graph.nodes):
-        if node.op == "call_module" and is_observer(modules.get(str(node.target))):
-            module = modules[str(node.target)]
-            if id(module) not in qparams:
-                qparams[id(module)] = _qparams(module)
-            _quantize_dequantize(model, node, qparams[id(module)], backend)
+            layers.append((node, _layer(node, module, qconfig, found, static, dynamic, backend)))
+    for node, qparams in found.items():
+        _quantize_dequantize(model, node, qparams, backend)
     inputs = [node for node in model.graph.nodes if node.op == "placeholder"]
     for index in getattr(model, "qcore_quantized_inputs", ()):
         _dequantize_after(model, inputs[index], inputs[-1])
@@ -70,22 +67,21 @@ def _layer(
     node: fx.Node,
     module: nn.Module,
     qconfig: Any,
-    modules: dict[str, nn.Module],
+    found: dict[fx.Node, QParams],
     static: catalog.Mapping,
     dynamic: catalog.Mapping,
     backend: str,
 ) -> nn.Module:
     """The reference form of a static layer, or the quantized form of a dynamic one."""
     layer = Layer(str(node.target), module, qconfig, True)
-    users = list(node.users)
-    observer = modules.get(str(users[0].target)) if users and users[0].op == "call_module" else None
     target: Any = catalog.match(type(module), static).target
     if target is not None and getattr(target, "observes_output", False) and not no_static_activation(qconfig):
-        if not is_observer(observer):
+        observers = [user for user in node.users if user in found]
+        if not observers:
             raise QuantizationError(
                 f"module {node.target!r} has no observer of its output: the prepared graph was changed after prepare"
             )
-        quantized: Any = build(layer, target, backend, activation_post_process=observer)
+        quantized: Any = build(layer, target, backend, activation_post_process=_Known(found[observers[0]]))
         return ReferenceModule(_float_form(module), quantized)
     if (
         target is not None
@@ -112,13 +108,35 @@ def _float_form(module: nn.Module) -> nn.Module:
     return core
 
 
-def _qparams(observer: Any) -> QParams:
-    found = observer_qparams(observer, observer)
-    if found.axis is not None:
-        raise QuantizationError(
-            f"module {observer.qcore_path!r}: its activation observer is per channel; "
-            "activations are quantized per tensor"
-        )
+class _Known:
+    """Stands for an observer whose parameters were asked for already."""
+
+    qscheme = per_tensor_affine
+
+    def __init__(self, qparams: QParams) -> None:
+        self.dtype = qparams.dtype
+        self.qparams = qparams
+
+    def calculate_qparams(self) -> tuple[Any, Any]:
+        """What the observer gave."""
+        return self.qparams.scale, self.qparams.zero_point
+
+
+def _found(model: QuantizedGraphModule, modules: dict[str, nn.Module]) -> dict[fx.Node, QParams]:
+    """The parameters that the observer of each observing node has found; each observer is asked once."""
+    asked: dict[int, QParams] = {}
+    found: dict[fx.Node, QParams] = {}
+    for node in model.graph.nodes:
+        observer: Any = modules.get(str(node.target)) if node.op == "call_module" else None
+        if is_observer(observer):
+            if id(observer) not in asked:
+                asked[id(observer)] = observer_qparams(observer, observer)
+            found[node] = asked[id(observer)]
+            if found[node].axis is not None:
+                raise QuantizationError(
+                    f"module {observer.qcore_path!r}: its activation observer is per channel; "
+                    "activations are quantized per tensor"
+                )
     return found
 
 

@@ -212,7 +212,7 @@ def graphs_in(model: nn.Module) -> list[QuantizedGraphModule]:
     return [module for module in reversed(list(model.modules())) if isinstance(module, QuantizedGraphModule)]
 
 
-def to_reference(model: nn.Module, backend: str, custom: ConvertCustomConfig, mapping: QConfigMapping | None) -> None:
+def to_reference(model: nn.Module, backend: str, custom: ConvertCustomConfig) -> None:
     """Turn a prepared model, in place, into its reference form."""
     quantized = {key: new for each in custom.observed_to_quantized_mapping.values() for key, new in each.items()}
     for graph in graphs_in(model):

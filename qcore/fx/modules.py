@@ -81,7 +81,7 @@ class ScalarOperation(QuantizedModule):
     """x * factor + summand on a quantized x of any shape, then ReLU if asked: mostly only scale and zero point change.
 
     Raises QuantizationError for a float input, ArgumentError for one quantized per channel. Arithmetic:
-    docs/numerics.md, "Adding and multiplying numbers".
+    qcore.nn.quantized.scalar.
     """
 
     def __init__(self, factor: float = 1.0, summand: float = 0.0, relu: bool = False) -> None:

@@ -13,8 +13,8 @@ from qcore.api.observer import FixedQParamsObserver
 from qcore.errors import QuantizationError
 from qcore.fx.graph_module import QuantizedGraphModule, finished
 from qcore.fx.patterns import Role
-from qcore.fx.plan import Step
-from qcore.tensor.dtypes import as_qdtype, quint8
+from qcore.fx.plan import Step, activation_dtype
+from qcore.tensor.dtypes import quint8
 
 OBSERVER = "activation_post_process"
 
@@ -86,7 +86,7 @@ class Observing:
 
     def _need(self, value: fx.Node, user: fx.Node, step: Step) -> Slot | None:
         """The slot of a value that an operation reads; a new one before that operation where there is none."""
-        dtype = as_qdtype(step.qconfig.activation().dtype)
+        dtype = activation_dtype(step.qconfig)
         before = self.states.get(value)
         if value in self.states and (before is None or before.dtype == dtype):
             return before
@@ -101,7 +101,7 @@ class Observing:
         return slot
 
     def _slot(self, value: fx.Node, step: Step) -> Slot:
-        return Slot(value, step.qconfig.activation, as_qdtype(step.qconfig.activation().dtype), step.where)
+        return Slot(value, step.qconfig.activation, activation_dtype(step.qconfig), step.where)
 
     def insert(self) -> None:
         """Put the observers into the graph."""

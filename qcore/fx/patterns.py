@@ -174,7 +174,6 @@ MULS: tuple[Any, ...] = (python.mul, python.imul, torch.mul, "mul", "mul_", torc
 SUBS: tuple[Any, ...] = (python.sub, python.isub, torch.sub, "sub", "sub_")
 DIVS: tuple[Any, ...] = (python.truediv, python.itruediv, torch.div, "div", "div_", torch.true_divide)
 NEGS: tuple[Any, ...] = (python.neg, torch.neg, "neg")
-MATMULS: tuple[Any, ...] = (python.matmul, torch.matmul, torch.bmm, "matmul", "bmm", torch.mm, "mm")
 
 _UNIT, _SIGNED = (1.0 / 256.0, 0), (2.0 / 256.0, 128)
 _SIGMOID = Rule(Role.FIXED, _lookup("sigmoid"), fixed=_UNIT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 from torch import fx, nn
@@ -119,7 +120,7 @@ class Planner:
             row = self._described(how, label, name, quantized, module, qconfig)
         else:
             assert found is not None
-            row = self._bound(label, name, found, as_qdtype(qconfig.activation().dtype))
+            row = self._bound(label, name, found, activation_dtype(qconfig))
         return Step(
             node,
             found if row.outcome == "quantized" else None,
@@ -133,7 +134,7 @@ class Planner:
         kind: Any = type(module)
         static = catalog.match(kind, catalog.mapping("static")) if module is not None else catalog.Match(None)
         dynamic = catalog.match(kind, catalog.mapping("dynamic")) if module is not None else catalog.Match(None)
-        against = no_static_activation(qconfig)
+        against = _against_static(qconfig)
         weight_only = static.target is not None and static.target is dynamic.target
         if found is not None and not against and not weight_only:
             reason = static.target.reason_against(qconfig) if _is_ours(static.target) else ""  # type: ignore[union-attr]
@@ -190,6 +191,15 @@ class Planner:
         """Whether a call works on float tensors, or is a module's."""
         values = [self.kinds[each] for each in node.all_input_nodes]
         return node.op == "call_module" or (Kind.FLOAT in values and self.kinds[node] is Kind.FLOAT)
+
+
+@lru_cache(maxsize=256)
+def activation_dtype(qconfig: Any) -> QDType:
+    """The dtype that a static QConfig gives activations."""
+    return as_qdtype(qconfig.activation().dtype)
+
+
+_against_static = lru_cache(maxsize=256)(no_static_activation)
 
 
 def _is_ours(target: Any) -> bool:

@@ -29,6 +29,8 @@ def test_what_a_backend_declares_in_this_form():
     assert config.name == "reference" and (nn.Conv2d, nn.BatchNorm2d, nn.ReLU) in patterns
     assert patterns[nn.Linear].dtype_configs[0].input_dtype == qcore.quint8
     assert patterns[nn.Linear].root_module is nn.Linear
+    assert patterns[torch.cat].observation_type is ObservationType.OUTPUT_SHARE_OBSERVER_WITH_INPUT
+    assert {row.outcome for row in report(config)} == {"quantized"}
 
 
 class Net(nn.Module):
