@@ -171,7 +171,7 @@ FUNCTIONS: dict[str, Function] = {
     "silu": Function(_exact(_silu)),
     "mish": Function(_exact(_mish)),
     "softplus": Function(_exact(_softplus), ("beta", "threshold")),
-    "hardswish": Function(_hardswish),
+    "hardswish": Function(_hardswish, reciprocal64=True),
     "hardsigmoid": Function(_hardsigmoid),
     "leaky_relu": Function(_leaky_relu, ("negative_slope",)),
     "threshold": Function(_threshold, ("threshold", "value")),

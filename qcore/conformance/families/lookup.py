@@ -109,7 +109,7 @@ def tabulated(x: Tensor, qx: QParams, out: QParams, operator: Lookup) -> Tensor:
         values = _STEPS[name](real, *(f32(arg) for arg in args))
     else:
         values = f32(torch.tensor([_value(name, args, v) for v in real.tolist()], dtype=torch.float64))
-    inverse = f32(1.0 / float(out.scale)) if name == "sigmoid" else f32(1.0) / f32(out.scale)
+    inverse = f32(1.0 / float(out.scale)) if name in ("sigmoid", "hardswish") else f32(1.0) / f32(out.scale)
     return to_integers(torch.round(values * inverse), out.zero_point, out.dtype)[entries]
 
 
