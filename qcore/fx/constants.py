@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
@@ -94,25 +93,23 @@ def _module(function: Any, given: dict[str, Any]) -> nn.Module | None:
     weight: Any = given.get("weight")
     bias: Any = given.get("bias")
     module: Any
-    with torch.device("meta"):
-        if function is F.linear:
-            module = nn.Linear(weight.shape[1], weight.shape[0], bias is not None)
-        elif function is F.embedding:
-            if given.get("max_norm") is not None:
-                return None
-            module = nn.Embedding(weight.shape[0], weight.shape[1], padding_idx=given.get("padding_idx"))
-        elif function is F.layer_norm:
-            module = nn.LayerNorm(
-                given["normalized_shape"], given.get("eps", 1e-5), weight is not None, bias is not None
-            )
-        elif function is F.group_norm:
-            if weight is None:
-                return None
-            module = nn.GroupNorm(given["num_groups"], weight.shape[0], given.get("eps", 1e-5))
-        elif function is F.prelu:
-            module = nn.PReLU(weight.numel())
-        else:
-            module = _conv(_CONVS[function], given, weight)
+    if function is F.linear:
+        module = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
+    elif function is F.embedding:
+        if given.get("max_norm") is not None:
+            return None
+        module = nn.Embedding(weight.shape[0], weight.shape[1], padding_idx=given.get("padding_idx"), device="meta")
+    elif function is F.layer_norm:
+        shape, eps = given["normalized_shape"], given.get("eps", 1e-5)
+        module = nn.LayerNorm(shape, eps, weight is not None, bias is not None, device="meta")
+    elif function is F.group_norm:
+        if weight is None:
+            return None
+        module = nn.GroupNorm(given["num_groups"], weight.shape[0], given.get("eps", 1e-5), device="meta")
+    elif function is F.prelu:
+        module = nn.PReLU(weight.numel(), device="meta")
+    else:
+        module = _conv(_CONVS[function], given, weight)
     for name, value in (("weight", weight), ("bias", bias)):
         if name in module._parameters:
             module._parameters[name] = value if isinstance(value, nn.Parameter) or value is None else _frozen(value)
@@ -126,7 +123,9 @@ def _conv(kind: type[Any], given: dict[str, Any], weight: Any) -> Any:
         (weight.shape[0], weight.shape[1] * groups) if transposed else (weight.shape[1] * groups, weight.shape[0])
     )
     options = {key: given[key] for key in ("stride", "padding", "output_padding", "dilation") if key in given}
-    return kind(*channels, tuple(weight.shape[2:]), groups=groups, bias=given.get("bias") is not None, **options)
+    return kind(
+        *channels, tuple(weight.shape[2:]), groups=groups, bias=given.get("bias") is not None, device="meta", **options
+    )
 
 
 def _frozen(value: Any) -> nn.Parameter:
