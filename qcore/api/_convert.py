@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from qcore.api._layers import OBSERVER, OBSERVING, Layer, apply_swaps, keep_hooks, layers, lent
+from qcore.api._layers import OBSERVER, OBSERVING, Layer, apply_swaps, check_mapping, keep_hooks, layers, lent
 from qcore.api._prepare import CustomConfig, bind_model, described, raise_if_refused
 from qcore.errors import QuantizationError, UnsupportedError
 from qcore.nn import catalog
@@ -40,6 +40,7 @@ def convert(
     if is_reference:
         raise UnsupportedError("is_reference=True: reference modules are not there yet; convert to quantized ones")
     table = catalog.conversion() if mapping is None else mapping
+    check_mapping(table)
     custom = _custom(convert_custom_config_dict)
     if not inplace:
         module = copy.deepcopy(module)

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from qcore.errors import QuantizationError
+from qcore.errors import ArgumentTypeError, QuantizationError
 from qcore.nn.catalog import match
 from qcore.nn.intrinsic import FusedModule
 
@@ -40,8 +40,11 @@ def children_of(module: nn.Module) -> list[tuple[str, nn.Module]]:
 def layers(model: nn.Module, rules: Mapping[Any, Any], wholes: tuple[type[nn.Module], ...] = ()) -> list[Layer]:
     """Every module once, parents first, with its qconfig: its own, else by name, else by type, else its parent's.
 
-    `wholes`: further classes to treat as one. A key of `rules` is a module class, a path, or "" for the root.
+    `wholes`: further classes to treat as one. A key of `rules` is a module class, a path, or "" for the root. Raises
+    ArgumentTypeError for a model that is no module, and a qconfig that is none.
     """
+    if not isinstance(model, nn.Module):
+        raise ArgumentTypeError(f"the model must be a torch.nn.Module, not {type(model).__name__}")
     found: list[Layer] = []
     seen: set[int] = set()
 
@@ -51,6 +54,8 @@ def layers(model: nn.Module, rules: Mapping[Any, Any], wholes: tuple[type[nn.Mod
         seen.add(id(module))
         qconfig = rules.get(path, _by_type(type(module), rules, inherited))
         qconfig = getattr(module, "qconfig", qconfig)
+        if qconfig is not None and not all(callable(getattr(qconfig, part, None)) for part in ("activation", "weight")):
+            raise ArgumentTypeError(f"module {path!r}: its qconfig is {qconfig!r}; give a qcore.QConfig, or None")
         children = children_of(module)
         whole = not children or isinstance(module, _WHOLES) or type(module) in wholes
         found.append(Layer(path, module, qconfig, whole))
@@ -65,6 +70,15 @@ def _by_type(kind: type[nn.Module], rules: Mapping[Any, Any], default: Any) -> A
     types = {key: key for key in rules if isinstance(key, type)}
     found = match(kind, types).target
     return default if found is None else rules[found]
+
+
+def check_mapping(table: Mapping[Any, Any]) -> None:
+    """ArgumentTypeError for a mapping that is not from module classes to classes with `from_float`."""
+    for kind, target in table.items():
+        if not isinstance(kind, type) or not callable(getattr(target, "from_float", None)):
+            raise ArgumentTypeError(
+                f"mapping: {kind!r} -> {target!r}: give module classes, and for each a class that has from_float"
+            )
 
 
 def check_names(model: nn.Module, names: list[str], argument: str) -> None:

@@ -23,7 +23,7 @@ from qcore.api._layers import (
 from qcore.api.fake_quantize import FakeQuantizeBase
 from qcore.api.observer import ObserverBase
 from qcore.api.qconfig import get_default_qat_qconfig, get_default_qconfig
-from qcore.errors import QcoreError, QuantizationError, UnsupportedError
+from qcore.errors import ArgumentError, QcoreError, QuantizationError, UnsupportedError
 from qcore.nn import catalog
 from qcore.nn.qat import dynamic as nnqatd
 from qcore.nn.quantizable import Quantizable
@@ -173,6 +173,11 @@ def raise_if_refused(report: Report, strict: bool) -> None:
 
 
 def _custom(config: CustomConfig | None) -> dict[type[nn.Module], type[nn.Module]]:
+    unknown = sorted(set(config or {}) - {"float_to_observed_custom_module_class"})
+    if unknown:
+        raise ArgumentError(
+            f"the custom config's key is 'float_to_observed_custom_module_class', not {', '.join(map(repr, unknown))}"
+        )
     return catalog.observed() if config is None else config.get("float_to_observed_custom_module_class", {})
 
 

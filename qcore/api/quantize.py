@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from qcore.api._convert import build, convert, swap_module
-from qcore.api._layers import Layer, apply_swaps, check_names, layers
+from qcore.api._layers import Layer, apply_swaps, check_mapping, check_names, layers
 from qcore.api._prepare import (
     add_observer_,
     bind_model,
@@ -27,7 +27,7 @@ from qcore.api.qconfig import (
     float_qparams_weight_only_qconfig_4bit,
     get_default_dynamic_qconfig,
 )
-from qcore.errors import ArgumentError, QcoreError, QuantizationError, UnsupportedError
+from qcore.errors import ArgumentError, ArgumentTypeError, QcoreError, QuantizationError, UnsupportedError
 from qcore.nn import catalog
 from qcore.nn.quantized.base import QuantizedModule
 from qcore.registry import registry
@@ -98,8 +98,11 @@ def quantize_dynamic(
     choice = registry.choose(backend)
     name = choice.backend.name
     rules = _rules(qconfig_spec, dtype, name)
+    if not isinstance(model, nn.Module):
+        raise ArgumentTypeError(f"the model must be a torch.nn.Module, not {type(model).__name__}")
     check_names(model, [key for key in rules if isinstance(key, str) and key], "qconfig_spec")
     table = catalog.mapping("dynamic") if mapping is None else mapping
+    check_mapping(table)
     if not inplace:
         model = copy.deepcopy(model)
     rows: list[Row] = []
@@ -130,6 +133,11 @@ def quantize_dynamic(
 
 def _rules(spec: Mapping[Any, Any] | Iterable[Any] | None, dtype: Any, backend: str) -> dict[Any, Any]:
     """A QConfig for each class or path."""
+    if isinstance(spec, str | type) or (spec is not None and not isinstance(spec, Iterable)):
+        raise ArgumentTypeError(f"qconfig_spec={spec!r}: give a set of module classes and paths, or a dict to QConfigs")
+    for key in spec or ():
+        if not isinstance(key, str) and not (isinstance(key, type) and issubclass(key, nn.Module)):
+            raise ArgumentTypeError(f"qconfig_spec: {key!r} is neither a module class nor a path")
     if isinstance(spec, Mapping):
         return dict(spec)
     default = _default(dtype, backend)
