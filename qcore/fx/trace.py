@@ -128,6 +128,7 @@ class _Tracer(fx.Tracer):
             if self.strict:
                 raise Untraceable(f"strict=True, and module {path!r} ({type(m).__name__}) {reason}") from error
             self._roll_back(before)
+            self.leaves = {name: why for name, why in self.leaves.items() if not name.startswith(f"{path}.")}
             self.scope, self.module_stack = scope, stack
             self.leaves[path] = reason
             return super().call_module(m, forward, args, kwargs)

@@ -67,6 +67,13 @@ def test_a_module_that_cannot_be_traced_becomes_a_leaf_with_the_line_that_is_to_
     assert torch.equal(found.model(x), outer(x))
 
 
+def test_only_the_outermost_of_leaves_is_one():
+    inner = Body(choosing, fc=nn.Linear(4, 4))
+    middle = Body(lambda self, x: self.inner(x) if x.sum() > 0 else x, inner=inner)
+    found = traced(Body(lambda self, x: self.middle(x), middle=middle))
+    assert list(found.leaves) == ["middle"] and calls(found.model) == ["middle"]
+
+
 def test_a_model_whose_own_forward_cannot_be_traced_says_where():
     with pytest.raises(Untraceable, match=r"test_passes.py:\d+: return module.fc"):
         traced(Body(choosing, fc=nn.Linear(4, 4)))
