@@ -1,0 +1,3 @@
+#include "isa_neon.h"
+
+#include "qcore/kernels.inl.h"

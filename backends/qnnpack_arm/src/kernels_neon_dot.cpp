@@ -1,0 +1,3 @@
+#include "isa_neon_dot.h"
+
+#include "qcore/kernels.inl.h"
