@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor, nn
 
 from qcore.backend import Kernel
 from qcore.errors import BackendError
 from qcore.operators import Operator
-from qcore.registry import registry
+from qcore.registry import registry, until_changed
 
 
 def kernel_for(x: Tensor, backend: str | None, operator: Operator) -> Kernel | None:
@@ -25,7 +23,7 @@ def kernel_for(x: Tensor, backend: str | None, operator: Operator) -> Kernel | N
     return _offered(backend, operator)
 
 
-@lru_cache(maxsize=1024)
+@until_changed
 def _offered(backend: str | None, operator: Operator) -> Kernel | None:
     try:
         chosen = registry.choose(backend).backend
