@@ -245,7 +245,8 @@ def get_backend_config(backend: str = "auto") -> BackendConfig:
     for pattern in chosen.capability().patterns:
         spec = chosen.capability().find(pattern.operator)
         assert spec is not None
-        weights = list(dict.fromkeys(weight.dtype for weight in spec.weights)) or [None]
+        weights: list[QDType | None] = list(dict.fromkeys(weight.dtype for weight in spec.weights))
+        weights = weights or [None]
         dtypes = [DTypeConfig(each, each, weight) for each in spec.activations for weight in weights]
         parts = pattern.parts[0] if len(pattern.parts) == 1 else pattern.parts
         config.set_backend_pattern_config(
