@@ -14,7 +14,10 @@ from qcore.nn.quantized import FloatFunctional
 from tests.backends import USABLE
 from tests.nn.every_module import SAMPLES, tensors
 
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.trace", "ignore::torch.jit.TracerWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`torch.jit.trace", "ignore::torch.jit.TracerWarning"),
+    pytest.mark.skipif(not hasattr(torch, "ao"), reason="this torch's tracer and compiler need its legacy stack"),
+]
 
 KERNELS = [name for name in SAMPLES if not name.endswith("ReLU6")]
 """Those that run a kernel; torch's own clamp can be recorded."""
