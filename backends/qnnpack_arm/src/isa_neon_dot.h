@@ -1,5 +1,5 @@
 // The vocabulary in NEON with dot products (sdot). Activations less 128 are signed bytes, as sdot wants them: what that takes away
-// is added again from the sums of the weights.
+// is added again as products of the weights with 64, twice.
 #pragma once
 
 #include <arm_neon.h>
@@ -26,9 +26,6 @@ struct Same4 {
 struct Each4 {
   int8x16_t v[4];  // less 128
 };
-struct Same16 {
-  int8x16_t v;  // less 128
-};
 
 constexpr int kTileUnits = 1;
 constexpr int tile_rows(int /*units*/) { return 6; }
@@ -43,8 +40,6 @@ QCORE_INLINE Same4 load_same4(const uint8_t* p) {
   return {less_128(vreinterpretq_u8_u32(vdupq_n_u32(four)))};
 }
 
-QCORE_INLINE Same16 load_same16(const uint8_t* p) { return {less_128(vld1q_u8(p))}; }
-
 QCORE_INLINE Each4 load_each4(const uint8_t* a, const uint8_t* b, const uint8_t* c, const uint8_t* d) {
   const Bytes64 x = transpose(vld1q_u8(a), vld1q_u8(b), vld1q_u8(c), vld1q_u8(d));
   return {{less_128(x.v[0]), less_128(x.v[1]), less_128(x.v[2]), less_128(x.v[3])}};
@@ -56,23 +51,9 @@ QCORE_INLINE int32x4_t restore_128(int32x4_t acc, int8x16_t w) {
   return vdotq_s32(vdotq_s32(acc, w, half), w, half);
 }
 
-QCORE_INLINE I32 first_sums(const int32_t* weight_sums) {
-  I32 r;
-  for (int i = 0; i < 4; ++i) r.v[i] = vshlq_n_s32(vld1q_s32(weight_sums + 4 * i), 7);
-  return r;
-}
-
 QCORE_INLINE I32 dot(const I32& acc, const Same4& x, const Weights& w) {
   I32 r;
   for (int i = 0; i < 4; ++i) r.v[i] = vdotq_s32(restore_128(acc.v[i], w.v[i]), w.v[i], x.v);
-  return r;
-}
-
-// Of the four bytes at 4 * J; without the part that first_sums gives.
-template <int J>
-QCORE_INLINE I32 dot_part(const I32& acc, const Same16& x, const Weights& w) {
-  I32 r;
-  for (int i = 0; i < 4; ++i) r.v[i] = vdotq_laneq_s32(acc.v[i], w.v[i], x.v, J);
   return r;
 }
 

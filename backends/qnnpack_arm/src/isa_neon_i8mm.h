@@ -25,9 +25,6 @@ struct Same4 {
 struct Each4 {
   uint8x16_t v[4];
 };
-struct Same16 {
-  uint8x16_t v;
-};
 
 constexpr int kTileUnits = 1;
 constexpr int tile_rows(int /*units*/) { return 6; }
@@ -40,26 +37,14 @@ QCORE_INLINE Same4 load_same4(const uint8_t* p) {
   return {vreinterpretq_u8_u32(vdupq_n_u32(four))};
 }
 
-QCORE_INLINE Same16 load_same16(const uint8_t* p) { return {vld1q_u8(p)}; }
-
 QCORE_INLINE Each4 load_each4(const uint8_t* a, const uint8_t* b, const uint8_t* c, const uint8_t* d) {
   const Bytes64 x = transpose(vld1q_u8(a), vld1q_u8(b), vld1q_u8(c), vld1q_u8(d));
   return {{x.v[0], x.v[1], x.v[2], x.v[3]}};
 }
 
-QCORE_INLINE I32 first_sums(const int32_t* /*weight_sums*/) { return set_i32(0); }
-
 QCORE_INLINE I32 dot(const I32& acc, const Same4& x, const Weights& w) {
   I32 r;
   for (int i = 0; i < 4; ++i) r.v[i] = vusdotq_s32(acc.v[i], x.v, w.v[i]);
-  return r;
-}
-
-// Of the four bytes at 4 * J.
-template <int J>
-QCORE_INLINE I32 dot_part(const I32& acc, const Same16& x, const Weights& w) {
-  I32 r;
-  for (int i = 0; i < 4; ++i) r.v[i] = vsudotq_laneq_s32(acc.v[i], w.v[i], x.v, J);
   return r;
 }
 
