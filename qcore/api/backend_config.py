@@ -14,7 +14,7 @@ from qcore.errors import ArgumentError, ArgumentTypeError
 from qcore.fx.patterns import CALLS, MODULES, Role
 from qcore.nn import catalog
 from qcore.registry import registry
-from qcore.tensor.dtypes import as_qdtype, is_qdtype
+from qcore.tensor.dtypes import QDType, as_qdtype, is_qdtype
 
 __all__ = [
     "BackendConfig",
