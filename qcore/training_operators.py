@@ -27,7 +27,7 @@ class Range(Operator):
 
 @dataclass(frozen=True)
 class Histogram(Operator):
-    """Counts in bins of width 2**exponent, the first one from first * 2**exponent, |first| <= 2**24.
+    """Counts in bins of width 2**exponent, -126 to 127, the first one from first * 2**exponent, |first| <= 2**24.
 
     Call: kernel(x, exponent, first) -> (counts int64 (bins,), low, high), with low and high as of Range. Where these do
     not lie in the bins, the counts mean nothing.

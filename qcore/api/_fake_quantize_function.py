@@ -44,10 +44,10 @@ def fake_quantize(
         keep = kernel_for(x, backend, FakeQuantizeBackward())
     if kernel is not None and keep is not None:
         return straight_through(x, lambda data: kernel(data, scale, zero_point, axis), keep)
+    shape = [1] * x.ndim
     if axis is not None:
-        shape = [1] * x.ndim
         shape[axis] = -1
-        scale, zero_point = scale.reshape(shape), zero_point.reshape(shape)
+    scale, zero_point = scale.reshape(shape), zero_point.reshape(shape)
     return straight_through(x, lambda data: _round(data, scale, zero_point, quant_min, quant_max), _keep)
 
 

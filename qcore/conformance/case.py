@@ -11,6 +11,7 @@ import torch
 from hypothesis.strategies import SearchStrategy
 from torch import Tensor
 
+from qcore.backend import Backend, Kernel
 from qcore.capability import OpSpec, WeightSpec
 from qcore.operators import Operator
 from qcore.tensor.dtypes import QDType, quint8
@@ -100,11 +101,16 @@ class Expected:
 
 @dataclass(frozen=True)
 class Case:
-    """An operator, the arguments of one call, and the oracle's answer."""
+    """An operator, the arguments of one call, and the oracle's answer.
+
+    `build` makes the function that is called with `args`: the backend's kernel, or one around it where the kernel
+    changes its arguments or returns what only the backend understands.
+    """
 
     operator: Operator
     args: tuple[Any, ...]
     oracle: Callable[[], Expected]
+    build: Callable[[Backend, Operator], Kernel] = lambda backend, operator: backend.build(operator)
 
 
 Bad: TypeAlias = "tuple[str, Operator, tuple[Any, ...]]"

@@ -25,7 +25,7 @@ def check(backend: Backend, case: Case) -> None:
     """
     before = [tensor.clone() for tensor in _tensors(case.args)]
     try:
-        kernel = backend.build(case.operator)
+        kernel = case.build(backend, case.operator)
         got = kernel(*case.args)
     except Exception as error:
         raise Nonconformance(f"declared, and raised {type(error).__name__}: {error}\n{describe(case)}") from error

@@ -78,15 +78,15 @@ def _checks(backend: Backend) -> Iterator[Check]:
             continue
         case = family.plain(next(facets(spec, mixed=False)))
         for what, args in _bad_calls(case):
-            yield f"{spec.operator.name}-{what}", partial(_run, backend, case.operator, args)
+            yield f"{spec.operator.name}-{what}", partial(_run, backend, case, case.operator, args)
         for what, operator in _bad_operators(case.operator):
-            yield f"{spec.operator.name}-{what}", partial(_run, backend, operator, case.args)
+            yield f"{spec.operator.name}-{what}", partial(_run, backend, case, operator, case.args)
         for what, operator, args in family.bad(case):
-            yield f"{spec.operator.name}-{what}", partial(_run, backend, operator, args)
+            yield f"{spec.operator.name}-{what}", partial(_run, backend, case, operator, args)
 
 
-def _run(backend: Backend, operator: Operator, args: tuple[Any, ...]) -> Any:
-    return backend.build(operator)(*args)
+def _run(backend: Backend, case: Case, operator: Operator, args: tuple[Any, ...]) -> Any:
+    return case.build(backend, operator)(*args)
 
 
 def _bad_calls(case: Case) -> Iterator[tuple[str, tuple[Any, ...]]]:
@@ -99,7 +99,8 @@ def _bad_calls(case: Case) -> Iterator[tuple[str, tuple[Any, ...]]]:
 def _bad_values(arg: Any, operator: Operator) -> Iterator[tuple[str, Any]]:
     if isinstance(arg, Tensor):
         yield "none", None
-        yield "list", arg.tolist()
+        if arg.ndim:
+            yield "list", arg.tolist()
         yield "int16", arg.to(torch.int16)
         yield "float64", arg.to(torch.float64)
         yield "meta", arg.to("meta")

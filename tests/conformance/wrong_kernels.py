@@ -12,6 +12,7 @@ import qcore
 from qcore import operators as ops
 from qcore.tensor.dtypes import quint4x2, quint8
 from tests.conformance.wrong_backends import KERNEL, PER_CHANNEL, PER_TENSOR, WRONG, Right
+from tests.conformance.wrong_training import WRONG_IN_TRAINING
 
 TABLES = (qcore.WeightSpec(quint8, per_channel=True),)
 
@@ -408,4 +409,5 @@ ALL: dict[type[Right], tuple[set[str], str]] = WRONG | {
     LastDimension: (KERNEL, "dim: "),
     OneSlope: (KERNEL, "prelu-quint8-quint8_per_tensor: .* elements differ"),
     WholeZeroPoints: (KERNEL, "float_zero_points: True"),
+    **WRONG_IN_TRAINING,
 }

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, empty_like, get_num_threads
 
 from qcore import training_operators as ops
+from qcore.errors import ArgumentError, ArgumentTypeError
 
 
 def in_order(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -27,7 +28,9 @@ def bits(x: Tensor) -> Tensor:
 
 
 def number(axis: int | None) -> int:
-    """An axis as the native functions take it."""
+    """An axis as the native functions take it. Raises ArgumentError for a negative one, which would be none to them."""
+    if axis is not None and axis < 0:
+        raise ArgumentError(f"axis={axis} must be None, or 0 or higher")
     return -1 if axis is None else axis
 
 
@@ -62,6 +65,8 @@ class EvenHistogram:
         self._bins, self._run = operator.bins, native.even_histogram
 
     def __call__(self, x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        if low.dtype != torch.float32 or high.dtype != torch.float32:
+            raise ArgumentTypeError(f"low and high must be torch.float32, not {low.dtype} and {high.dtype}")
         counts = torch.zeros(self._bins, dtype=torch.int64)
         self._run(dense(x), float(low), float(high), counts, get_num_threads())
         return counts

@@ -51,9 +51,9 @@ def checked(operator: Operator, kernel: Kernel) -> Kernel:
                 elif isinstance(item, Tensor) and item.device.type != "cpu":
                     raise ArgumentTypeError(f"{operator.name}: argument {number} is on {item.device}, not on the CPU")
         for x in args[: _FLOATS.get(type(operator), 0)]:
-            _check_dtype(operator, x, torch.float32)
+            check_dtype(operator, x, torch.float32)
         for x, qx in _pairs(operator, args):
-            _check_dtype(operator, x, qx.dtype.storage)
+            check_dtype(operator, x, qx.dtype.storage)
         if isinstance(operator, Conv):
             _check_reach(operator, args[0])
         return kernel(*args)
@@ -66,7 +66,7 @@ def check_operator(operator: Operator) -> None:
     weight, qweight = getattr(operator, "weight", None), getattr(operator, "qweight", None)
     if isinstance(weight, Tensor) and isinstance(qweight, QParams):
         check_qparams(qweight)
-        _check_dtype(operator, weight, qweight.dtype.storage)
+        check_dtype(operator, weight, qweight.dtype.storage)
     check_cells(operator)
     for attribute, low in (("kernel_size", 1), ("stride", 1), ("dilation", 1), ("padding", 0), ("output_size", 0)):
         values = getattr(operator, attribute, None) or ()
@@ -92,7 +92,7 @@ def check_cells(operator: Operator) -> None:
                 raise ArgumentError(f"{operator.name}: weights must all have parameters, or all be float16 without")
             if qweight is not None:
                 check_qparams(qweight)
-            _check_dtype(operator, weight, torch.float16 if qweight is None else qweight.dtype.storage)
+            check_dtype(operator, weight, torch.float16 if qweight is None else qweight.dtype.storage)
 
 
 def check_qparams(params: QParams) -> None:
@@ -111,7 +111,8 @@ def _pairs(operator: Operator, args: tuple[Any, ...]) -> Iterator[tuple[Tensor, 
             yield x, qx
 
 
-def _check_dtype(operator: Operator, x: Any, dtype: torch.dtype) -> None:
+def check_dtype(operator: Operator, x: Any, dtype: torch.dtype) -> None:
+    """Raises ArgumentTypeError for what is not a tensor of this dtype."""
     if not isinstance(x, Tensor) or x.dtype != dtype:
         got = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise ArgumentTypeError(f"{operator.name}: got {got} where a tensor of {dtype} is needed")

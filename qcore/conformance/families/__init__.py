@@ -18,6 +18,14 @@ from qcore.conformance.families.normalization import BATCH_NORM, GROUP_NORM, INS
 from qcore.conformance.families.pooling import ADAPTIVE_AVG_POOL, AVG_POOL, MAX_POOL, MEAN
 from qcore.conformance.families.prelu import PRELU
 from qcore.conformance.families.recurrent import GRU_CELLS, GRUS, LSTM_CELLS, LSTMS, RNN_CELLS
+from qcore.conformance.families.training import (
+    EVEN_HISTOGRAM,
+    FAKE_QUANTIZE,
+    FAKE_QUANTIZE_BACKWARD,
+    HISTOGRAM,
+    OBSERVE_FAKE_QUANTIZE,
+    RANGE,
+)
 from qcore.operators import Operator
 
 FAMILIES: dict[type[Operator], Family] = {
@@ -53,5 +61,11 @@ FAMILIES: dict[type[Operator], Family] = {
         ADAPTIVE_AVG_POOL,
         MEAN,
         INTERPOLATE,
+        RANGE,
+        HISTOGRAM,
+        EVEN_HISTOGRAM,
+        FAKE_QUANTIZE,
+        FAKE_QUANTIZE_BACKWARD,
+        OBSERVE_FAKE_QUANTIZE,
     )
 }

@@ -29,25 +29,31 @@ class DynamicRecipe(Recipe):
     weight: str = "any"
 
 
-def chosen(low: float, high: float, qmax: int) -> tuple[float, int]:
+def chosen(low: float, high: float, qmax: int, qmin: int = 0, *, symmetric: bool = False) -> tuple[float, int]:
     """Scale (float64) and zero point for floats from low to high: torch's rule, step by step."""
     low, high = min(low, 0.0), max(high, 0.0)
-    scale = (high - low) / qmax
+    half, symmetric = (qmax - qmin) // 2, symmetric and low < 0.0 < high
+    if symmetric:
+        step = max(-f32(low) / (half + 1), f32(high) / half)
+        low, high = float(step * -(half + 1)), float(step * half)
+    scale = (high - low) / (qmax - qmin)
     single = f32(scale)
     if float(single) == 0.0 or bool(torch.isinf(1.0 / single)):
         scale = 0.1
     if scale < _SMALL:
         growth = f32(_SMALL) / f32(scale)
         if low == 0.0:
-            high = float(f32(_SMALL) * qmax)
+            high = float(f32(_SMALL) * (qmax - qmin))
         elif high == 0.0:
-            low = -float(f32(_SMALL) * qmax)
+            low = -float(f32(_SMALL) * (qmax - qmin))
         else:
             low, high = float(f32(low) * growth), float(f32(high) * growth)
         scale = _SMALL
-    by_low, by_high = 0 - low / scale, qmax - high / scale
-    zero_point = by_low if by_low < qmax + high / scale else by_high
-    return scale, round(max(0.0, min(float(qmax), zero_point)))
+    by_low, by_high = qmin - low / scale, qmax - high / scale
+    zero_point = by_low if abs(qmin) + abs(low / scale) < abs(qmax) + abs(high / scale) else by_high
+    if symmetric:
+        zero_point = (qmin + qmax) / 2
+    return scale, round(max(float(qmin), min(float(qmax), zero_point)))
 
 
 def _integers(x: Tensor, operator: LinearDynamic) -> tuple[Tensor, Tensor, Tensor]:
