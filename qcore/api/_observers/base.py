@@ -127,7 +127,7 @@ class UniformQuantizationObserverBase(ObserverBase):
         )
 
     def _is_calibrated(self) -> bool:
-        return self.min_val.numel() > 0 and bool(torch.isfinite(self.min_val).all())
+        return self.min_val.numel() > 0 and _all_finite(self.min_val)
 
     def _check_calibrated(self) -> None:
         if not self._is_calibrated():
@@ -138,7 +138,7 @@ class UniformQuantizationObserverBase(ObserverBase):
 
     def _check_finite(self, *extremes: Tensor) -> None:
         """Refuse NaN and infinity, before any statistics change; minima and maxima carry both on."""
-        if not all(bool(torch.isfinite(value).all()) for value in extremes):
+        if not all(map(_all_finite, extremes)):
             raise QuantizationError(
                 f"{self._where()} was given data with NaN or infinity, from which no scale can be chosen: "
                 "look for the layer before it that produces them, or remove them from the input"
@@ -157,6 +157,11 @@ class UniformQuantizationObserverBase(ObserverBase):
 
     def extra_repr(self) -> str:
         return f"min_val={self.min_val}, max_val={self.max_val}"
+
+
+def _all_finite(value: Tensor) -> bool:
+    # a single number is read as such: this runs several times in each training step
+    return math.isfinite(value.item()) if value.numel() == 1 else bool(torch.isfinite(value).all())
 
 
 def integer_range(dtype: QDType, quant_min: int | None, quant_max: int | None, reduce_range: bool) -> tuple[int, int]:
