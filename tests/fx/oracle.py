@@ -10,25 +10,8 @@ import torch
 from torch import nn
 
 import qcore
-from qcore.api.observer import (
-    MinMaxObserver,
-    MovingAverageMinMaxObserver,
-    default_per_channel_weight_observer,
-    default_weight_observer,
-)
+from tests.fx.qconfigs import OURS
 from tests.oracle import engine
-
-OURS = {
-    # 7 bits, so that pairs of products stay below 2**15 and torch's kernels do not saturate
-    "per_tensor": qcore.QConfig(MinMaxObserver.with_args(quant_min=0, quant_max=127), default_weight_observer),
-    "per_channel": qcore.QConfig(
-        MinMaxObserver.with_args(quant_min=0, quant_max=127), default_per_channel_weight_observer
-    ),
-    "moving": qcore.QConfig(
-        MovingAverageMinMaxObserver.with_args(quant_min=0, quant_max=127, averaging_constant=0.3),
-        default_per_channel_weight_observer,
-    ),
-}
 
 
 def theirs(kind: str) -> Any:

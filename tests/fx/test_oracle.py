@@ -8,7 +8,8 @@ import torch
 import qcore
 from qcore.api.observer import MinMaxObserver, default_per_channel_weight_observer
 from tests.fx import nets
-from tests.fx.oracle import OURS, ours_converted, scales, torch_converted
+from tests.fx.oracle import ours_converted, scales, torch_converted
+from tests.fx.qconfigs import OURS
 from tests.oracle import engine, missing, vectorized
 
 pytestmark = [

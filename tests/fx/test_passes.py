@@ -18,7 +18,7 @@ from qcore.fx.lower import lower
 from qcore.fx.modules import Operation, ScalarOperation
 from qcore.fx.trace import Untraceable, trace
 from tests.fx import nets
-from tests.fx.oracle import OURS
+from tests.fx.qconfigs import OURS
 
 
 def traced(model, *inputs, keep=lambda path, module: ""):
