@@ -16,7 +16,6 @@ from itertools import cycle
 from typing import Any
 
 import torch
-from qcore_fbgemm_x86 import isa as isas
 from qcore_fbgemm_x86.backend import FbgemmX86
 from torch import Tensor
 from torch.nn import functional
@@ -54,8 +53,8 @@ def lookups(rows: int, dim: int) -> dict[str, Lookup]:
         found[f"torch {bits} bits"] = torch_lookup(table, bits)
         weight = torch.randint(0, 2**bits, (rows, dim), dtype=torch.uint8)
         operator = ops.EmbeddingBag(weight, per_channel(torch.full((rows,), 0.1), torch.full((rows,), 7.0), 0, dtype))
-        for isa in isas.supported():
-            found[f"{bits} bits {isa}"] = FbgemmX86().build(operator, isa_name=isa)
+        for isa in FbgemmX86().supported_isas():
+            found[f"{bits} bits {isa}"] = FbgemmX86().build(operator, isa=isa)
     return found
 
 

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from qcore_fbgemm_x86 import isa as isas
 from qcore_fbgemm_x86.backend import FbgemmX86
 
 from qcore import operators as ops
@@ -70,10 +69,10 @@ def conv(channels: int, size: int, outputs: int, kernel: int, stride: int, group
 
 def _calls(operator: Any, x: torch.Tensor) -> dict[str, Callable[[], Any]]:
     def call(isa: str) -> Callable[[], Any]:
-        kernel = FbgemmX86().build(operator, isa_name=isa)
+        kernel = FbgemmX86().build(operator, isa=isa)
         return lambda: kernel(x, QX, OUT)
 
-    return {isa: call(isa) for isa in isas.supported()}
+    return {isa: call(isa) for isa in FbgemmX86().supported_isas()}
 
 
 def best_time(call: Callable[[], Any], seconds: float) -> float:
@@ -88,7 +87,7 @@ def best_time(call: Callable[[], Any], seconds: float) -> float:
 
 def peak_rate(isa: str) -> float:
     """Multiplications a second of the dot product instruction alone."""
-    native = isas.kernels(isa)
+    native = FbgemmX86().kernels(isa)
     done = native.peak(20_000) * 64
     return done / best_time(lambda: native.peak(20_000), 0.02)
 
@@ -111,7 +110,7 @@ def main() -> None:
         shares: dict[str, list[float]] = {system: [] for system in calls}
         for _ in range(options.rounds):
             for system, call in calls.items():
-                peak = peak_rate(system if system != "torch" else isas.supported()[0])
+                peak = peak_rate(system if system != "torch" else FbgemmX86().supported_isas()[0])
                 times[system].append(best_time(call, options.block))
                 shares[system].append(macs / times[system][-1] / peak)
         for system in calls:

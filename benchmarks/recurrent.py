@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from qcore_fbgemm_x86 import isa as isas
 from qcore_fbgemm_x86.backend import FbgemmX86
 from torch import nn
 
@@ -42,9 +41,9 @@ def systems(network: type[nn.RNNBase], batch: int) -> dict[str, Callable[[], Any
     for name, qconfig in QCONFIGS.items():
         model.qconfig = qconfig
         operator = getattr(dynamic, network.__name__).from_float(model).operator()
-        for isa in isas.supported():
+        for isa in FbgemmX86().supported_isas():
             if isa != "scalar":
-                kernel = FbgemmX86().build(operator, isa_name=isa)
+                kernel = FbgemmX86().build(operator, isa=isa)
                 calls[f"{name} {isa}"] = lambda kernel=kernel: kernel(x, *states, None)
     return calls
 

@@ -23,6 +23,7 @@ LAYERS = [
     ("registry",),
     ("binding",),
     ("tensor",),
+    ("native",),
     ("api.observer", "api._observers"),
     ("api.fake_quantize", "api._fake_quantize_function"),
     ("api.qconfig",),

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from qcore_fbgemm_x86 import isa as isas
+from qcore_fbgemm_x86.backend import FbgemmX86
 
 
 def pytest_generate_tests(metafunc):
     if "isa" in metafunc.fixturenames:
-        metafunc.parametrize("isa", isas.supported())
+        metafunc.parametrize("isa", FbgemmX86().supported_isas())
 
 
 @pytest.fixture(autouse=True)

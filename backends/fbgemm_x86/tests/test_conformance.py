@@ -4,10 +4,9 @@ import os
 import subprocess
 import sys
 
-from qcore_fbgemm_x86 import isa as isas
-
 import qcore
 from qcore.conformance import Conformance
+from qcore.native.backend import FORCE
 
 
 class TestConformance(Conformance):
@@ -19,6 +18,6 @@ def test_conformance_on_the_instruction_set(isa):
         return  # it is judged above
     command = [sys.executable, "-m", "qcore", "conformance", "fbgemm_x86", "--quick"]
     done = subprocess.run(
-        command, env=os.environ | {isas.FORCE: isa}, capture_output=True, text=True, timeout=500, check=False
+        command, env=os.environ | {FORCE: isa}, capture_output=True, text=True, timeout=500, check=False
     )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr

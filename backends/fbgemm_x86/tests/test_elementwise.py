@@ -17,7 +17,7 @@ SHAPES = [(), (0,), (1,), (15,), (16,), (17,), (100,), (3, 0, 2), (2, 5, 7, 3), 
 
 
 def kernels(operator, isa):
-    return CPU.build(operator, isa_name=isa), REFERENCE.build(operator)
+    return CPU.build(operator, isa=isa), REFERENCE.build(operator)
 
 
 def integers(*shape, seed=0, dtype=torch.uint8):
@@ -182,9 +182,9 @@ def test_pooling(isa, operator):
 
 
 def test_native_functions_check_what_they_are_given(isa):
-    from qcore_fbgemm_x86 import isa as isas
+    from qcore_fbgemm_x86.backend import FbgemmX86
 
-    native = isas.kernels(isa)
+    native = FbgemmX86().kernels(isa)
     x, y = integers(4, 6), torch.empty(4, 6, dtype=torch.uint8)
     calls = [
         (lambda: native.clamp(x, y[:, :5], 0, 255, 1), "size 6"),

@@ -41,7 +41,7 @@ def test_embedding(isa, seed):
     operator = ops.Embedding(**table)
     shape = rng.choice([(), (0,), (5,), (3, 4), (300,)])
     indices = torch.randint(0, size, shape, generator=generator, dtype=rng.choice([torch.int32, torch.int64]))
-    same(CPU.build(operator, isa_name=isa)(indices), REFERENCE.build(operator)(indices))
+    same(CPU.build(operator, isa=isa)(indices), REFERENCE.build(operator)(indices))
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -51,7 +51,7 @@ def test_embedding_bag(isa, seed):
     table, size = drawn_table(rng, generator)
     mode, last, wide = rng.choice(["sum", "mean"]), rng.random() < 0.5, rng.choice([torch.int32, torch.int64])
     operator = ops.EmbeddingBag(**table, mode=mode, include_last_offset=last)
-    native, reference = CPU.build(operator, isa_name=isa), REFERENCE.build(operator)
+    native, reference = CPU.build(operator, isa=isa), REFERENCE.build(operator)
     n, bags = rng.choice([0, 1, 50, 5000]), rng.choice([1, 7, 600])
     starts = sorted([0, *(rng.randint(0, n) for _ in range(bags - 1)), *([n] if last else [])])
     cases = [((n,), torch.tensor(starts, dtype=rng.choice([torch.int32, torch.int64])))]

@@ -35,7 +35,7 @@ def constants(rng, count):
 
 
 def same(operator, isa, *args):
-    y, expected = CPU.build(operator, isa_name=isa)(*args), REFERENCE.build(operator)(*args)
+    y, expected = CPU.build(operator, isa=isa)(*args), REFERENCE.build(operator)(*args)
     assert y.shape == expected.shape
     assert y.stride() == expected.stride()
     assert torch.equal(y, expected)

@@ -7,7 +7,6 @@ import threading
 
 import pytest
 import torch
-from qcore_fbgemm_x86 import isa as isas
 from qcore_fbgemm_x86.backend import FbgemmX86
 
 import qcore
@@ -32,7 +31,7 @@ def test_the_environment_forces_an_instruction_set(isa):
 
 def test_without_it_the_best_is_used(monkeypatch):
     monkeypatch.delenv("QCORE_FORCE_ISA", raising=False)
-    assert FbgemmX86().probe().detail == isas.supported()[0]
+    assert FbgemmX86().probe().detail == FbgemmX86().supported_isas()[0]
 
 
 def test_an_unknown_instruction_set_is_told():
@@ -42,7 +41,7 @@ def test_an_unknown_instruction_set_is_told():
 
 
 def test_an_instruction_set_that_this_cpu_lacks_is_told(monkeypatch):
-    monkeypatch.setattr(isas, "supported", lambda: ["scalar"])
+    monkeypatch.setattr(FbgemmX86, "supported_isas", lambda self: ["scalar"])
     monkeypatch.setenv("QCORE_FORCE_ISA", "avx2")
     availability = FbgemmX86().probe()
     assert not availability.ok

@@ -20,7 +20,7 @@ LSTM, GRU = (ops.LSTM, 4, 2), (ops.GRU, 3, 1)
 
 
 def kernels(operator, isa):
-    return CPU.build(operator, isa_name=isa), REFERENCE.build(operator)
+    return CPU.build(operator, isa=isa), REFERENCE.build(operator)
 
 
 def drawn_weight(rng, kind, rows, columns, generator):
@@ -124,13 +124,13 @@ def test_sigmoid_and_tanh_are_those_of_the_specification(isa):
         )
     )
     one, zero = torch.ones(1, 1).half(), torch.zeros(1, 1).half()
-    rnn = CPU.build(ops.RNNCell((ops.CellWeights(one, None, zero, None),)), isa_name=isa)
+    rnn = CPU.build(ops.RNNCell((ops.CellWeights(one, None, zero, None),)), isa=isa)
     y = rnn(x[:, None], torch.zeros(len(x), 1))[:, 0]
     assert torch.equal(y.view(torch.int32)[:-1], gates.tanh(x + 0.0).view(torch.int32)[:-1])
     assert y[-1].isnan()
     # h' = (1 - 0) * sigmoid(x) + 0, where the new gate is 0 and the former h is 1
     weights = ops.CellWeights(torch.tensor([[0.0], [1.0], [0.0]]).half(), None, torch.zeros(3, 1).half(), None)
-    gru = CPU.build(ops.GRUCell((weights,)), isa_name=isa)
+    gru = CPU.build(ops.GRUCell((weights,)), isa=isa)
     finite = x[x.isfinite()]
     assert torch.equal(gru(finite[:, None], torch.ones(len(finite), 1))[:, 0], gates.sigmoid(finite))
 
@@ -148,7 +148,7 @@ def test_linear_fp16(isa, seed):
 def test_every_float16_number(isa):
     bits = torch.arange(-(2**15), 2**15).short()
     weight = bits.view(torch.float16).reshape(-1, 1)
-    y = CPU.build(ops.LinearFp16(weight), isa_name=isa)(torch.ones(1, 1))[0]
+    y = CPU.build(ops.LinearFp16(weight), isa=isa)(torch.ones(1, 1))[0]
     expected = weight.float()[:, 0] + 0.0
     assert torch.equal(y.nan_to_num(123.0), expected.nan_to_num(123.0))
 

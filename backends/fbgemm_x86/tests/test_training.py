@@ -18,7 +18,7 @@ SPECIAL = [float("nan"), float("inf"), -float("inf"), 1e38, -1e38, 1e-42, 0.0, -
 
 
 def kernels(operator, isa):
-    return CPU.build(operator, isa_name=isa), REFERENCE.build(operator)
+    return CPU.build(operator, isa=isa), REFERENCE.build(operator)
 
 
 def inputs(rng, shape):
@@ -143,9 +143,9 @@ def test_thread_count_does_not_matter(isa):
     results = []
     for threads in (1, 2, 5):
         torch.set_num_threads(threads)
-        y, mask = CPU.build(ops.FakeQuantize(), isa_name=isa)(x, scale, zero_point, 1)
-        low, high = CPU.build(ops.Range(), isa_name=isa)(x, 1)
-        counts, *_ = CPU.build(ops.Histogram(), isa_name=isa)(x, -8, -2048)
+        y, mask = CPU.build(ops.FakeQuantize(), isa=isa)(x, scale, zero_point, 1)
+        low, high = CPU.build(ops.Range(), isa=isa)(x, 1)
+        counts, *_ = CPU.build(ops.Histogram(), isa=isa)(x, -8, -2048)
         results.append((y, mask, low, high, counts))
     for other in results[1:]:
         assert all(map(torch.equal, results[0], other))

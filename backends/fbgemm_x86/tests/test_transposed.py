@@ -59,7 +59,7 @@ def test_conv_transpose(isa, seed, case):
     if rng.random() < 0.5 and case[0] == 2:
         x = x.contiguous(memory_format=torch.channels_last)
     qx, out = params(rng), params(rng, spread=10.0)
-    y, expected = CPU.build(operator, isa_name=isa)(x, qx, out), REFERENCE.build(operator)(x, qx, out)
+    y, expected = CPU.build(operator, isa=isa)(x, qx, out), REFERENCE.build(operator)(x, qx, out)
     assert y.shape == expected.shape
     assert torch.equal(y, expected)
     if case[0] > 1 and y.numel():
@@ -71,7 +71,7 @@ def test_thread_count_does_not_matter(isa):
     operator = ops.ConvTranspose(**weights(rng, (2, 16, 48, 1), (4, 4)), stride=(2, 2), padding=(1, 1))
     x = torch.randint(0, 256, (2, 16, 40, 40), dtype=torch.uint8)
     qx, out = per_tensor(0.1, 3, quint8), per_tensor(20.0, 100, quint8)
-    kernel = CPU.build(operator, isa_name=isa)
+    kernel = CPU.build(operator, isa=isa)
     results = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)

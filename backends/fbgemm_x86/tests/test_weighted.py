@@ -16,7 +16,7 @@ REFERENCE = qcore.registry.get("reference")
 
 
 def kernels(operator, isa):
-    return CPU.build(operator, isa_name=isa), REFERENCE.build(operator)
+    return CPU.build(operator, isa=isa), REFERENCE.build(operator)
 
 
 def activation(*shape, seed=0):
@@ -125,7 +125,7 @@ def test_conv(isa, seed, case):
 @pytest.mark.parametrize("k", [1, 2, 64, 67, 33025])
 def test_extreme_values_do_not_saturate(isa, k, low):
     weight = torch.full((17, k), low, dtype=torch.int8)
-    kernel = CPU.build(ops.LinearDynamic(weight, per_tensor(1.0, 0, qint8)), isa_name=isa)
+    kernel = CPU.build(ops.LinearDynamic(weight, per_tensor(1.0, 0, qint8)), isa=isa)
     # 0 .. 255 quantizes to itself, with scale 1
     x = torch.full((7, k + 1), 255.0)[:, 1:]
     assert torch.equal(kernel(x), torch.full((7, 17), float(255 * low * k)).float())
@@ -147,7 +147,7 @@ def test_thread_count_does_not_matter(isa, shape):
     m, k, n = shape
     rng = random.Random(1)
     operator = ops.Linear(**weights(n, k, rng=rng))
-    kernel = CPU.build(operator, isa_name=isa)
+    kernel = CPU.build(operator, isa=isa)
     x, qx, out = activation(m, k), per_tensor(0.1, 3, quint8), per_tensor(3.0, 100, quint8)
     results = []
     for threads in (1, 2, 3):

@@ -5,12 +5,7 @@
 #include <sys/sysctl.h>
 #endif
 
-#include "qcore/module_conv_transpose.h"
-#include "qcore/module_elementwise.h"
-#include "qcore/module_embedding.h"
-#include "qcore/module_normalization.h"
-#include "qcore/module_recurrent.h"
-#include "qcore/module_training.h"
+#include "qcore/module.h"
 
 namespace qcore {
 namespace neon {
@@ -24,11 +19,6 @@ extern const Kernels kKernels;
 }
 
 namespace {
-
-struct Isa {
-  const Kernels& kernels;
-  bool (*supported)();
-};
 
 // Bits of the kernel's hardware capabilities, by their numbers: older headers do not name them.
 #if defined(__linux__)
@@ -53,35 +43,11 @@ const Isa kIsas[] = {
     {neon::kKernels, [] { return true; }},
 };
 
-const Kernels* find(const std::string& name) {
-  for (const Isa& isa : kIsas) {
-    if (name != isa.kernels.name) continue;
-    if (!isa.supported()) throw ArgumentError("this CPU has no " + name);
-    return &isa.kernels;
-  }
-  throw ArgumentError("unknown instruction set " + name);
-}
-
-std::vector<std::string> names(bool supported_only) {
-  std::vector<std::string> found;
-  for (const Isa& isa : kIsas) {
-    if (!supported_only || isa.supported()) found.emplace_back(isa.kernels.name);
-  }
-  return found;
-}
-
 }  // namespace
 
 PYBIND11_MODULE(_native, m) {
   m.doc() = "Kernels of qnnpack_arm";
-  py::class_<Kernels> kernels = bind(m, &find);
-  bind_conv_transpose(m, kernels);
-  bind_normalization(kernels);
-  bind_training(kernels);
-  bind_recurrent(m, kernels);
-  bind_embedding(m, kernels);
-  m.def("known_isas", [] { return names(false); }, "Instruction sets with kernels, best first.");
-  m.def("supported_isas", [] { return names(true); }, "Those that this CPU has, best first.");
+  bind_module<kIsas>(m);
 }
 
 }  // namespace qcore

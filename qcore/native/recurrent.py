@@ -9,8 +9,8 @@ from torch import Tensor, empty, get_num_threads
 
 from qcore import operators as ops
 from qcore.errors import ArgumentError
+from qcore.native.weighted import constants
 from qcore.tensor.qparams import QParams
-from qcore_fbgemm_x86.weighted import constants
 
 
 class LinearFp16:

@@ -10,8 +10,8 @@ from torch import Tensor, get_num_threads
 
 from qcore import operators as ops
 from qcore.errors import ArgumentError
+from qcore.native.memory import channels_last, is_channels_last
 from qcore.tensor.qparams import QParams
-from qcore_fbgemm_x86.memory import channels_last, is_channels_last
 
 
 def filled(values: Tensor | None, count: int, otherwise: float) -> Tensor:

@@ -11,8 +11,8 @@ from torch import Tensor, empty_like, float32, get_num_threads
 
 from qcore import operators as ops
 from qcore import tables
+from qcore.native.memory import alike, dense, is_channels_last
 from qcore.tensor.qparams import QParams, per_channel, per_tensor
-from qcore_fbgemm_x86.memory import alike, dense, is_channels_last
 
 
 def by_channel(x: Tensor, axis: int, dtype: torch.dtype, run: Callable[[Tensor, Tensor, int], None]) -> Tensor:

@@ -10,9 +10,9 @@ from torch import Tensor, empty, get_num_threads, uint8
 
 from qcore import operators as ops
 from qcore.errors import ArgumentError
+from qcore.native.memory import channels_last, empty_channels_last
 from qcore.tensor.dtypes import qint8
 from qcore.tensor.qparams import QParams
-from qcore_fbgemm_x86.memory import channels_last, empty_channels_last
 
 
 def constants(operator: Any, axis: int = 0) -> tuple[Tensor, Tensor, bool, Tensor | None]:

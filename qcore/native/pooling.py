@@ -9,8 +9,8 @@ from torch import Tensor, get_num_threads
 
 from qcore import operators as ops
 from qcore.errors import ArgumentError
+from qcore.native.memory import channels_last, empty_channels_last, is_channels_last
 from qcore.tensor.qparams import QParams
-from qcore_fbgemm_x86.memory import channels_last, empty_channels_last, is_channels_last
 
 
 def pooled(x: Tensor, sizes: list[int], run: Callable[[Tensor, Tensor], None]) -> Tensor:
