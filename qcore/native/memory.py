@@ -41,7 +41,7 @@ def dense(x: Tensor) -> Tensor:
 def alike(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Both broadcast to one shape, dense, with the same strides: those of a."""
     if a.shape != b.shape:
-        a, b = torch.broadcast_tensors(a, b)
+        a, b = torch.broadcast_tensors(a, b)  # type: ignore[no-untyped-call]
     a = dense(a)
     if a.stride() == b.stride():
         return a, b
