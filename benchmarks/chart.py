@@ -75,10 +75,11 @@ def page(groups: dict[str, list[dict[str, Any]]], figures: dict[str, Any]) -> st
     lines = [
         "# Models beside their peers",
         "",
-        f"`python -m benchmarks models --json FILE`, then `python -m benchmarks chart FILE`. {figures['date']}; {figures['cpu']};",
+        "`python -m benchmarks models --json FILE`, then `python -m benchmarks chart FILE`.",
+        f"{figures['date']}; {figures['cpu']};",
         f"{threads} pinned thread(s), all systems in one process by turns, medians; {versions}.",
-        "Ratios are medians over rounds of the time over that of the best peer; the share is of the rate of the dot product",
-        "instructions that qcore uses on this CPU, which do not saturate.",
+        "Ratios are medians over rounds of the time over that of the best peer; the share is of the rate of the dot",
+        "product instructions that qcore uses on this CPU, which do not saturate.",
         "",
         "![The fastest way of each project](models.svg)",
     ]

@@ -74,7 +74,7 @@ def measure(model: Model, batch: int, chosen: argparse.Namespace) -> list[dict[s
         row = {"model": model.name, "batch": batch, "threads": chosen.threads, "system": system.name}
         row |= {"family": system.family, "int8": system.int8}
         try:
-            calls[system.name] = _built(system, model, inputs, chosen.threads)
+            calls[system.name] = built(system, model, inputs, chosen.threads)
             row["snr"] = signal_to_noise(expected, calls[system.name]())
         except Exception as error:
             calls.pop(system.name, None)
@@ -96,7 +96,7 @@ def _asked(system: System, pattern: str) -> bool:
     return system.name == OURS or re.search(pattern, system.name) is not None
 
 
-def _built(system: System, model: Model, inputs: Inputs, threads: int) -> Callable[[], Any]:
+def built(system: System, model: Model, inputs: Inputs, threads: int) -> Callable[[], Any]:
     with _quiet():
         return system.build(model, inputs, threads)
 

@@ -7,9 +7,7 @@ is that of the dot product instruction alone, measured before each block, so tha
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
-import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 import torch
 from qcore_fbgemm_x86.backend import FbgemmX86
 
+from benchmarks.rounds import best_time, pin
 from qcore import operators as ops
 from qcore.tensor.dtypes import qint8, quint8
 from qcore.tensor.qparams import per_tensor
@@ -75,16 +74,6 @@ def _calls(operator: Any, x: torch.Tensor) -> dict[str, Callable[[], Any]]:
     return {isa: call(isa) for isa in FbgemmX86().supported_isas()}
 
 
-def best_time(call: Callable[[], Any], seconds: float) -> float:
-    """Seconds of the fastest of the calls that fit into a block."""
-    best, end = float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        start = time.perf_counter()
-        call()
-        best = min(best, time.perf_counter() - start)
-    return best
-
-
 def peak_rate(isa: str) -> float:
     """Multiplications a second of the dot product instruction alone."""
     native = FbgemmX86().kernels(isa)
@@ -98,8 +87,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--block", type=float, default=0.05, help="seconds of a block")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    pin(1)
     warnings.filterwarnings("ignore", message=".*deprecat.*")
     torch.backends.quantized.engine = "fbgemm"
     print(f"{'shape':38}{'system':14}{'microseconds':>13}{'GOPS':>8}{'of peak':>9}{'x torch':>9}")

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.compare import _built
+from benchmarks.compare import built
 from benchmarks.models import MODELS
 from benchmarks.peers import SYSTEMS
 from benchmarks.rounds import pin
@@ -59,7 +59,7 @@ def _measure(sender: Any, system: str, model: str, batch: int) -> None:
     try:
         made = MODELS[model]()
         inputs = made.inputs(batch, 0)
-        call = _built(chosen, made, inputs, 1)
+        call = built(chosen, made, inputs, 1)
         call()
         _reset_peak()
         idle = _status("VmRSS")

@@ -1,4 +1,4 @@
-"""The models that are compared: three conv nets, two text encoders and an LSTM, with inputs like what they would see."""
+"""The models that are compared: three conv nets, two text encoders and an LSTM, with inputs of their kind."""
 
 from __future__ import annotations
 
