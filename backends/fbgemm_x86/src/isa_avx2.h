@@ -111,13 +111,6 @@ QCORE_INLINE void store_words(uint16_t* p, const I32& x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(words, 0xD8));
 }
 
-QCORE_INLINE void store_bytes4(uint8_t* p, const I32& a, const I32& b, const I32& c, const I32& d) {
-  store_bytes(p, a);
-  store_bytes(p + 16, b);
-  store_bytes(p + 32, c);
-  store_bytes(p + 48, d);
-}
-
 QCORE_INLINE F32 set_f32(float a) { return {_mm256_set1_ps(a), _mm256_set1_ps(a)}; }
 QCORE_INLINE F32 load_f32(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
 QCORE_INLINE void store_f32(float* p, const F32& x) {
@@ -135,6 +128,30 @@ QCORE_INLINE F32 max(const F32& x, const F32& y) { return {_mm256_max_ps(x.a, y.
 
 // By the rounding mode in force, which is to nearest, ties to even.
 QCORE_INLINE I32 round_i32(const F32& x) { return {_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)}; }
+
+// Clamping from above comes before rounding, since large floats become INT32_MIN; from below the packing saturates.
+struct Rounding {
+  __m256 high;
+  __m256i zero, low;
+};
+QCORE_INLINE Rounding rounding(float low, float high, int32_t zero) {
+  return {_mm256_set1_ps(high), _mm256_set1_epi16(static_cast<int16_t>(zero)), _mm256_set1_epi8(static_cast<char>(static_cast<int32_t>(low) + zero))};
+}
+QCORE_INLINE __m256i rounded_words(const F32& x, const Rounding& r) {
+  const __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(_mm256_min_ps(x.a, r.high)), _mm256_cvtps_epi32(_mm256_min_ps(x.b, r.high)));
+  return _mm256_adds_epi16(words, r.zero);
+}
+QCORE_INLINE void store_rounded(uint8_t* p, int64_t step, const F32& a, const F32& b, const Rounding& r) {
+  const __m256i bytes = _mm256_max_epu8(_mm256_packus_epi16(rounded_words(a, r), rounded_words(b, r)), r.low);
+  const __m256i ordered = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(ordered));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p + step), _mm256_extracti128_si256(ordered, 1));
+}
+QCORE_INLINE void store_rounded(uint8_t* p, int64_t step, const F32& a, const F32& b, const F32& c, const F32& d, const Rounding& r) {
+  store_rounded(p, step, a, b, r);
+  store_rounded(p + 2 * step, step, c, d, r);
+}
+
 QCORE_INLINE __m256 round_256(__m256 x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 QCORE_INLINE F32 round_f32(const F32& x) { return {round_256(x.a), round_256(x.b)}; }
 QCORE_INLINE F32 floor_f32(const F32& x) { return {_mm256_floor_ps(x.a), _mm256_floor_ps(x.b)}; }

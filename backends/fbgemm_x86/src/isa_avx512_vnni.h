@@ -54,12 +54,6 @@ QCORE_INLINE I32 mul(I32 a, I32 b) { return _mm512_mullo_epi32(a, b); }
 QCORE_INLINE void store_bytes(uint8_t* p, I32 a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a)); }
 QCORE_INLINE void store_words(uint16_t* p, I32 a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(a)); }
 
-QCORE_INLINE void store_bytes4(uint8_t* p, I32 a, I32 b, I32 c, I32 d) {
-  const __m512i bytes = _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
-  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  _mm512_storeu_si512(p, _mm512_permutexvar_epi32(order, bytes));
-}
-
 QCORE_INLINE F32 set_f32(float a) { return _mm512_set1_ps(a); }
 QCORE_INLINE F32 load_f32(const float* p) { return _mm512_loadu_ps(p); }
 QCORE_INLINE void store_f32(float* p, F32 a) { _mm512_storeu_ps(p, a); }
@@ -72,6 +66,35 @@ QCORE_INLINE F32 fma(F32 a, F32 b, F32 c) { return _mm512_fmadd_ps(a, b, c); }
 QCORE_INLINE F32 min(F32 a, F32 b) { return _mm512_min_ps(a, b); }
 QCORE_INLINE F32 max(F32 a, F32 b) { return _mm512_max_ps(a, b); }
 QCORE_INLINE I32 round_i32(F32 a) { return _mm512_cvt_roundps_epi32(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+
+// Clamping from above comes before rounding, since large floats become INT32_MIN; from below the packing saturates.
+struct Rounding {
+  __m512 high;
+  __m512i zero, low;
+};
+QCORE_INLINE Rounding rounding(float low, float high, int32_t zero) {
+  return {_mm512_set1_ps(high), _mm512_set1_epi16(static_cast<int16_t>(zero)), _mm512_set1_epi8(static_cast<char>(static_cast<int32_t>(low) + zero))};
+}
+QCORE_INLINE __m512i rounded_words(F32 a, F32 b, const Rounding& r) {
+  return _mm512_adds_epi16(_mm512_packs_epi32(round_i32(min(a, r.high)), round_i32(min(b, r.high))), r.zero);
+}
+QCORE_INLINE void store_128(uint8_t* p, __m128i x) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), x); }
+QCORE_INLINE void store_rounded(uint8_t* p, int64_t step, F32 a, F32 b, F32 c, F32 d, const Rounding& r) {
+  const __m512i bytes = _mm512_max_epu8(_mm512_packus_epi16(rounded_words(a, b, r), rounded_words(c, d, r)), r.low);
+  const __m512i ordered = _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), bytes);
+  if (step == 16) return _mm512_storeu_si512(p, ordered);
+  store_128(p, _mm512_castsi512_si128(ordered));
+  store_128(p + step, _mm512_extracti32x4_epi32(ordered, 1));
+  store_128(p + 2 * step, _mm512_extracti32x4_epi32(ordered, 2));
+  store_128(p + 3 * step, _mm512_extracti32x4_epi32(ordered, 3));
+}
+QCORE_INLINE void store_rounded(uint8_t* p, int64_t step, F32 a, F32 b, const Rounding& r) {
+  const __m512i words = rounded_words(a, b, r);
+  const __m512i bytes = _mm512_max_epu8(_mm512_packus_epi16(words, words), r.low);
+  const __m512i ordered = _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 0, 4, 8, 12, 1, 5, 9, 13), bytes);
+  store_128(p, _mm512_castsi512_si128(ordered));
+  store_128(p + step, _mm512_extracti32x4_epi32(ordered, 1));
+}
 
 QCORE_INLINE F32 power_of_two(I32 n) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23)); }
 QCORE_INLINE F32 magnitude(F32 a) { return _mm512_abs_ps(a); }

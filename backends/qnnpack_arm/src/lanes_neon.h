@@ -50,13 +50,6 @@ QCORE_INLINE void store_bytes(uint8_t* p, const I32& a) {
   vst1q_u8(p, vuzp1q_u8(vreinterpretq_u8_u16(low), vreinterpretq_u8_u16(high)));
 }
 
-QCORE_INLINE void store_bytes4(uint8_t* p, const I32& a, const I32& b, const I32& c, const I32& d) {
-  store_bytes(p, a);
-  store_bytes(p + 16, b);
-  store_bytes(p + 32, c);
-  store_bytes(p + 48, d);
-}
-
 QCORE_INLINE F32 set_f32(float a) { QCORE_QUARTERS(F32, vdupq_n_f32(a)); }
 QCORE_INLINE F32 load_f32(const float* p) { QCORE_QUARTERS(F32, vld1q_f32(p + 4 * i)); }
 QCORE_INLINE void store_f32(float* p, const F32& a) {
@@ -76,6 +69,28 @@ QCORE_INLINE F32 max(const F32& a, const F32& b) { QCORE_QUARTERS(F32, vbslq_f32
 QCORE_INLINE I32 round_i32(const F32& a) { QCORE_QUARTERS(I32, vcvtnq_s32_f32(a.v[i])); }
 QCORE_INLINE F32 round_f32(const F32& a) { QCORE_QUARTERS(F32, vrndnq_f32(a.v[i])); }
 QCORE_INLINE F32 floor_f32(const F32& a) { QCORE_QUARTERS(F32, vrndmq_f32(a.v[i])); }
+
+// Clamping from above also makes a number of NaN; from below the narrowing saturates.
+struct Rounding {
+  float32x4_t high;
+  int16x8_t zero;
+  uint8x16_t low;
+};
+QCORE_INLINE Rounding rounding(float low, float high, int32_t zero) {
+  return {vdupq_n_f32(high), vdupq_n_s16(static_cast<int16_t>(zero)), vdupq_n_u8(static_cast<uint8_t>(static_cast<int32_t>(low) + zero))};
+}
+QCORE_INLINE uint8x8_t rounded_bytes(float32x4_t a, float32x4_t b, const Rounding& r) {
+  const auto rounded = [&](float32x4_t v) { return vqmovn_s32(vcvtnq_s32_f32(vminnmq_f32(v, r.high))); };
+  return vqmovun_s16(vqaddq_s16(vcombine_s16(rounded(a), rounded(b)), r.zero));
+}
+QCORE_INLINE void store_rounded(uint8_t* p, int64_t step, const F32& a, const F32& b, const Rounding& r) {
+  vst1q_u8(p, vmaxq_u8(vcombine_u8(rounded_bytes(a.v[0], a.v[1], r), rounded_bytes(a.v[2], a.v[3], r)), r.low));
+  vst1q_u8(p + step, vmaxq_u8(vcombine_u8(rounded_bytes(b.v[0], b.v[1], r), rounded_bytes(b.v[2], b.v[3], r)), r.low));
+}
+QCORE_INLINE void store_rounded(uint8_t* p, int64_t step, const F32& a, const F32& b, const F32& c, const F32& d, const Rounding& r) {
+  store_rounded(p, step, a, b, r);
+  store_rounded(p + 2 * step, step, c, d, r);
+}
 
 QCORE_INLINE F32 power_of_two(const I32& n) {
   QCORE_QUARTERS(F32, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(n.v[i], vdupq_n_s32(127)), 23)));

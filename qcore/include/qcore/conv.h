@@ -44,9 +44,7 @@ struct ConvJob {
   }
 
   void multiply(const GemmInput& input, const GemmPanel& panel, int64_t first, Scratch&) const {
-    RequantizedOutput block = out;
-    block.y += first * out.stride;
-    kernels.gemm_u8(input, panel, block);
+    kernels.gemm_u8(input, panel, out.from_row(first));
   }
 
  private:
@@ -125,9 +123,7 @@ inline void run_depthwise(const Kernels& kernels, const PackedWeights& w, const 
         }
         for (int64_t tap = windows.taps(); tap < taps; ++tap) *next++ = padding.data();
       }
-      RequantizedOutput part = out;
-      part.y += first * out.stride;
-      kernels.depthwise({pointers, count, windows.channels, w.k_groups, w.data.data()}, part);
+      kernels.depthwise({pointers, count, windows.channels, w.k_groups, w.data.data()}, out.from_row(first));
     }
   });
 }

@@ -26,8 +26,8 @@ QCORE_INLINE void depthwise_4_units(const DepthwiseInput& in, const uint8_t* con
       acc[u.value] = dot(acc[u.value], load_each4(a + lane, b + lane, c + lane, d + lane), load_weights(w + u.value * unit));
     });
   }
-  unroll<4>([&](auto u) QCORE_INLINE_LAMBDA { acc[u.value] = result(acc[u.value], out, load_columns(out, channel + u.value * kLanes), 0); });
-  store_bytes4(y + channel, acc[0], acc[1], acc[2], acc[3]);
+  const auto value = [&](int u) QCORE_INLINE_LAMBDA { return result(acc[u], out, load_columns(out, channel + u * kLanes), 0, 0, kLanes); };
+  store_rounded(y + channel, kLanes, value(0), value(1), value(2), value(3), rounding_of(out));
 }
 
 QCORE_INLINE void depthwise_unit(const DepthwiseInput& in, const uint8_t* const* taps, const RequantizedOutput& out, uint8_t* y, int64_t channel) {
@@ -38,7 +38,7 @@ QCORE_INLINE void depthwise_unit(const DepthwiseInput& in, const uint8_t* const*
   for (int64_t g = 0; g < in.groups; ++g, taps += kGroup, w += kUnit) {
     acc = dot(acc, count == kLanes ? load_taps(taps, channel) : load_taps(taps, channel, count), load_weights(w));
   }
-  store_bytes(y + channel, result(acc, out, load_columns(out, channel), 0), count);
+  store_some(y + channel, result(acc, out, load_columns(out, channel), 0, 0, count), count, rounding_of(out));
 }
 
 void depthwise(const DepthwiseInput& in, const RequantizedOutput& output) {

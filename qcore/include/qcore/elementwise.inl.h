@@ -1,19 +1,7 @@
-// Elementwise kernels, 16 lanes at a time; the last lanes go through a buffer. Included once per ISA, after gemm.inl.h.
+// Elementwise kernels, 16 lanes at a time; the last lanes go through a buffer. Included once per ISA, after epilogue.inl.h.
 
 namespace qcore::QCORE_ISA {
 namespace {
-
-template <class T>
-struct Lanes {
-  T v[kLanes] = {};
-};
-
-template <class T>
-QCORE_INLINE Lanes<T> some(const T* p, int64_t count) {
-  Lanes<T> lanes;
-  std::memcpy(lanes.v, p, static_cast<size_t>(count) * sizeof(T));
-  return lanes;
-}
 
 QCORE_INLINE I32 quantize_lanes(const F32& x, const QuantizeParameters& q) {
   const F32 inverse = set_f32(q.inverse_scale), zero = set_f32(q.zero);
@@ -22,12 +10,6 @@ QCORE_INLINE I32 quantize_lanes(const F32& x, const QuantizeParameters& q) {
 
 QCORE_INLINE I32 result_lanes(const F32& value, const IntegerResult& r) {
   return round_clamped(mul(value, set_f32(r.multiplier)), r.low, r.high, r.zero);
-}
-
-// The real value of each integer, as the elementwise operators take it.
-QCORE_INLINE F32 real_lanes(const I32& x, Operand operand) {
-  const float offset = -(operand.scale * static_cast<float>(operand.zero));
-  return fma(set_f32(operand.scale), to_f32(x), set_f32(offset));
 }
 
 void quantize(const float* x, uint8_t* y, int64_t n, const QuantizeParameters& q) {

@@ -1,69 +1,7 @@
-// Matrix multiplication, u8 x s8 -> exact int32, with its epilogue in registers. Included once per ISA, after its vocabulary.
-
-#include "qcore/kernels.h"
+// Matrix multiplication, u8 x s8 -> exact int32, with its epilogue in registers. Included once per ISA, after elementwise.inl.h.
 
 namespace qcore::QCORE_ISA {
 namespace {
-
-// `count` lanes of the result (16 but for the last columns).
-QCORE_INLINE void store_bytes(uint8_t* p, const I32& v, int count) {
-  if (count >= kLanes) return store_bytes(p, v);
-  uint8_t all[kLanes];
-  store_bytes(all, v);
-  std::memcpy(p, all, static_cast<size_t>(count));
-}
-
-QCORE_INLINE void store_f32(float* p, const F32& v, int count) {
-  if (count >= kLanes) return store_f32(p, v);
-  float all[kLanes];
-  store_f32(all, v);
-  std::memcpy(p, all, static_cast<size_t>(count) * sizeof(float));
-}
-
-// Bounds are integers, so clamping first and rounding then is the same as the reverse, and never overflows. NaN becomes `high`.
-QCORE_INLINE I32 round_clamped(const F32& v, float low, float high, int32_t zero) {
-  return add(round_i32(max(min(v, set_f32(high)), set_f32(low))), set_i32(zero));
-}
-
-// What the epilogue needs for 16 columns, loaded once for all rows of a tile.
-struct RequantizedColumns {
-  I32 offset;
-  F32 bias, multiplier;
-};
-
-struct FloatColumns {
-  I32 column_sum;
-  F32 weight_scale, bias;
-};
-
-QCORE_INLINE RequantizedColumns load_columns(const RequantizedOutput& out, int64_t column) {
-  return {load_i32(out.offset + column), load_f32(out.bias + column), load_f32(out.multiplier + column)};
-}
-
-QCORE_INLINE FloatColumns load_columns(const FloatOutput& out, int64_t column) {
-  return {load_i32(out.column_sum + column), load_f32(out.weight_scale + column), load_f32(out.bias + column)};
-}
-
-QCORE_INLINE I32 result(const I32& acc, const RequantizedOutput& out, const RequantizedColumns& c, int64_t /*row*/) {
-  const F32 sum = fma(c.bias, set_f32(out.bias_scale), to_f32(add(acc, c.offset)));
-  return round_clamped(mul(sum, c.multiplier), out.low, out.high, out.zero);
-}
-
-QCORE_INLINE F32 result(const I32& acc, const FloatOutput& out, const FloatColumns& c, int64_t row) {
-  const I32 centered = add(acc, mul(c.column_sum, set_i32(-out.row_zero[row])));
-  const F32 y = fma(to_f32(centered), mul(set_f32(out.row_scale[row]), c.weight_scale), c.bias);
-  return out.relu ? max(set_f32(0.0f), y) : y;
-}
-
-QCORE_INLINE void store(uint8_t* p, const I32& v, int count) { store_bytes(p, v, count); }
-QCORE_INLINE void store(float* p, const F32& v, int count) { store_f32(p, v, count); }
-QCORE_INLINE void store4(uint8_t* p, const I32& a, const I32& b, const I32& c, const I32& d) { store_bytes4(p, a, b, c, d); }
-QCORE_INLINE void store4(float* p, const F32& a, const F32& b, const F32& c, const F32& d) {
-  store_f32(p, a);
-  store_f32(p + kLanes, b);
-  store_f32(p + 2 * kLanes, c);
-  store_f32(p + 3 * kLanes, d);
-}
 
 // Sums of one tile, [row][unit], on their way from the registers to the epilogue. Kept apart from it, so that the registers of the
 // inner loop are not spilled for its sake.
@@ -109,19 +47,22 @@ inline void subtract_weight_zeros(Tile& tile, const GemmInput& in, const int32_t
   }
 }
 
+// The epilogue of a tile: four vectors of a row where it has them, else of a column, so that they are rounded together.
 template <int U, class Output>
 QCORE_INLINE void finish(const Tile& tile, const GemmPanel& panel, const Output& output, int64_t row, int rows, int unit) {
   const Output out = output;  // a copy that stores of bytes cannot alias
+  const auto rounding = rounding_of(out);
   const int first = unit * kLanes;
   auto* y = out.y + row * out.stride + panel.output + first;
+  const auto value = [&](int r, int u, const auto& columns, int count) QCORE_INLINE_LAMBDA {
+    return result(tile.sums[r * U + u], out, columns, row + r, panel.output + first + u * kLanes, count);
+  };
   if constexpr (U == 4) {
     if (panel.columns - first >= 4 * kLanes) {
       const auto c0 = load_columns(out, panel.column + first), c1 = load_columns(out, panel.column + first + kLanes);
       const auto c2 = load_columns(out, panel.column + first + 2 * kLanes), c3 = load_columns(out, panel.column + first + 3 * kLanes);
       for (int r = 0; r < rows; ++r, y += out.stride) {
-        const I32* sums = tile.sums + r * 4;
-        store4(y, result(sums[0], out, c0, row + r), result(sums[1], out, c1, row + r), result(sums[2], out, c2, row + r),
-               result(sums[3], out, c3, row + r));
+        store_rounded(y, kLanes, value(r, 0, c0, kLanes), value(r, 1, c1, kLanes), value(r, 2, c2, kLanes), value(r, 3, c3, kLanes), rounding);
       }
       return;
     }
@@ -129,9 +70,14 @@ QCORE_INLINE void finish(const Tile& tile, const GemmPanel& panel, const Output&
   unroll<U>([&](auto u) QCORE_INLINE_LAMBDA {
     const int lane = u.value * kLanes, count = panel.columns - first - lane;
     const auto columns = load_columns(out, panel.column + first + lane);
-    for (int r = 0; r < rows; ++r) {
-      store(y + r * out.stride + lane, result(tile.sums[r * U + u.value], out, columns, row + r), count);
+    const auto at = [&](int r) QCORE_INLINE_LAMBDA { return value(r, u.value, columns, count); };
+    auto* to = y + lane;
+    int r = 0;
+    if (count >= kLanes) {
+      for (; r + 4 <= rows; r += 4, to += 4 * out.stride) store_rounded(to, out.stride, at(r), at(r + 1), at(r + 2), at(r + 3), rounding);
+      for (; r + 2 <= rows; r += 2, to += 2 * out.stride) store_rounded(to, out.stride, at(r), at(r + 1), rounding);
     }
+    for (; r < rows; ++r, to += out.stride) store_some(to, at(r), count, rounding);
   });
 }
 
@@ -180,6 +126,21 @@ void gemm(const GemmInput& in, const GemmPanel& panel, const Output& out) {
   for (int unit = 0; unit < panel.units; unit += kTileUnits) {
     const int left = panel.units - unit;
     units_of<kTileUnits>(left < kTileUnits ? left : kTileUnits, in, panel, out, unit);
+  }
+}
+
+// A lookup replaces the bytes while they are in the cache.
+void gemm_u8(const GemmInput& in, const GemmPanel& panel, const RequantizedOutput& out) {
+  if (out.residual.x) {
+    gemm(in, panel, SummedOutput{out});
+  } else {
+    gemm(in, panel, out);
+  }
+  if (out.table) {
+    for (int64_t row = 0; row < in.rows; ++row) {
+      uint8_t* y = out.y + row * out.stride + panel.output;
+      lookup(y, y, panel.columns, out.table);
+    }
   }
 }
 

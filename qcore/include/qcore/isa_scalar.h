@@ -93,14 +93,6 @@ QCORE_INLINE void store_words(uint16_t* p, const I32& a) {
   for (int i = 0; i < 16; ++i) p[i] = static_cast<uint16_t>(a.v[i]);
 }
 
-// Values of 0 to 255 in four vectors, to 64 bytes in order.
-QCORE_INLINE void store_bytes4(uint8_t* p, const I32& a, const I32& b, const I32& c, const I32& d) {
-  store_bytes(p, a);
-  store_bytes(p + 16, b);
-  store_bytes(p + 32, c);
-  store_bytes(p + 48, d);
-}
-
 QCORE_INLINE F32 set_f32(float a) { QCORE_LANES(F32, a); }
 QCORE_INLINE F32 load_f32(const float* p) { QCORE_LANES(F32, p[i]); }
 QCORE_INLINE void store_f32(float* p, const F32& a) { std::memcpy(p, a.v, sizeof a.v); }
@@ -124,6 +116,24 @@ QCORE_INLINE I32 round_i32(const F32& a) {
     r.v[i] = static_cast<int32_t>((a.v[i] + magic) - magic);
   }
   return r;
+}
+
+// Bytes of rounded floats: at most `high`, NaN too, at least `low`, then shifted by `zero`.
+struct Rounding {
+  float low, high;
+  int32_t zero;
+};
+QCORE_INLINE Rounding rounding(float low, float high, int32_t zero) { return {low, high, zero}; }
+
+// 16 bytes of each vector, `step` apart.
+QCORE_INLINE void store_rounded(uint8_t* p, int64_t step, const F32& a, const F32& b, const Rounding& r) {
+  const auto rounded = [&](const F32& v) { return add(round_i32(max(min(v, set_f32(r.high)), set_f32(r.low))), set_i32(r.zero)); };
+  store_bytes(p, rounded(a));
+  store_bytes(p + step, rounded(b));
+}
+QCORE_INLINE void store_rounded(uint8_t* p, int64_t step, const F32& a, const F32& b, const F32& c, const F32& d, const Rounding& r) {
+  store_rounded(p, step, a, b, r);
+  store_rounded(p + 2 * step, step, c, d, r);
 }
 
 // 2**n, for n from -126 to 127.

@@ -30,6 +30,27 @@ struct GemmPanel {
   int64_t group;
 };
 
+// A result in integers: clamp(rint(value * multiplier), low, high) + zero.
+struct IntegerResult {
+  float multiplier;
+  int32_t zero;
+  float low, high;
+};
+
+struct Operand {
+  float scale;
+  int32_t zero;
+};
+
+// Another tensor with the rows and columns of a requantized output, added to it as the operator `add` would: `own` and `operand` are
+// what that output (by itself) and x mean, `sum` is what the sum becomes.
+struct Residual {
+  const uint8_t* x = nullptr;  // null: none
+  int64_t stride = 0;
+  Operand own{}, operand{};
+  IntegerResult sum{};
+};
+
 // y = clamp(rint(fma(bias, bias_scale, acc + offset) * multiplier), low, high) + zero; pointers: per column.
 struct RequantizedOutput {
   uint8_t* y;
@@ -42,6 +63,15 @@ struct RequantizedOutput {
   float low;
   float high;
   int32_t zero;
+  Residual residual{};
+  const uint8_t* table = nullptr;  // of 256 bytes, which replace the results at the end; null: none
+
+  RequantizedOutput from_row(int64_t row) const {
+    RequantizedOutput out = *this;
+    out.y += row * stride;
+    if (residual.x) out.residual.x += row * residual.stride;
+    return out;
+  }
 };
 
 // y = fma(acc - row_zero * column_sum, row_scale * weight_scale, bias), at least `low`.
@@ -64,18 +94,6 @@ struct DepthwiseInput {
   int64_t channels;
   int64_t groups;
   const int8_t* w;  // [unit][group][16][4]
-};
-
-// A result in integers: clamp(rint(value * multiplier), low, high) + zero.
-struct IntegerResult {
-  float multiplier;
-  int32_t zero;
-  float low, high;
-};
-
-struct Operand {
-  float scale;
-  int32_t zero;
 };
 
 // clamp(rint(fma(x, inverse_scale, zero)), low, high), or, per channel, the product and the sum rounded one by one.

@@ -1,8 +1,9 @@
 // All kernels of one ISA, in one table. An ISA's .cpp includes its vocabulary, then this.
 
+#include "qcore/epilogue.inl.h"
+#include "qcore/elementwise.inl.h"
 #include "qcore/gemm.inl.h"
 #include "qcore/depthwise.inl.h"
-#include "qcore/elementwise.inl.h"
 #include "qcore/pooling.inl.h"
 #include "qcore/training.inl.h"
 #include "qcore/normalization.inl.h"
@@ -14,7 +15,7 @@ namespace qcore::QCORE_ISA {
 
 extern const Kernels kKernels;
 const Kernels kKernels = {
-    QCORE_ISA_NAME, gemm<RequantizedOutput>, gemm<FloatOutput>, depthwise, quantize, dequantize<uint8_t>, dequantize<int8_t>,
+    QCORE_ISA_NAME, gemm_u8, gemm<FloatOutput>, depthwise, quantize, dequantize<uint8_t>, dequantize<int8_t>,
     range, add, mul, requantize, clamp, lookup, max, average,
     gemm_half, cell<LstmCell>, cell<GruCell>, cell<RnnTanhCell>, cell<RnnReluCell>, sum_bags,
     fake_quantize, keep_inside, column_ranges, histogram,

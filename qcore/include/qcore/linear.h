@@ -27,9 +27,7 @@ struct StaticLinearJob {
   }
 
   void multiply(const GemmInput& input, const GemmPanel& panel, int64_t first, Scratch&) const {
-    RequantizedOutput block = out;
-    block.y += first * out.stride;
-    kernels.gemm_u8(input, panel, block);
+    kernels.gemm_u8(input, panel, out.from_row(first));
   }
 };
 
