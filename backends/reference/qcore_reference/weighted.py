@@ -8,7 +8,7 @@ from torch import Tensor
 
 from qcore.capability import WeightSpec
 from qcore.errors import ArgumentError
-from qcore.operators import _Weighted
+from qcore.operators import Weighted
 from qcore.tensor.dtypes import qint8
 from qcore.tensor.qparams import QParams
 from qcore_reference.arithmetic import centered, f32, fma, requantize
@@ -27,7 +27,7 @@ class Constants:
     bias: Tensor | None
 
     @classmethod
-    def of(cls, operator: _Weighted) -> Constants:
+    def of(cls, operator: Weighted) -> Constants:
         """Raises ArgumentError for a weight without elements."""
         if not operator.weight.numel():
             raise ArgumentError(f"{operator.name}: weight of shape {tuple(operator.weight.shape)} has no elements")
