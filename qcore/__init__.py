@@ -1,15 +1,15 @@
 """int8 inference for PyTorch, with the hardware as installable plugins.
 
-    model = qcore.prepare(model, backend="auto")   # the backend is chosen here and stays with the model
-    calibrate(model)
-    model = qcore.convert(model)
+model = qcore.prepare(model, backend="auto")   # the backend is chosen here and stays with the model
+calibrate(model)
+model = qcore.convert(model)
 """
 
 from __future__ import annotations
 
 from qcore.api.fuse_modules import fuse_modules, fuse_modules_qat
 from qcore.api.modes import convert, prepare
-from qcore.api.qconfig import QConfig
+from qcore.api.qconfig import QConfig, get_qconfig_preset
 from qcore.api.qconfig_mapping import QConfigMapping
 from qcore.api.quantize import quantize, quantize_dynamic
 from qcore.api.quantize_fx import (
@@ -33,6 +33,7 @@ from qcore.errors import (
     QuantizationError,
     UnsupportedError,
 )
+from qcore.extension import Extension
 from qcore.hookspec import hookimpl
 from qcore.registry import registry
 from qcore.report import report
@@ -62,6 +63,7 @@ __all__ = [
     "BackendError",
     "Capability",
     "DeQuantStub",
+    "Extension",
     "Kernel",
     "Limit",
     "OpSpec",
@@ -84,6 +86,7 @@ __all__ = [
     "fuse_fx",
     "fuse_modules",
     "fuse_modules_qat",
+    "get_qconfig_preset",
     "hookimpl",
     "lower_fx",
     "model_size",

@@ -8,16 +8,17 @@ from typing import Any
 import torch
 
 from qcore.backend import Kernel
-from qcore.errors import UnsupportedError
+from qcore.errors import QuantizationError, UnsupportedError
 from qcore.operators import Operator, is_constant_free
 from qcore.registry import registry, until_changed
+from qcore.selection import REFUSE
 from qcore.tensor.compiled import outside_of_graphs
 from qcore.tensor.dtypes import QDType
 
 
 @dataclass(frozen=True)
 class Binding:
-    """Which backend runs an operator; `reason` says why it is not the one asked for."""
+    """Which backend runs an operator; `reason` says why those asked before it do not."""
 
     operator: Operator
     runs_on: str
@@ -31,25 +32,26 @@ class Binding:
 
 
 def bind(backend: str | None, operator: Operator, activations: tuple[QDType, ...] = ()) -> Binding:
-    """Find who runs an operator for a model on `backend` (None: the automatic choice).
+    """Find who runs an operator for a model on `backend` (a Selection as a string; None: the automatic choice).
 
-    Raises UnsupportedError, with each backend's reason, when neither it nor a fallback does.
+    Raises UnsupportedError, with each backend's reason, when none of these nor a fallback does; QuantizationError where
+    the selection says fallback=error.
     """
     if torch._C._is_tracing():
         raise _cannot_trace(operator)
-    chosen = registry.choose(backend).backend
-    verdict = chosen.supports(operator, activations)
-    if verdict:
-        return Binding(operator, chosen.name)
-    reasons = [f"{chosen.name}: {verdict.reason}"]
-    for other in registry.fallbacks(besides=chosen.name):
-        answer = other.supports(operator, activations)
-        if answer:
-            return Binding(operator, other.name, verdict.reason)
-        reasons.append(f"{other.name}: {answer.reason}")
+    reasons: list[str] = []
+    for candidate in registry.candidates(backend):
+        verdict = candidate.supports(operator, activations)
+        if verdict:
+            return Binding(operator, candidate.name, "; ".join(reasons))
+        reasons.append(f"{candidate.name}: {verdict.reason}")
+    told = f"no backend can run {operator}: {'; '.join(reasons)}. "
+    fallback = registry.choose(backend).selection.fallback
+    if fallback == REFUSE:
+        raise QuantizationError(f"{told}With fallback={REFUSE!r} no other is asked; leave this part of the model float")
     raise UnsupportedError(
-        f"no backend can run {operator}: {'; '.join(reasons)}. Leave this part of the model float, or install a "
-        "fallback backend that declares it (pip install torch-qcore-reference)"
+        f"{told}Leave this part of the model float, or install a fallback backend that declares it "
+        "(pip install torch-qcore-reference)"
     )
 
 

@@ -127,6 +127,8 @@ def _auto() -> dict[str, str]:
 
 def _summary(status: Status, auto: str | None) -> tuple[str, ...]:
     backend, availability = status.backend, status.availability
+    if backend is None and status.extension is not None:
+        return (status.name, "", "", "", f"extends {status.extension.extends}", status.distribution)
     if backend is None:
         return (status.name, "?", "?", "broken", availability.reason, status.distribution)
     return (
@@ -140,11 +142,16 @@ def _summary(status: Status, auto: str | None) -> tuple[str, ...]:
 
 
 def _details(status: Status) -> list[str]:
-    if status.backend is None:
-        return [f"{status.name}: {status.availability.reason}", status.traceback.rstrip()]
-    major, minor = status.backend.api_version
-    fallback = ", runs what others don't declare" if status.backend.fallback else ""
-    return [f"{status.name} {status.backend.version}, for plugin contract {major}.{minor}{fallback}"]
+    lines = []
+    if status.backend is not None:
+        major, minor = status.backend.api_version
+        fallback = ", runs what others don't declare" if status.backend.fallback else ""
+        lines.append(f"{status.name} {status.backend.version}, for plugin contract {major}.{minor}{fallback}")
+    if status.extension is not None:
+        patterns = ", ".join(map(str, status.extension.patterns)) or "none"
+        presets = ", ".join(sorted(status.extension.qconfigs)) or "none"
+        lines.append(f"{status.name} extends {status.extension.extends}: patterns {patterns}; presets {presets}")
+    return lines or [f"{status.name}: {status.availability.reason}", status.traceback.rstrip()]
 
 
 def _record(status: Status) -> dict[str, Any]:
@@ -152,13 +159,15 @@ def _record(status: Status) -> dict[str, Any]:
     record: dict[str, Any] = {
         "name": status.name,
         "distribution": status.distribution,
-        "loaded": status.backend is not None,
+        "loaded": status.backend is not None or status.extension is not None,
         "available": status.usable,
         "reason": availability.reason,
         "cure": availability.cure,
         "detail": availability.detail,
         "traceback": status.traceback,
     }
+    if status.extension is not None:
+        record |= {"extends": status.extension.extends, "presets": sorted(status.extension.qconfigs)}
     if status.backend is not None:
         capability = status.backend.capability()
         record |= {

@@ -9,7 +9,7 @@ import difflib
 import os
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
@@ -19,22 +19,32 @@ import pluggy
 
 from qcore import hookspec
 from qcore.backend import API_VERSION, Availability, Backend
+from qcore.capability import Pattern
 from qcore.errors import BackendError
+from qcore.extension import Extension
+from qcore.selection import AUTO, REFUSE, BackendLike, Selection
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 PICK = "QCORE_BACKEND"
 DISABLE = "QCORE_DISABLE_BACKENDS"
+BY_NAME = "asked for by name"
+PROBE_SECONDS = 5.0
+"""How long a probe may take; one that takes longer counts as hung."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """One installed backend as it stands here: loaded or not, with the traceback; available or not, with the reason."""
+    """One installed plugin as it stands here: loaded or not, with the traceback; available or not, with the reason.
+
+    `backend`: None for one that could not be loaded, and for one that only brings an `extension` of another backend.
+    """
 
     name: str
     distribution: str
     backend: Backend | None
     availability: Availability
     traceback: str = ""
+    extension: Extension | None = None
 
     @property
     def usable(self) -> bool:
@@ -44,10 +54,16 @@ class Status:
 
 @dataclass(frozen=True)
 class Choice:
-    """A chosen backend, and why it was."""
+    """The backend that a model runs on, and why; `selection`: all that may run it, in order."""
 
     backend: Backend
     reason: str
+    selection: Selection
+
+    @property
+    def name(self) -> str:
+        """What the model keeps: the selection as a string; the backend's name where it is the only one."""
+        return str(self.selection)
 
 
 class Registry:
@@ -115,6 +131,9 @@ class Registry:
         if name not in self.names():
             raise BackendError(self._missing(name))
         status = self.status(name)
+        if status.backend is None and status.extension is not None:
+            extends = status.extension.extends
+            raise BackendError(f"{name!r} is no backend, but an extension of {extends!r}; choose {extends!r}")
         if status.backend is None:
             raise BackendError(
                 f"backend {name!r} (from {status.distribution}) could not be loaded: {status.availability.reason}\n"
@@ -127,31 +146,54 @@ class Registry:
             )
         return status.backend
 
-    def choose(self, name: str | None = "auto") -> Choice:
-        """The backend to use for a name.
+    def choose(self, backend: BackendLike | None = AUTO, fallback: str | None = None) -> Choice:
+        """The backend to use for a name, or for a list of names in order of preference.
 
-        For "auto" or None: what QCORE_BACKEND names, else the usable one of highest priority, then by name.
+        For "auto" or None: what QCORE_BACKEND names, else the usable one of highest priority, then by name. `fallback`:
+        who runs what these do not declare: a name, "error" for nobody, None for any backend that offers itself.
+        BackendError for one that is missing or unable to run here.
         """
-        if name is not None and name != "auto":
-            return Choice(self.get(name), "asked for by name")
-        picked = os.environ.get(PICK, "auto")
-        if picked != "auto":
-            return Choice(self.get(picked), f"named by the environment variable {PICK}")
+        asked = Selection.of(backend, fallback)
+        if asked.names != (AUTO,):
+            return self._choice(asked, BY_NAME)
+        picked = os.environ.get(PICK, AUTO)
+        if picked != AUTO:
+            return self._choice(Selection.of(picked, asked.fallback), f"named by the environment variable {PICK}")
         statuses = self.statuses()
         best = next((status for status in statuses if status.usable), None)
         if best is None or best.backend is None:
             raise BackendError(self._none_usable(statuses))
-        others = [f"{item.name} ({_why_not(item)})" for item in statuses if item is not best]
+        others = [f"{item.name} ({_why_not(item)})" for item in statuses if item is not best and not item.extension]
         reason = f"highest priority ({best.backend.priority}) of the backends that can run here"
-        return Choice(best.backend, reason + (f"; not {', '.join(others)}" if others else ""))
+        reason += f"; not {', '.join(others)}" if others else ""
+        return self._choice(Selection((best.name,), asked.fallback), reason)
 
-    def fallbacks(self, besides: str) -> list[Backend]:
-        """Usable backends that may run what another one does not declare, best first."""
-        return [
-            item.backend
-            for item in self.statuses()
-            if item.usable and item.backend is not None and item.backend.fallback and item.name != besides
-        ]
+    def candidates(self, backend: BackendLike | None) -> Iterator[Backend]:
+        """Who may run an operator of a model on `backend`, in the order to ask: those chosen, then the fallbacks."""
+        selection = self.choose(backend).selection
+        yield from (self.get(name) for name in selection.names)
+        if selection.fallback is None:
+            for item in self.statuses():
+                if item.usable and item.backend and item.backend.fallback and item.name not in selection.names:
+                    yield item.backend
+        elif selection.fallback not in (REFUSE, *selection.names):
+            yield self.get(selection.fallback)
+
+    def extensions(self, name: str) -> list[Extension]:
+        """What other plugins add to a backend."""
+        found = [item.extension for item in self.statuses()]
+        return [extension for extension in found if extension is not None and extension.extends == name]
+
+    def patterns(self, backend: Backend) -> tuple[Pattern, ...]:
+        """Module patterns of a backend: its own, and those that extensions add."""
+        added = [pattern for extension in self.extensions(backend.name) for pattern in extension.patterns]
+        return (*backend.capability().patterns, *added)
+
+    def _choice(self, selection: Selection, reason: str) -> Choice:
+        backends = [self.get(name) for name in selection.names]
+        if selection.fallback not in (None, REFUSE):
+            self.get(str(selection.fallback))
+        return Choice(backends[0], reason, selection)
 
     def _changed(self) -> None:
         for listener in self._listeners:
@@ -164,22 +206,24 @@ class Registry:
                 self._entry_points.setdefault(point.name, []).append(point)
         return self._entry_points
 
-    def _inspect(self, name: str, distribution: str, load: object) -> Status:
+    def _inspect(self, name: str, distribution: str, load: Callable[[], object]) -> Status:
         """Load, check and probe one plugin; whatever it throws is kept in the status."""
         backend: Backend | None = None
         try:
-            plugin = load()  # type: ignore[operator]
+            plugin = load()
             self._plugins.register(plugin, name=name)
             self._plugins.check_pending()
-            backend = _single(self._plugins, plugin)
-            problem = _contract_problem(backend, name)
+            backend, extension = _offered(self._plugins, plugin)
+            if backend is None:
+                return Status(name, distribution, None, Availability(True), "", extension)
+            problem, cure = _contract_problem(backend, name, distribution)
             if problem:
-                return Status(name, distribution, None, Availability(False, problem, f"Upgrade {distribution}."))
-            availability = backend.probe()
+                return Status(name, distribution, None, Availability(False, problem, cure))
+            availability = _within(PROBE_SECONDS, backend.probe)
             if not isinstance(availability, Availability):
                 raise TypeError(f"probe() returned {availability!r}, not an Availability")
             backend.capability()
-            return Status(name, distribution, backend, availability)
+            return Status(name, distribution, backend, availability, "", extension)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -219,24 +263,55 @@ def _rank(status: Status) -> tuple[bool, int, str]:
     return not status.usable, -status.backend.priority if status.backend else 0, status.name
 
 
-def _single(plugins: pluggy.PluginManager, plugin: object) -> Backend:
+def _offered(plugins: pluggy.PluginManager, plugin: object) -> tuple[Backend | None, Extension | None]:
+    """What a plugin's hooks return; TypeError if it is nothing, or of another type."""
     others = [other for other in plugins.get_plugins() if other is not plugin]
-    found = plugins.subset_hook_caller("qcore_backend", others)()
-    if len(found) != 1:
-        raise TypeError(f"the plugin must have one hook implementation qcore_backend; it has {len(found)}")
-    if not isinstance(found[0], Backend):
-        raise TypeError(f"qcore_backend() returned {found[0]!r}, not a qcore.Backend")
-    return found[0]
+    backends = plugins.subset_hook_caller("qcore_backend", others)()
+    extensions = plugins.subset_hook_caller("qcore_extension", others)()
+    if not backends and not extensions:
+        raise TypeError("the plugin has no hook implementation qcore_backend, and none of qcore_extension")
+    for hook, kind, found in (("backend", Backend, backends), ("extension", Extension, extensions)):
+        if found and not isinstance(found[0], kind):
+            raise TypeError(f"qcore_{hook}() returned {found[0]!r}, not a qcore.{kind.__name__}")
+    return (backends[0] if backends else None), (extensions[0] if extensions else None)
 
 
-def _contract_problem(backend: Backend, name: str) -> str:
+def _contract_problem(backend: Backend, name: str, distribution: str) -> tuple[str, str]:
+    """Why a backend cannot be used with this qcore, and the cure; empty if it can."""
     if backend.name != name:
-        return f"it calls itself {backend.name!r}, but is registered as {name!r}"
-    major, minor = backend.api_version
-    if major != API_VERSION[0] or minor > API_VERSION[1]:
-        ours = ".".join(map(str, API_VERSION))
-        return f"it was written for version {major}.{minor} of the plugin contract, and this qcore has {ours}"
-    return ""
+        return f"it calls itself {backend.name!r}, but is registered as {name!r}", f"Correct {distribution}."
+    version = backend.api_version
+    if not (isinstance(version, tuple) and len(version) == 2 and all(isinstance(part, int) for part in version)):
+        return f"its api_version is {version!r}; it must be a tuple such as {API_VERSION}", f"Correct {distribution}."
+    major, minor = version
+    problem = f"it was written for version {major}.{minor} of the plugin contract, and this qcore has "
+    problem += ".".join(map(str, API_VERSION))
+    if version > API_VERSION:
+        return problem, f"Upgrade torch-qcore, or install an older {distribution}."
+    if major < API_VERSION[0]:
+        return problem, f"Upgrade {distribution}."
+    return "", ""
+
+
+def _within(seconds: float, probe: Callable[[], Availability]) -> Availability:
+    """What a probe says, or that it hangs: it is left behind in its thread, which does not keep the process alive."""
+    answers: list[Availability] = []
+    errors: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            answers.append(probe())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=ask, name="qcore probe", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if errors:
+        raise errors[0]
+    if not answers:
+        return Availability(False, f"its probe did not end within {seconds:g} s", "See what it waits for: a driver?")
+    return answers[0]
 
 
 def _why_not(status: Status) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from qcore.errors import ArgumentError
+from qcore.selection import Selection
 
 Outcome: TypeAlias = Literal["quantized", "float", "passed through"]
 
@@ -32,7 +33,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """Rows in the order of the model, and the backend it is bound to; printable as a table."""
+    """Rows in the order of the model, and the backend (or the string form of several) it is bound to; printable."""
 
     backend: str
     rows: tuple[Row, ...]
@@ -63,8 +64,9 @@ class Report:
 
     @property
     def fallback_rows(self) -> tuple[Row, ...]:
-        """Modules that another backend runs than the model's, each with the reason."""
-        return tuple(row for row in self.quantized_rows if row.backend not in ("", self.backend))
+        """Modules that another backend runs than those chosen for the model, each with the reason."""
+        chosen = ("", self.backend, *Selection.of(self.backend).names)
+        return tuple(row for row in self.quantized_rows if row.backend not in chosen)
 
     @property
     def refused_rows(self) -> tuple[Row, ...]:

@@ -19,6 +19,7 @@ LAYERS = [
     ("operators", "tables", "training_operators"),
     ("capability",),
     ("backend",),
+    ("extension", "selection"),
     ("hookspec",),
     ("registry",),
     ("binding",),

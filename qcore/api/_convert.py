@@ -44,7 +44,7 @@ def convert(
     custom = _custom(convert_custom_config_dict)
     if not inplace:
         module = copy.deepcopy(module)
-    backend = registry.choose(getattr(module, "qcore_backend", None)).backend.name
+    backend = registry.choose(getattr(module, "qcore_backend", None)).name
     planned: Report | None = getattr(module, "qcore_report", None)
     left = {} if planned is None else {row.path: row for row in planned if row.outcome != "quantized"}
     rows: list[Row] = []

@@ -30,8 +30,9 @@ from qcore.nn.quantizable import Quantizable
 from qcore.nn.quantized.base import QuantizedModule
 from qcore.nn.quantized.functional_modules import FloatFunctional
 from qcore.nn.quantized.observed import no_static_activation
-from qcore.registry import Choice, registry
+from qcore.registry import BY_NAME, Choice, registry
 from qcore.report import Report, Row
+from qcore.selection import BackendLike, Selection
 from qcore.tensor.dtypes import quint8
 
 CustomConfig = dict[str, dict[type[nn.Module], type[nn.Module]]]
@@ -59,21 +60,29 @@ def prepare(
     observer_non_leaf_module_list: Collection[type[nn.Module]] | None = None,
     prepare_custom_config_dict: CustomConfig | None = None,
     *,
-    backend: str = "auto",
+    backend: BackendLike = "auto",
+    fallback: str | None = None,
     strict: bool = False,
 ) -> nn.Module:
     """Choose the backend, check that it runs the model as its qconfigs say, and insert observers.
 
-    Then calibrate and `convert`. `backend` stays with the model as `model.qcore_backend`; the plan is
-    `model.qcore_report`. Where no module has a `qconfig`, the backend's default is used. `allow_list`: the only module
-    classes to quantize; `observer_non_leaf_module_list`: further classes to observe; `prepare_custom_config_dict`:
-    {"float_to_observed_custom_module_class": {Float: Observed}}, instead of the default, which takes nn.LSTM and
-    nn.MultiheadAttention apart into layers. On error nothing is changed. Raises BackendError for a
-    backend that is missing or unable to run here, QuantizationError for a qconfig that it cannot run, or, with
-    `strict`, for layers that will stay float.
+    Then calibrate and `convert`. `backend`: a name, or several in order of preference; `fallback`: who runs what they
+    do not declare, "error" for nobody, None for any that offers itself. They stay with the model as
+    `model.qcore_backend`; the plan is `model.qcore_report`. Where no module has a `qconfig`, the backend's default is
+    used. `allow_list`: the only module classes to quantize; `observer_non_leaf_module_list`: further classes to
+    observe; `prepare_custom_config_dict`: {"float_to_observed_custom_module_class": {Float: Observed}}, instead of the
+    default, which takes nn.LSTM and nn.MultiheadAttention apart into layers. On error nothing is changed. Raises
+    BackendError for a backend that is missing or unable to run here, QuantizationError for a qconfig that it cannot
+    run, or, with `strict`, for layers that will stay float.
     """
     return prepare_model(
-        model, inplace, allow_list, observer_non_leaf_module_list, prepare_custom_config_dict, backend, strict
+        model,
+        inplace,
+        allow_list,
+        observer_non_leaf_module_list,
+        prepare_custom_config_dict,
+        Selection.of(backend, fallback),
+        strict,
     )
 
 
@@ -83,13 +92,13 @@ def prepare_model(
     allow_list: Collection[type[nn.Module]] | None,
     non_leaf: Collection[type[nn.Module]] | None,
     custom_config: CustomConfig | None,
-    backend: str,
+    selection: Selection,
     strict: bool,
     trained: catalog.Mapping | None = None,
 ) -> nn.Module:
     """prepare, or with `trained` (float class -> class with fake quantization) prepare_qat."""
-    choice = registry.choose(backend)
-    name = choice.backend.name
+    choice = registry.choose(str(selection))
+    name = choice.name
     custom = _custom(custom_config)
     if not inplace:
         model = copy.deepcopy(model)
@@ -97,7 +106,7 @@ def prepare_model(
     plan, apart = _taken_apart(plan, custom)
     table = {**catalog.mapping("static"), **_ends_of(trained or {})}
     rows = [row for layer in plan for row in _row(layer, name, allow_list, custom, table)]
-    report = Report(name, tuple(rows), explain(choice, backend))
+    report = Report(name, tuple(rows), explain(choice))
     raise_if_refused(report, strict)
     quantized = {row.path for row in rows if row.outcome == "quantized"}
     swaps = _for_training([layer for layer in plan if layer.path in quantized], trained or {})
@@ -181,8 +190,9 @@ def _custom(config: CustomConfig | None) -> dict[type[nn.Module], type[nn.Module
     return catalog.observed() if config is None else config.get("float_to_observed_custom_module_class", {})
 
 
-def explain(choice: Choice, asked: str | None) -> str:
-    return f"{choice.backend.name}: {choice.reason}" if asked in (None, "auto") else ""
+def explain(choice: Choice) -> str:
+    """Why a model runs on this backend, where the user did not name it."""
+    return "" if choice.reason == BY_NAME else f"{choice.backend.name}: {choice.reason}"
 
 
 def _resolved(

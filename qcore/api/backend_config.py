@@ -242,7 +242,7 @@ def get_backend_config(backend: str = "auto") -> BackendConfig:
     """
     chosen = registry.choose(backend).backend
     config = BackendConfig(chosen.name)
-    for pattern in chosen.capability().patterns:
+    for pattern in registry.patterns(chosen):
         spec = chosen.capability().find(pattern.operator)
         assert spec is not None
         weights: list[QDType | None] = list(dict.fromkeys(weight.dtype for weight in spec.weights))

@@ -14,6 +14,7 @@ from qcore.api.quantize import prepare as prepare_modules
 from qcore.api.quantize_fx import convert_fx, convert_to_reference_fx, prepare_fx
 from qcore.errors import ArgumentError
 from qcore.nn import catalog
+from qcore.selection import BackendLike
 
 __all__ = ["convert", "prepare"]
 
@@ -27,7 +28,8 @@ def prepare(
     *,
     example_inputs: tuple[Any, ...] | None = None,
     qconfig_mapping: Any = None,
-    backend: str = "auto",
+    backend: BackendLike = "auto",
+    fallback: str | None = None,
     strict: bool = False,
 ) -> nn.Module:
     """Choose the backend, check that it runs the model as its qconfigs say, and insert observers.
@@ -48,6 +50,7 @@ def prepare(
             observer_non_leaf_module_list,
             prepare_custom_config_dict,
             backend=backend,
+            fallback=fallback,
             strict=strict,
         )
     if inplace or allow_list is not None or observer_non_leaf_module_list is not None:
@@ -57,7 +60,7 @@ def prepare(
         )
     mapping = _own_mapping(model) if qconfig_mapping is None else qconfig_mapping
     custom = {key: {"static": value} for key, value in (prepare_custom_config_dict or {}).items()}
-    return prepare_fx(model, mapping, example_inputs, custom, backend=backend, strict=strict)
+    return prepare_fx(model, mapping, example_inputs, custom, backend=backend, fallback=fallback, strict=strict)
 
 
 def convert(

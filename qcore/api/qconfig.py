@@ -46,6 +46,7 @@ from qcore.capability import Capability, OpSpec
 from qcore.errors import ArgumentError, ArgumentTypeError
 from qcore.operators import Conv, Linear, LinearDynamic, Operator
 from qcore.registry import registry
+from qcore.selection import BackendLike
 from qcore.tensor.dtypes import QDType, per_channel_affine, per_channel_symmetric, per_tensor_symmetric, qint8
 
 Maker: TypeAlias = Callable[..., nn.Module]
@@ -150,7 +151,7 @@ default_embedding_qat_qconfig_4bit = QConfig(
 """QAT for embeddings: 4 bits, a float scale and zero point for each row."""
 
 
-def get_default_qconfig(backend: str = "auto", version: int = 0) -> QConfig:
+def get_default_qconfig(backend: BackendLike = "auto", version: int = 0) -> QConfig:
     """A backend's own QConfig for static quantization; `backend`: its name, or "auto".
 
     Where it names none, one is derived from what it declares (`derive_qconfig`). `version` is 0 or 1, as torch
@@ -159,17 +160,34 @@ def get_default_qconfig(backend: str = "auto", version: int = 0) -> QConfig:
     return _default(backend, "static", version)
 
 
-def get_default_qat_qconfig(backend: str = "auto", version: int = 1) -> QConfig:
+def get_default_qat_qconfig(backend: BackendLike = "auto", version: int = 1) -> QConfig:
     """A backend's own QConfig for quantization-aware training; arguments and errors as of get_default_qconfig."""
     return _default(backend, "qat", version)
 
 
-def get_default_dynamic_qconfig(backend: str = "auto") -> QConfig:
+def get_default_dynamic_qconfig(backend: BackendLike = "auto") -> QConfig:
     """A backend's own QConfig for dynamic quantization; argument and errors as of get_default_qconfig."""
     return _default(backend, "dynamic", 0)
 
 
-def _default(backend: str, mode: Mode, version: int) -> QConfig:
+def get_qconfig_preset(name: str, backend: BackendLike = "auto") -> QConfig:
+    """A QConfig that a plugin's extension of a backend brings, by its name there.
+
+    ArgumentError, with the names that there are, for one that no extension of this backend has; BackendError for a
+    backend that is missing or cannot run here.
+    """
+    chosen = registry.choose(backend).backend.name
+    known = {key: value for each in registry.extensions(chosen) for key, value in each.qconfigs.items()}
+    if name not in known:
+        listed = ", ".join(map(repr, sorted(known))) or "none: no extension of it is installed"
+        raise ArgumentError(f"backend {chosen!r} has no QConfig preset {name!r}; there are {listed}")
+    if not isinstance(known[name], QConfig):
+        raise ArgumentTypeError(f"the preset {name!r} of {chosen!r} is {known[name]!r}; it must be a qcore QConfig")
+    found: QConfig = known[name]
+    return found
+
+
+def _default(backend: BackendLike, mode: Mode, version: int) -> QConfig:
     if version not in (0, 1):
         raise ArgumentError(f"version={version!r} must be 0 or 1")
     chosen = registry.choose(backend).backend

@@ -18,6 +18,7 @@ from qcore.api.qconfig import (
     get_default_qconfig,
 )
 from qcore.errors import ArgumentError, ArgumentTypeError
+from qcore.selection import BackendLike
 
 __all__ = ["QConfigMapping", "get_default_qat_qconfig_mapping", "get_default_qconfig_mapping"]
 
@@ -139,7 +140,7 @@ def as_qconfig_mapping(value: Any) -> QConfigMapping:
     )
 
 
-def get_default_qconfig_mapping(backend: str = "auto", version: int = 0) -> QConfigMapping:
+def get_default_qconfig_mapping(backend: BackendLike = "auto", version: int = 0) -> QConfigMapping:
     """A backend's default QConfigs for static quantization; embeddings 8 bits by row, recurrent layers dynamic.
 
     Raises BackendError for a backend that is missing or cannot run here, ArgumentError for an unknown version.
@@ -155,7 +156,7 @@ def get_default_qconfig_mapping(backend: str = "auto", version: int = 0) -> QCon
     return mapping
 
 
-def get_default_qat_qconfig_mapping(backend: str = "auto", version: int = 1) -> QConfigMapping:
+def get_default_qat_qconfig_mapping(backend: BackendLike = "auto", version: int = 1) -> QConfigMapping:
     """A backend's default QConfigs for quantization-aware training; arguments and errors as of
     get_default_qconfig_mapping."""
     return QConfigMapping().set_global(get_default_qat_qconfig(backend, version))

@@ -32,6 +32,7 @@ from qcore.nn import catalog
 from qcore.nn.quantized.base import QuantizedModule
 from qcore.registry import registry
 from qcore.report import Report, Row
+from qcore.selection import BackendLike
 from qcore.tensor.dtypes import as_qdtype, is_qdtype, qint8, quint4x2, quint8
 
 __all__ = [
@@ -63,14 +64,15 @@ def quantize(
     mapping: catalog.Mapping | None = None,
     inplace: bool = False,
     *,
-    backend: str = "auto",
+    backend: BackendLike = "auto",
+    fallback: str | None = None,
     strict: bool = False,
 ) -> nn.Module:
     """prepare, calibrate by `run_fn(model, *run_args)`, and convert, in eval mode.
 
     Arguments and errors as theirs.
     """
-    prepared = prepare(model, inplace, backend=backend, strict=strict).eval()
+    prepared = prepare(model, inplace, backend=backend, fallback=fallback, strict=strict).eval()
     run_fn(prepared, *run_args)
     return convert(prepared, mapping, inplace=True, strict=strict)
 
@@ -82,7 +84,8 @@ def quantize_dynamic(
     mapping: catalog.Mapping | None = None,
     inplace: bool = False,
     *,
-    backend: str = "auto",
+    backend: BackendLike = "auto",
+    fallback: str | None = None,
     strict: bool = False,
 ) -> nn.Module:
     """Give layers integer weights; their activations stay float between layers and are quantized inside of them.
@@ -90,13 +93,13 @@ def quantize_dynamic(
     `qconfig_spec`: module classes or paths, as a set, or as a dict to the QConfig of each; without one, all classes
     that have a dynamic form. Where it gives no QConfig, `dtype` says: qint8, the backend's own default (per-channel
     weights, all 8 bits of the activations); float16; quint8 or quint4x2, for embeddings. `mapping`: float class ->
-    quantized class, instead of the default. What became of each layer is `model.qcore_report`. A root that is a layer
-    itself is returned swapped. On error nothing is changed. Raises BackendError for a backend that is missing or unable
-    to run here, QuantizationError for a name that the model does not have, or, with `strict`, for layers that stay
-    float.
+    quantized class, instead of the default; `backend`, `fallback`: as of prepare. What became of each layer is
+    `model.qcore_report`. A root that is a layer itself is returned swapped. On error nothing is changed. Raises
+    BackendError for a backend that is missing or unable to run here, QuantizationError for a name that the model does
+    not have, or, with `strict`, for layers that stay float.
     """
-    choice = registry.choose(backend)
-    name = choice.backend.name
+    choice = registry.choose(backend, fallback)
+    name = choice.name
     rules = _rules(qconfig_spec, dtype, name)
     if not isinstance(model, nn.Module):
         raise ArgumentTypeError(f"the model must be a torch.nn.Module, not {type(model).__name__}")
@@ -124,7 +127,7 @@ def quantize_dynamic(
         swaps[id(layer.module)] = new
         rows.append(row)
     rows += _absent(model, rules) if qconfig_spec is not None else []
-    report = Report(name, tuple(rows), explain(choice, backend))
+    report = Report(name, tuple(rows), explain(choice))
     raise_if_refused(report, strict)
     model = apply_swaps(model, swaps)
     bind_model(model, report)

@@ -23,6 +23,7 @@ from qcore.fx import flow
 from qcore.fx.graph_module import preserve
 from qcore.registry import registry
 from qcore.report import Report
+from qcore.selection import BackendLike, Selection
 
 __all__ = ["convert_fx", "convert_to_reference_fx", "fuse_fx", "lower_fx", "prepare_fx", "prepare_qat_fx"]
 
@@ -35,21 +36,24 @@ def prepare_fx(
     _equalization_config: None = None,
     backend_config: Any = None,
     *,
-    backend: str = "auto",
+    backend: BackendLike = "auto",
+    fallback: str | None = None,
     strict: bool = False,
 ) -> nn.Module:
     """Trace a model in eval mode, fuse it, and put observers where it will be quantized; the model stays as it is.
 
     `qconfig_mapping`: a QConfigMapping, its dict form or one QConfig; by default the backend's own. `example_inputs`: a
     tuple of inputs as the model takes them. Modules that cannot be traced become leaves, with graphs of their own
-    inside where that can be; with `strict`, they and all that stays float unasked are a QuantizationError. Raises
-    BackendError for a backend that is missing or cannot run here, QuantizationError for rules that match nothing, or a
-    QConfig that the backend cannot run, ArgumentError for missing example inputs.
+    inside where that can be; with `strict`, they and all that stays float unasked are a QuantizationError. `backend`: a
+    name, or several in order of preference; `fallback`: who runs what they do not declare, "error" for nobody, None for
+    any that offers itself. Raises BackendError for a backend that is missing or cannot run here, QuantizationError for
+    rules that match nothing, or a QConfig that the backend cannot run, ArgumentError for missing example inputs.
     """
+    selection = Selection.of(backend, fallback)
     if qconfig_mapping is None:
-        qconfig_mapping = get_default_qconfig_mapping(backend)
+        qconfig_mapping = get_default_qconfig_mapping(str(selection))
     return _prepare(
-        model, qconfig_mapping, example_inputs, prepare_custom_config, backend_config, backend, strict, False
+        model, qconfig_mapping, example_inputs, prepare_custom_config, backend_config, selection, strict, False
     )
 
 
@@ -60,7 +64,8 @@ def prepare_qat_fx(
     prepare_custom_config: PrepareCustomConfig | dict[str, Any] | None = None,
     backend_config: Any = None,
     *,
-    backend: str = "auto",
+    backend: BackendLike = "auto",
+    fallback: str | None = None,
     strict: bool = False,
 ) -> nn.Module:
     """Trace a model in training mode, fuse it with batch norms kept, and put fake-quantizers where it will be
@@ -68,10 +73,11 @@ def prepare_qat_fx(
 
     Arguments and errors as of prepare_fx; the default mapping is the backend's own for training.
     """
+    selection = Selection.of(backend, fallback)
     if qconfig_mapping is None:
-        qconfig_mapping = get_default_qat_qconfig_mapping(backend)
+        qconfig_mapping = get_default_qat_qconfig_mapping(str(selection))
     return _prepare(
-        model, qconfig_mapping, example_inputs, prepare_custom_config, backend_config, backend, strict, True
+        model, qconfig_mapping, example_inputs, prepare_custom_config, backend_config, selection, strict, True
     )
 
 
@@ -81,7 +87,7 @@ def _prepare(
     example_inputs: Any,
     prepare_custom_config: Any,
     backend_config: Any,
-    backend: str,
+    selection: Selection,
     strict: bool,
     is_qat: bool,
 ) -> nn.Module:
@@ -101,12 +107,12 @@ def _prepare(
             f"{name}: the model is in {'training' if model.training else 'eval'} mode; call "
             f"model.{'train' if is_qat else 'eval'}() first"
         )
-    choice = registry.choose(backend)
+    choice = registry.choose(str(selection))
     limit = limits(as_backend_config(backend_config))
-    run = flow.Preparation(mapping, custom, choice.backend.name, strict, is_qat, limit)
+    run = flow.Preparation(mapping, custom, choice.name, strict, is_qat, limit)
     float_model = copy.deepcopy(model)
     prepared: Any = run.run(float_model, example_inputs)
-    report = Report(choice.backend.name, tuple(run.rows), explain(choice, backend))
+    report = Report(choice.name, tuple(run.rows), explain(choice))
     raise_if_refused(report, strict)
     prepared.qcore_stage = "prepared"
     preserve(prepared, float_model, custom.preserved_attributes, name)
@@ -150,14 +156,14 @@ def convert_to_reference_fx(
     return reference
 
 
-def lower_fx(model: nn.Module, backend: str | None = None) -> nn.Module:
+def lower_fx(model: nn.Module, backend: BackendLike | None = None) -> nn.Module:
     """A reference model -> one that runs on integers on a backend; None: the one it was prepared for.
 
     Raises QuantizationError for another kind of model, BackendError for a backend that is missing or cannot run here.
     """
     if getattr(model, "qcore_stage", None) != "reference":
         raise QuantizationError("lower_fx takes a model from convert_to_reference_fx")
-    chosen = registry.choose(getattr(model, "qcore_backend", None) if backend is None else backend).backend.name
+    chosen = registry.choose(getattr(model, "qcore_backend", None) if backend is None else backend).name
     return _lowered(copy.deepcopy(model), chosen)
 
 
@@ -193,7 +199,7 @@ def fuse_fx(
     fuse_custom_config: FuseCustomConfig | dict[str, Any] | None = None,
     backend_config: Any = None,
     *,
-    backend: str = "auto",
+    backend: BackendLike = "auto",
 ) -> nn.Module:
     """Trace a model in eval mode and fuse what the backend runs as one operation; float in, float out as before.
 
@@ -203,6 +209,6 @@ def fuse_fx(
         raise QuantizationError("fuse_fx: the model is in training mode; call model.eval() first")
     custom = as_config(fuse_custom_config, FuseCustomConfig, "fuse_custom_config")
     source = copy.deepcopy(model)
-    graph = flow.fused(source, registry.choose(backend).backend.name)
+    graph = flow.fused(source, registry.choose(backend).name)
     preserve(graph, source, custom.preserved_attributes, "fuse_fx")
     return graph

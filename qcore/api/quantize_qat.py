@@ -12,6 +12,7 @@ from qcore.api._convert import convert
 from qcore.api._prepare import CustomConfig, prepare_model
 from qcore.errors import QuantizationError
 from qcore.nn import catalog
+from qcore.selection import BackendLike, Selection
 
 __all__ = ["prepare_qat", "quantize_qat"]
 
@@ -22,7 +23,8 @@ def prepare_qat(
     inplace: bool = False,
     *,
     prepare_custom_config_dict: CustomConfig | None = None,
-    backend: str = "auto",
+    backend: BackendLike = "auto",
+    fallback: str | None = None,
     strict: bool = False,
 ) -> nn.Module:
     """Choose the backend, and make the model round weights and activations in training as that will in integers.
@@ -35,7 +37,9 @@ def prepare_qat(
     if not model.training:
         raise QuantizationError("prepare_qat takes a model in training mode; call model.train() first, or prepare")
     table = catalog.mapping("qat") if mapping is None else mapping
-    return prepare_model(model, inplace, None, None, prepare_custom_config_dict, backend, strict, table)
+    return prepare_model(
+        model, inplace, None, None, prepare_custom_config_dict, Selection.of(backend, fallback), strict, table
+    )
 
 
 def quantize_qat(
@@ -44,12 +48,13 @@ def quantize_qat(
     run_args: Iterable[Any],
     inplace: bool = False,
     *,
-    backend: str = "auto",
+    backend: BackendLike = "auto",
+    fallback: str | None = None,
     strict: bool = False,
 ) -> nn.Module:
     """prepare_qat, train by `run_fn(model, *run_args)`, and convert, in training mode until then; errors as
     theirs."""
     model = model if inplace else copy.deepcopy(model)
-    prepared = prepare_qat(model.train(), inplace=True, backend=backend, strict=strict)
+    prepared = prepare_qat(model.train(), inplace=True, backend=backend, fallback=fallback, strict=strict)
     run_fn(prepared, *run_args)
     return convert(prepared, inplace=True, strict=strict)

@@ -9,7 +9,6 @@ from torch import fx, nn
 
 from qcore import operators as ops
 from qcore.api.fuse_modules import fuse_known_modules
-from qcore.backend import Backend
 from qcore.fx.graph_module import QuantizedGraphModule, finished, free_name, set_submodule
 from qcore.fx.patterns import is_relu
 from qcore.nn import catalog
@@ -20,16 +19,10 @@ SOURCE = "qcore_source"
 Parts = tuple[type[nn.Module], ...]
 
 
-def reachable(backend: str) -> list[Backend]:
-    """The chosen backend and those that may run what it lacks."""
-    chosen = registry.choose(backend).backend
-    return [chosen, *registry.fallbacks(besides=chosen.name)]
-
-
 def fusions(backend: str) -> list[Parts]:
-    """Sequences that one of the reachable backends runs as one operator, longest first."""
-    backends = reachable(backend)
-    declared = {pattern.parts for each in backends for pattern in each.capability().patterns}
+    """Sequences that one of the backends in reach runs as one operator, longest first."""
+    backends = list(registry.candidates(backend))
+    declared = {pattern.parts for each in backends for pattern in registry.patterns(each)}
     norms = [each.capability().find(ops.BatchNorm) for each in backends]
     with_relu = any(spec is not None and "relu" in spec.fused for spec in norms)
     found = [parts for parts in catalog.fusions() if parts in declared or (with_relu and parts[0] in catalog.NORMS)]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from qcore.errors import ArgumentError, QuantizationError
+from qcore.selection import Selection
 from qcore.tensor.dtypes import as_qdtype, as_qscheme, is_qdtype, per_channel_affine_float_qparams
 from qcore.tensor.functions import quantize
 from qcore.tensor.qparams import QParams, per_channel, per_tensor
@@ -49,9 +51,12 @@ def no_static_activation(qconfig: Any) -> str:
 
 
 def backend_of(module: nn.Module) -> str | None:
-    """The backend that prepare has chosen for a float module; None where it has not."""
+    """The backend that quantizes a float module's weights: the one prepare has chosen; None where it has not.
+
+    A fallback that the model may not run on may still do this, once, at convert.
+    """
     name: str | None = getattr(module, "qcore_backend", None)
-    return name
+    return None if name is None else str(replace(Selection.of(name), fallback=None))
 
 
 def output_qparams(module: nn.Module) -> QParams:
