@@ -109,7 +109,6 @@ def test_what_makes_no_sense_is_refused_in_words(backend, fallback, message):
 
 @pytest.mark.parametrize("mode", ["eager", "graph"])
 def test_each_layer_runs_on_the_first_that_declares_it(two, mode):
-    first, second = two
     report = quantized(mode, backend=["first", "second"]).qcore_report
     assert report.backend == "first, second"
     rows = {row.float_type: row for row in report.quantized_rows}
