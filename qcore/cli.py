@@ -31,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _conformance(options.name, options.quick, rest)
         if options.command == "catalog":
             return _catalog()
+        if options.command == "explain":
+            return _explain(options.model, options.backend, options.fallback)
         return _backends(options.verbose, options.json)
     except QcoreError as error:
         print(f"qcore: {error}", file=sys.stderr)
@@ -43,6 +45,10 @@ def _parser() -> argparse.ArgumentParser:
     backends = commands.add_parser("backends", help="list the installed backends, best first")
     backends.add_argument("-v", "--verbose", action="store_true", help="also what each declares, and tracebacks")
     backends.add_argument("--json", action="store_true", help="all of it as JSON")
+    explain = commands.add_parser("explain", help="say node by node who would run a model, and why")
+    explain.add_argument("model", help="module:callable that returns a model or (model, inputs), or a torch.save file")
+    explain.add_argument("--backend", help="a name, or several by commas in order of preference (default: auto)")
+    explain.add_argument("--fallback", help="who runs the rest: a name, or 'error' for nobody")
     commands.add_parser("catalog", help="list the modules that can be quantized, and what each becomes")
     conformance = commands.add_parser(
         "conformance",
@@ -84,6 +90,19 @@ def _catalog() -> int:
     from qcore.nn.catalog import COLUMNS, rows
 
     _show(_console(), COLUMNS, rows())
+    return 0
+
+
+def _explain(where: str, backend: str | None, fallback: str | None) -> int:
+    from qcore import explain
+
+    model, inputs = explain.load_model(where)
+    report = explain.explained(model, inputs, backend, fallback)
+    _show(_console(), explain.COLUMNS, explain.lines(report))
+    counts = f"{len(report.quantized_rows)} quantized, {len(report.fallback_rows)} of them by a fallback"
+    _say(_console(), "", f"backend {report.backend}: {counts}; {len(report.float_rows)} left float")
+    if report.why_backend:
+        _say(_console(), report.why_backend)
     return 0
 
 

@@ -32,7 +32,7 @@ LAYERS = [
     ("nn",),
     ("api", "fx"),
     ("graph",),
-    ("", "conformance", "compat", "cli", "__main__"),
+    ("", "conformance", "compat", "explain", "cli", "__main__"),
 ]
 
 
