@@ -74,6 +74,7 @@ class Registry:
         self._plugins.add_hookspecs(hookspec)
         self._statuses: dict[str, Status] = {}
         self._entry_points: dict[str, list[EntryPoint]] | None = None
+        self._preferred: str | None = None
         self._lock = threading.RLock()
         self._listeners: list[Callable[[], object]] = []
 
@@ -146,6 +147,7 @@ class Registry:
             )
         return status.backend
 
+<<<<<<< HEAD
     def choose(self, backend: BackendLike | None = AUTO, fallback: str | None = None) -> Choice:
         """The backend to use for a name, or for a list of names in order of preference.
 
@@ -159,6 +161,37 @@ class Registry:
         picked = os.environ.get(PICK, AUTO)
         if picked != AUTO:
             return self._choice(Selection.of(picked, asked.fallback), f"named by the environment variable {PICK}")
+=======
+    @property
+    def preferred(self) -> str | None:
+        """What "auto" means in this process, as `prefer` has said; None: the best that can run here."""
+        return self._preferred
+
+    def prefer(self, name: str | None) -> None:
+        """Let "auto" mean this backend in this process (None: the best again); the environment variable still wins.
+
+        Raises BackendError, and changes nothing, if it is missing or cannot run here.
+        """
+        with self._lock:
+            if name is not None:
+                self.get(name)
+            self._preferred = name
+            self._changed()
+
+    def choose(self, name: str | None = "auto") -> Choice:
+        """The backend to use for a name.
+
+        For "auto" or None: what QCORE_BACKEND names, else what `prefer` has named, else the usable one of highest
+        priority, then by name.
+        """
+        if name is not None and name != "auto":
+            return Choice(self.get(name), "asked for by name")
+        picked = os.environ.get(PICK, "auto")
+        if picked != "auto":
+            return Choice(self.get(picked), f"named by the environment variable {PICK}")
+        if self._preferred is not None:
+            return Choice(self.get(self._preferred), "preferred in this process")
+>>>>>>> 545b575 (compat: torch's legacy names mean qcore after install(); operators, presets, mappings, numeric suite)
         statuses = self.statuses()
         best = next((status for status in statuses if status.usable), None)
         if best is None or best.backend is None:

@@ -298,3 +298,26 @@ def test_a_broken_distribution_beside_ours_breaks_nothing(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["True", "True", "True", "False"]
+
+
+def test_a_preferred_backend_is_what_auto_means_in_this_process(folder, monkeypatch):
+    install(folder, "fast", good("fast", priority=2))
+    install(folder, "slow", good("slow"))
+    install(folder, "absent", good("absent", ok=False, reason="no chip found"))
+    registry = Registry()
+    changes = []
+    registry.when_changed(lambda: changes.append(1))
+    registry.prefer("slow")
+    assert registry.preferred == "slow"
+    assert registry.choose("auto").backend.name == "slow"
+    assert registry.choose("auto").reason == "preferred in this process"
+    assert registry.choose("fast").backend.name == "fast"
+    with pytest.raises(qcore.BackendError, match="no chip found"):
+        registry.prefer("absent")
+    assert registry.choose().backend.name == "slow"
+    monkeypatch.setenv("QCORE_BACKEND", "fast")
+    assert registry.choose().backend.name == "fast"
+    monkeypatch.delenv("QCORE_BACKEND")
+    registry.prefer(None)
+    assert registry.choose().backend.name == "fast"
+    assert len(changes) == 2

@@ -1,0 +1,1 @@
+"""Functions, dtypes and schemes that torch has at its top level."""

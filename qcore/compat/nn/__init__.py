@@ -1,0 +1,1 @@
+"""Classes of torch.ao.nn.quantized that qcore.nn.quantized does without."""
