@@ -147,21 +147,6 @@ class Registry:
             )
         return status.backend
 
-<<<<<<< HEAD
-    def choose(self, backend: BackendLike | None = AUTO, fallback: str | None = None) -> Choice:
-        """The backend to use for a name, or for a list of names in order of preference.
-
-        For "auto" or None: what QCORE_BACKEND names, else the usable one of highest priority, then by name. `fallback`:
-        who runs what these do not declare: a name, "error" for nobody, None for any backend that offers itself.
-        BackendError for one that is missing or unable to run here.
-        """
-        asked = Selection.of(backend, fallback)
-        if asked.names != (AUTO,):
-            return self._choice(asked, BY_NAME)
-        picked = os.environ.get(PICK, AUTO)
-        if picked != AUTO:
-            return self._choice(Selection.of(picked, asked.fallback), f"named by the environment variable {PICK}")
-=======
     @property
     def preferred(self) -> str | None:
         """What "auto" means in this process, as `prefer` has said; None: the best that can run here."""
@@ -178,20 +163,21 @@ class Registry:
             self._preferred = name
             self._changed()
 
-    def choose(self, name: str | None = "auto") -> Choice:
-        """The backend to use for a name.
+    def choose(self, backend: BackendLike | None = AUTO, fallback: str | None = None) -> Choice:
+        """The backend to use for a name, or for a list of names in order of preference.
 
         For "auto" or None: what QCORE_BACKEND names, else what `prefer` has named, else the usable one of highest
-        priority, then by name.
+        priority, then by name. `fallback`: who runs what these do not declare: a name, "error" for nobody, None for any
+        backend that offers itself. BackendError for one that is missing or unable to run here.
         """
-        if name is not None and name != "auto":
-            return Choice(self.get(name), "asked for by name")
-        picked = os.environ.get(PICK, "auto")
-        if picked != "auto":
-            return Choice(self.get(picked), f"named by the environment variable {PICK}")
+        asked = Selection.of(backend, fallback)
+        if asked.names != (AUTO,):
+            return self._choice(asked, BY_NAME)
+        picked = os.environ.get(PICK, AUTO)
+        if picked != AUTO:
+            return self._choice(Selection.of(picked, asked.fallback), f"named by the environment variable {PICK}")
         if self._preferred is not None:
-            return Choice(self.get(self._preferred), "preferred in this process")
->>>>>>> 545b575 (compat: torch's legacy names mean qcore after install(); operators, presets, mappings, numeric suite)
+            return self._choice(Selection.of(self._preferred, asked.fallback), "preferred in this process")
         statuses = self.statuses()
         best = next((status for status in statuses if status.usable), None)
         if best is None or best.backend is None:

@@ -40,7 +40,7 @@ def refused(module: str, name: str, reason: str) -> Any:
     """A stand-in that can be imported and compared; to call, subclass, index or read it raises UnsupportedError."""
     message = f"{module}.{name} is not in qcore: {reason}"
 
-    def refuse(cls: Any, **kwargs: Any) -> NoReturn:
+    def refuse(cls: Any, /, **kwargs: Any) -> NoReturn:
         raise UnsupportedError(message)
 
     body = {
