@@ -34,6 +34,7 @@ from qcore.errors import (
     UnsupportedError,
 )
 from qcore.extension import Extension
+from qcore.graph.execution import on_modules
 from qcore.hookspec import hookimpl
 from qcore.registry import registry
 from qcore.report import report
@@ -90,6 +91,7 @@ __all__ = [
     "hookimpl",
     "lower_fx",
     "model_size",
+    "on_modules",
     "per_channel_affine",
     "per_channel_affine_float_qparams",
     "per_channel_symmetric",

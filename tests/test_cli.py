@@ -93,7 +93,7 @@ def test_json_has_everything(record):
     found = {item["name"]: item for item in record["backends"]}
     assert record["backends"][0]["name"] == "aright"
     assert found["aright"]["priority"] == 1000
-    assert found["aright"]["api_version"] == [1, 0]
+    assert found["aright"]["api_version"] == [1, 1]
     assert (found["absent"]["loaded"], found["absent"]["available"]) == (True, False)
     assert (found["absent"]["reason"], found["absent"]["cure"]) == ("no chip found", "Plug it in.")
     assert not found["broken"]["loaded"]

@@ -17,6 +17,7 @@ BACKENDS = PACKAGE.parent / "backends"
 LAYERS = [
     ("errors", "tensor.dtypes", "tensor.qparams", "tensor.compiled"),
     ("operators", "tables", "training_operators"),
+    ("graph.moves", "graph.ir"),
     ("capability",),
     ("backend",),
     ("extension", "selection"),

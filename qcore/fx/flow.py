@@ -226,6 +226,7 @@ def to_quantized(model: nn.Module, backend: str) -> None:
         lower(graph, backend)
         convert.fold(graph)
         convert.leave_outputs_quantized(graph)
+        graph.qcore_runs_on = backend  # type: ignore[assignment]
 
 
 def fused(model: nn.Module, backend: str) -> QuantizedGraphModule:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ClassVar
 
 from torch import fx, nn
 from torch.fx.graph_module import reduce_graph_module
@@ -17,16 +19,46 @@ NOTES = (
     "qcore_preserved",
     "qcore_quantized_inputs",
     "qcore_quantized_outputs",
+    "qcore_runs_on",
 )
-"""Attributes that go along; qcore_preserved names those of the user's, the last two are positions."""
+"""Attributes that go along; qcore_preserved names those of the user's, the two before the last are positions, and
+qcore_runs_on is the backend of a graph that was lowered."""
 
 
 FLOAT = "qcore_float"
 """Key in a node's meta: True where the call was left float."""
 
 
+CACHE = "_qcore_execution"
+"""Attribute that holds what the executor has made of a model; never copied or saved."""
+
+
+def _by_executor(forward: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(forward)
+    def run(self: QuantizedGraphModule, *args: Any, **kwargs: Any) -> Any:
+        executor = QuantizedGraphModule.executor
+        if executor is None or "qcore_runs_on" not in vars(self):
+            return forward(self, *args, **kwargs)
+        return executor(self, forward, args, kwargs)
+
+    return run
+
+
 class QuantizedGraphModule(fx.GraphModule):
-    """A GraphModule that was prepared or converted: copy.deepcopy, pickle and torch.save keep its notes."""
+    """A GraphModule that was prepared or converted: copy.deepcopy, pickle and torch.save keep its notes.
+
+    Lowered, it runs by `executor`, which gets the module, its own forward, and the arguments.
+    """
+
+    executor: ClassVar[Callable[[Any, Callable[..., Any], Any, Any], Any] | None] = None
+
+    def recompile(self) -> Any:
+        """Make the code of the graph anew; what was compiled from the former graph is dropped."""
+        python_code = super().recompile()
+        kind: Any = type(self)
+        kind.forward = _by_executor(kind.forward)
+        vars(self).pop(CACHE, None)
+        return python_code
 
     def carry(self, source: Any) -> QuantizedGraphModule:
         """Take the notes of another module, and what the user wants preserved."""
@@ -51,6 +83,7 @@ class QuantizedGraphModule(fx.GraphModule):
 
     def __reduce__(self) -> tuple[Any, ...]:
         _, (state, imports) = super().__reduce__()
+        state.pop(CACHE, None)
         return _rebuild, (state, imports, [node.meta.get(FLOAT, False) for node in self.graph.nodes])
 
 

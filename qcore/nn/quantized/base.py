@@ -19,6 +19,16 @@ from qcore.tensor.qtensor import QTensor
 Self = TypeVar("Self", bound="QuantizedModule")
 
 
+class _Changes:
+    """How often an attribute of any quantized module was set: plans that were compiled from modules look at it."""
+
+    count = 0
+
+
+changes = _Changes()
+_CACHED = ("_kernel", "_kernel_dtype")
+
+
 class QuantizedModule(nn.Module):
     """Base of quantized modules: `operator` says what it computes; its kernel is bound on first use and never saved.
 
@@ -44,6 +54,11 @@ class QuantizedModule(nn.Module):
         self._backend: str | None = None
         self._kernel: Kernel | None = None
         self._kernel_dtype: QDType | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name not in _CACHED:
+            changes.count += 1
 
     @property
     def backend(self) -> str | None:
@@ -116,6 +131,7 @@ class QuantizedModule(nn.Module):
         return self._kernel
 
     def _forget_kernel(self) -> None:
+        changes.count += 1
         self._kernel = None
         self._kernel_dtype = None
 

@@ -1,0 +1,248 @@
+"""How a converted model runs: the parts that its backend claims as compiled plans, the rest on the module level.
+
+The model stays as it is, with its modules, weights, keys and code. The execution is a cache beside it, made on the
+first call and again when a module of it has changed; where an input is not what the parts were compiled for, and while
+torch traces, the modules themselves run.
+"""
+
+from __future__ import annotations
+
+import operator as python
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from qcore.backend import Backend, Plan
+from qcore.fx.graph_module import CACHE, QuantizedGraphModule
+from qcore.fx.patterns import NOT_TENSORS
+from qcore.graph.from_fx import read
+from qcore.graph.ir import Graph
+from qcore.graph.partition import Stage, partition
+from qcore.nn.quantized.base import QuantizedModule, changes
+from qcore.registry import registry
+from qcore.tensor.qtensor import QTensor
+
+
+class Part(nn.Module):
+    """One claimed part: a plan between the tensors of the module level."""
+
+    def __init__(self, graph: Graph, plan: Plan, backend: str) -> None:
+        super().__init__()
+        self.graph = graph
+        self.plan = plan
+        self._inputs = [value.qparams for value in graph.inputs]
+        self._outputs = [value.qparams for value in graph.outputs]
+        self._backend = backend
+
+    def plain(self, inputs: tuple[Any, ...]) -> list[Tensor]:
+        """The tensors that the plan takes; Unexpected where one is not what the graph says."""
+        found: list[Tensor] = []
+        for given, qparams in zip(inputs, self._inputs, strict=True):
+            if qparams is None:
+                if type(given) not in _PLAIN or given.dtype is not torch.float32 or not given.is_cpu:
+                    raise Unexpected
+                found.append(given)
+            else:
+                if not isinstance(given, QTensor) or given.qparams != qparams or not given.raw.is_cpu:
+                    raise Unexpected
+                found.append(given.raw)
+        return found
+
+    def forward(self, *inputs: Any) -> Any:
+        """The graph's outputs, in a tuple."""
+        raw = self.plan(*self.plain(inputs))
+        backend = self._backend
+        return tuple(
+            each if q is None else QTensor(each, q, backend) for each, q in zip(raw, self._outputs, strict=True)
+        )
+
+
+_PLAIN = (Tensor, nn.Parameter)
+
+
+class Unexpected(Exception):
+    """An input that the parts were not compiled for."""
+
+
+class Execution:
+    """A converted model cut into parts and calls; str() shows the parts' plans. `code`: the calls, as a module."""
+
+    def __init__(self, model: QuantizedGraphModule, backend: Backend) -> None:
+        self._seen = changes.count
+        reading = read(model)
+        stages = partition(reading, list(backend.claims(reading.graph)), list(model.graph.nodes))
+        names = {node: value.name for node, value in reading.values.items()}
+        self.parts = [
+            Part(stage.part, backend.compile(stage.part), backend.name) for stage in stages if stage.part is not None
+        ]
+        self.backend = backend.name
+        called = {node for stage in stages for node in stage.calls}
+        self._compiled = [node for node in model.graph.nodes if node.op == "call_module" and node not in called]
+        self._watched = list(_owners(model, self._compiled))
+        self._constants = _constants(self._watched)
+        self.code = _code(model, stages, self.parts, names) if self.parts else None
+
+    def is_current(self) -> bool:
+        """Whether the model is as it was; hooks are seen by the module level only, and count as a change."""
+        for owner, name, module in self._watched:
+            if owner[name] is not module or module._forward_hooks or module._forward_pre_hooks:
+                return False
+        if self._seen != changes.count:
+            now = _constants(self._watched)
+            if len(now) != len(self._constants) or any(a is not b for a, b in zip(now, self._constants, strict=True)):
+                return False
+            self._seen = changes.count
+        return True
+
+    def __str__(self) -> str:
+        if not self.parts:
+            return f"{self.backend} compiles nothing of this model; its modules run one by one"
+        assert self.code is not None
+        calls = [node for node in self.code.graph.nodes if node.op.startswith("call_") and not _is_own(node)]
+        lines = [f"part {number}, by {self.backend}:\n{part.plan}" for number, part in enumerate(self.parts)]
+        outside = ", ".join(str(getattr(node.target, "__name__", node.target)) for node in calls) or "nothing"
+        return "\n".join([*lines, f"on the module level: {outside}"])
+
+
+def _is_own(node: fx.Node) -> bool:
+    return str(node.target).startswith(_PREFIX) or any(
+        str(each.target).startswith(_PREFIX) for each in node.all_input_nodes
+    )
+
+
+_PREFIX = "qcore_part_"
+
+
+def _owners(model: nn.Module, nodes: list[fx.Node]) -> Iterator[tuple[dict[str, Any], str, Any]]:
+    """Where each called module is held, under what name, and the module."""
+    for path in dict.fromkeys(str(node.target) for node in nodes):
+        parent, _, name = path.rpartition(".")
+        owner: Any = model.get_submodule(parent)._modules
+        yield owner, name, owner[name]
+
+
+def _constants(watched: list[tuple[dict[str, Any], str, Any]]) -> list[Any]:
+    """What the modules compute with; other objects in their place are a change."""
+    return [
+        value
+        for owner, name, _ in watched
+        if isinstance(owner[name], QuantizedModule)
+        for holder in (vars(owner[name]), owner[name]._buffers)
+        for key, value in holder.items()
+        if key not in ("_kernel", "_kernel_dtype")
+    ]
+
+
+def _code(
+    model: QuantizedGraphModule, stages: list[Stage], parts: list[Part], names: dict[fx.Node, str]
+) -> fx.GraphModule:
+    """The model with one call for each part."""
+    graph = fx.Graph()
+    graph._codegen = model.graph._codegen
+    root: dict[str, Any] = {}
+    results: dict[str, fx.Node] = {}
+    modules = dict(model.named_modules(remove_duplicate=False))
+    left = iter(parts)
+
+    def result(node: fx.Node) -> fx.Node:
+        return results[names.get(node, node.name)]
+
+    for stage in stages:
+        for node in stage.calls:
+            results[node.name] = copy = graph.node_copy(node, result)
+            if names.get(node, node.name) != node.name:
+                results[names[node]] = copy
+            if node.op == "call_module":
+                root[str(node.target)] = modules[str(node.target)]
+            elif node.op == "get_attr":
+                root[str(node.target)] = _attribute(model, str(node.target))
+        if stage.part is not None:
+            part = next(left)
+            name = f"{_PREFIX}{len(root)}"
+            root[name] = part
+            made = graph.call_module(name, tuple(results[value.name] for value in stage.part.inputs))
+            for number, value in enumerate(stage.part.outputs):
+                results[value.name] = graph.call_function(_item, (made, number))
+    for node in reversed(graph.nodes):
+        if not node.users and (node.target in NOT_TENSORS or node.target is python.getitem):
+            graph.erase_node(node)  # sizes that a part asks for itself
+    return fx.GraphModule(root, graph)
+
+
+def _item(values: tuple[Any, ...], number: int) -> Any:
+    return values[number]
+
+
+def _attribute(model: Any, path: str) -> Any:
+    for name in path.split("."):
+        model = getattr(model, name)
+    return model
+
+
+# --- on the model ---------------------------------------------------------------------------------------------------
+
+
+class _Cache:
+    """The execution of one model, made under a lock; a copy of it is empty."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._execution: Execution | None = None
+
+    def of(self, model: QuantizedGraphModule) -> Execution:
+        found = self._execution
+        if found is None or not found.is_current():
+            with self._lock:
+                found = self._execution
+                if found is None or not found.is_current():
+                    name: Any = model.qcore_runs_on
+                    found = self._execution = Execution(model, registry.choose(name).backend)
+        return found
+
+    def __deepcopy__(self, memo: Any) -> _Cache:
+        return _Cache()
+
+
+def execution_of(model: QuantizedGraphModule) -> Execution:
+    """The execution of a converted model as it is now; made if there is none."""
+    cache: _Cache = vars(model).setdefault(CACHE, _Cache())
+    return cache.of(model)
+
+
+def execute(model: QuantizedGraphModule, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Call a converted model: by its parts, or, where these do not fit, by its modules (`forward`)."""
+    if model.training or _ON_MODULES.get() or _is_traced(args):
+        return forward(model, *args, **kwargs)
+    execution = execution_of(model)
+    if execution.code is None:
+        return forward(model, *args, **kwargs)
+    try:
+        return execution.code.forward(*args, **kwargs)
+    except Unexpected:
+        return forward(model, *args, **kwargs)
+
+
+def _is_traced(args: Any) -> bool:
+    if torch.compiler.is_compiling() or torch._C._is_tracing():
+        return True
+    return any(isinstance(each, fx.Proxy) for each in args)
+
+
+QuantizedGraphModule.executor = staticmethod(execute)
+
+_ON_MODULES: ContextVar[bool] = ContextVar("qcore_on_modules", default=False)
+
+
+@contextmanager
+def on_modules() -> Iterator[None]:
+    """Within it, converted models run module by module."""
+    token = _ON_MODULES.set(True)
+    try:
+        yield
+    finally:
+        _ON_MODULES.reset(token)

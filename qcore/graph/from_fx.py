@@ -1,0 +1,221 @@
+"""Read the quantized graph of a converted model; what has no place in one stays on the module level."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from qcore import operators as ops
+from qcore.errors import QcoreError
+from qcore.fx.convert import is_dequantize
+from qcore.fx.modules import Operation, ScalarOperation
+from qcore.fx.patterns import Call, Unfit
+from qcore.graph.calls import CALLS, CUTS, Made
+from qcore.graph.ir import Graph, Node, Value
+from qcore.graph.moves import Relabel, Remap, Unsqueeze
+from qcore.nn.quantized.activation import ReLU6
+from qcore.nn.quantized.conv import ConvBase
+from qcore.nn.quantized.dynamic.linear import Linear as DynamicLinear
+from qcore.nn.quantized.static import StaticOutput
+from qcore.nn.quantized.stubs import DeQuantize, Quantize
+from qcore.tensor.dtypes import qint8, quint8
+from qcore.tensor.qtensor import QTensor
+
+_FLOAT = Value("", None)
+
+
+@dataclass
+class Reading:
+    """A model's graph and where it came from.
+
+    `values`: the value of each fx node that has one here; `made`: the graph's nodes of each fx node that was read,
+    none for one that passes its input on.
+    """
+
+    graph: Graph
+    values: dict[fx.Node, Value] = field(default_factory=dict)
+    made: dict[fx.Node, tuple[Node, ...]] = field(default_factory=dict)
+
+
+def read(model: fx.GraphModule) -> Reading:
+    """The quantized graph of a converted model.
+
+    Its inputs are what nodes read of the model's inputs, and of calls that stay on the module level, and its outputs
+    what those, or the model's caller, read. An input may so depend on an output, through a call outside of the graph.
+    """
+    run = _Reader(model)
+    if not run.mutates():
+        for node in model.graph.nodes:
+            run.visit(node)
+    return run.finish()
+
+
+class _Reader:
+    def __init__(self, model: fx.GraphModule) -> None:
+        self.model = model
+        self.modules: dict[str, Any] = dict(model.named_modules(remove_duplicate=False))
+        self.values: dict[fx.Node, Value] = {}
+        self.made: dict[fx.Node, tuple[Node, ...]] = {}
+
+    def mutates(self) -> bool:
+        """Whether a call changes, in place, a value that others read too: a graph has no place for that."""
+        return any(
+            isinstance(node.args[0], fx.Node) and len(node.args[0].users) > 1
+            for node in self.model.graph.nodes
+            if node.args and self._is_in_place(node)
+        )
+
+    def _is_in_place(self, node: fx.Node) -> bool:
+        if node.op == "call_module":
+            return bool(getattr(self.modules[str(node.target)], "inplace", False))
+        if node.op not in ("call_function", "call_method"):
+            return False
+        name = str(getattr(node.target, "__name__", node.target))
+        return (
+            bool(node.kwargs.get("inplace"))
+            or (name.endswith("_") and not name.startswith("_"))
+            or (name in ("setitem", "iadd", "isub", "imul", "itruediv") or node.kwargs.get("out") is not None)
+        )
+
+    def visit(self, node: fx.Node) -> None:
+        """Read one node, if it has a place in a graph."""
+        try:
+            if node.op == "call_module":
+                self._module(node, self.modules[str(node.target)])
+            elif is_dequantize(node):
+                self._add(node, ops.Dequantize(), _FLOAT, self._quantized(node.args[0]))
+            elif node.target is torch.stack:
+                self._stack(node)
+            elif node.op in ("call_function", "call_method") and node.target in CALLS:
+                self._call(node, None)
+        except (Unfit, QcoreError):
+            self.made.pop(node, None)
+            self.values.pop(node, None)
+
+    def finish(self) -> Reading:
+        """The graph of all that was read."""
+        nodes = tuple(each for made in self.made.values() for each in made)
+        produced = {value.name for node in nodes for value in node.outputs}
+        needed = {value.name: value for node in nodes for value in node.inputs if value.name not in produced}
+        read = {
+            self.values[source].name: self.values[source]
+            for node in self.model.graph.nodes
+            if node not in self.made and not self._is_cut(node)
+            for source in node.all_input_nodes
+            if source in self.values and self.values[source].name in produced
+        }
+        return Reading(Graph(tuple(needed.values()), nodes, tuple(read.values())), self.values, self.made)
+
+    def _is_cut(self, node: fx.Node) -> bool:
+        """Whether a node cuts a tensor in pieces, all of which nodes of the graph cut for themselves."""
+        return node.target in CUTS and all(user in self.made for user in node.users)
+
+    # --- values -----------------------------------------------------------------------------------------------------
+
+    def _quantized(self, source: Any) -> Value:
+        """The value of an argument that must be quantized with parameters that are known."""
+        if isinstance(source, fx.Node):
+            value = self.values.get(source) or self._outside(source)
+            if value is not None and value.qparams is not None:
+                return value
+        raise Unfit("its input is not known to be quantized")
+
+    def _float(self, source: Any) -> Value:
+        """The value of an argument that must be float."""
+        if not isinstance(source, fx.Node):
+            raise Unfit("its input is no tensor of the graph")
+        value = self.values.setdefault(source, Value(source.name))
+        if value.qparams is not None:
+            raise Unfit("its input is quantized")
+        return value
+
+    def _outside(self, source: fx.Node) -> Value | None:
+        """The value of a call that stays on the module level, where its parameters are known."""
+        module = self.modules.get(str(source.target)) if source.op == "call_module" else None
+        if not isinstance(module, StaticOutput):
+            return None
+        return self.values.setdefault(source, Value(source.name, module.output_qparams))
+
+    def _add(self, node: fx.Node, operator: Any, out: Value, *inputs: Value) -> Value:
+        """One graph node for an fx node, after those that it has already; `out` says what its result is."""
+        before = self.made.get(node, ())
+        name = node.name if not before else f"{node.name}.{len(before)}"
+        value = Value(name, out.qparams)
+        path = str(node.target) if node.op == "call_module" else node.name
+        self.made[node] = (*before, Node(operator, inputs, (value,), path))
+        self.values[node] = value
+        return value
+
+    # --- kinds of nodes ---------------------------------------------------------------------------------------------
+
+    def _module(self, node: fx.Node, module: Any) -> None:
+        if module._forward_hooks or module._forward_pre_hooks or node.kwargs:
+            return
+        if isinstance(module, Quantize):
+            self._add(node, module.operator(), Value("", module._out), self._float(node.args[0]))
+        elif isinstance(module, DeQuantize):
+            self._add(node, module.operator(), _FLOAT, self._quantized(node.args[0]))
+        elif isinstance(module, ScalarOperation):
+            self._scalar(node, module, self._quantized(node.args[0]))
+        elif isinstance(module, DynamicLinear):
+            if not module.float16:
+                self._add(node, module.operator(), _FLOAT, self._float(node.args[0]))
+        elif isinstance(module, ReLU6):
+            x = self._quantized(node.args[0])
+            self._add(node, module.operator(), x, x)
+        elif isinstance(module, Operation) or (
+            isinstance(module, StaticOutput) and len(node.args) == 1 and module.observes_output
+        ):
+            self._static(node, module)
+        elif type(module) in CALLS:
+            self._call(node, module)
+
+    def _static(self, node: fx.Node, module: StaticOutput) -> None:
+        listed: Any = node.args[0] if isinstance(node.args[0], list | tuple) else node.args
+        inputs = [self._quantized(each) for each in listed]
+        if isinstance(module, ConvBase) and module._explicit_padding:
+            raise Unfit("it pads by more than zeros")
+        if isinstance(module, Operation) and module.negate:
+            raise Unfit("it subtracts")
+        self._add(node, module.operator(), Value("", module.output_qparams), *inputs)
+
+    def _scalar(self, node: fx.Node, module: ScalarOperation, x: Value) -> None:
+        """What adding and multiplying numbers makes of each integer, found by doing it to all of them."""
+        assert x.qparams is not None
+        if x.qparams.dtype not in (quint8, qint8):
+            raise Unfit("its input has more than 8 bits")
+        storage = x.qparams.dtype.storage
+        integers = torch.arange(x.qparams.dtype.qmin, x.qparams.dtype.qmax + 1).to(storage)
+        result: Any = module(QTensor(integers, x.qparams, module.backend))
+        same = torch.equal(result.raw, integers)
+        step = Relabel() if same else Remap(tuple(result.raw.tolist()))
+        self._add(node, step, Value("", result.qparams), x)
+
+    def _call(self, node: fx.Node, module: nn.Module | None) -> None:
+        source = node.args[0]
+        is_piece = isinstance(source, fx.Node) and source.target in CUTS
+        x = self._quantized(source.args[0] if is_piece else source)  # type: ignore[union-attr]
+        made: Made = CALLS[type(module) if module is not None else node.target](Call(node, module))
+        steps, asked = made
+        others = [self._sized(each) for each in asked]
+        self.made[node] = ()
+        self.values[node] = x
+        for step in steps:
+            x = self._add(node, step, x, x, *(others if step is steps[-1] else ()))
+
+    def _sized(self, source: fx.Node) -> Value:
+        """A value that is read for its sizes."""
+        return self.values[source] if source in self.values else self._outside(source) or self._float(source)
+
+    def _stack(self, node: fx.Node) -> None:
+        """Cat along a new dimension."""
+        listed: Any = node.args[0] if node.args else node.kwargs.get("tensors", ())
+        dim: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+        inputs = [self._quantized(each) for each in listed]
+        if dim < 0 or any(x.qparams != inputs[0].qparams for x in inputs):
+            raise Unfit("its inputs differ in their parameters, or its dim counts from the last")
+        parts = [self._add(node, Unsqueeze(dim), x, x) for x in inputs]
+        self._add(node, ops.Cat(dim), inputs[0], *parts)

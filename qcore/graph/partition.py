@@ -1,0 +1,92 @@
+"""Cut a converted model into the parts that a backend claims and the calls between them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+
+from torch import fx
+
+from qcore.graph.calls import CUTS
+from qcore.graph.from_fx import Reading
+from qcore.graph.ir import Graph, Node, Value
+from qcore.graph.moves import Move
+
+
+@dataclass
+class Stage:
+    """Calls of the module level, in the model's order, and then one part that is compiled (None: nothing is)."""
+
+    calls: list[fx.Node] = field(default_factory=list)
+    nodes: list[fx.Node] = field(default_factory=list)
+    part: Graph | None = None
+
+
+def partition(reading: Reading, claimed: Collection[Node], order: list[fx.Node]) -> list[Stage]:
+    """Stages that compute the model one after the other; `order`: its fx nodes.
+
+    Each part is convex, and as large as that allows: a claimed node goes to the first stage whose calls, and those
+    before it, give it what it needs. Calls keep their order. A part of fewer than two operators would gain nothing, and
+    is left to the module level.
+    """
+    taken = {id(node) for node in claimed}
+    inside = {node for node, made in reading.made.items() if all(id(each) in taken for each in made)}
+    while True:
+        stages = _staged(inside, order)
+        few = [stage for stage in stages if _operators(reading, stage) < 2]
+        small = {node for stage in few for node in stage.nodes if reading.made[node]}
+        if not small:
+            break
+        inside -= small
+    for stage in stages:
+        if _operators(reading, stage):
+            stage.part = _part(reading, stage.nodes, inside)
+    return stages
+
+
+def _operators(reading: Reading, stage: Stage) -> int:
+    return sum(not isinstance(each.operator, Move) for node in stage.nodes for each in reading.made[node])
+
+
+def _staged(inside: set[fx.Node], order: list[fx.Node]) -> list[Stage]:
+    level: dict[fx.Node, int] = {}
+    stages = [Stage()]
+    floor = 0
+    for node in order:
+        is_call = node not in inside
+        waits = is_call and not _is_inner_cut(node, inside)
+        at = max((level[each] + (waits and each in inside) for each in node.all_input_nodes), default=0)
+        level[node] = at = max(at, floor) if waits else at
+        stages += [Stage() for _ in range(at + 1 - len(stages))]
+        if not is_call:
+            stages[at].nodes.append(node)
+        elif waits:
+            stages[at].calls.append(node)
+            floor = at
+    return stages
+
+
+def _is_inner_cut(node: fx.Node, inside: set[fx.Node]) -> bool:
+    """Whether a node only cuts a tensor in pieces for nodes of the graph, which do that for themselves."""
+    return node.target in CUTS and all(user in inside for user in node.users)
+
+
+def _part(reading: Reading, group: list[fx.Node], inside: set[fx.Node]) -> Graph:
+    """The graph of a stage; its outputs are what another stage, a call or the model's caller reads."""
+    nodes = [each for node in group for each in reading.made[node]]
+    made = {value.name for node in nodes for value in node.outputs}
+    members = set(group)
+    inputs: dict[str, Value] = {}
+    outputs: dict[str, Value] = {}
+    for each in nodes:
+        inputs.update({value.name: value for value in each.inputs if value.name not in made})
+    for node in group:
+        value = reading.values[node]
+        if value.name in made and any(user not in members for user in _readers(node, inside)):
+            outputs[value.name] = value
+    return Graph(tuple(inputs.values()), tuple(nodes), tuple(outputs.values()))
+
+
+def _readers(node: fx.Node, inside: set[fx.Node]) -> Iterator[fx.Node]:
+    for user in node.users:
+        yield from user.users if user not in inside and _is_inner_cut(user, inside) else (user,)
