@@ -21,7 +21,7 @@ struct I32 {
 struct F32 {
   __m256 a, b;
 };
-struct Same4 {
+struct Same {
   __m256i even, odd;
 };
 struct Each4 {
@@ -31,8 +31,13 @@ struct Weights {
   __m256i even_a, odd_a, even_b, odd_b;
 };
 
+struct WideWeights {
+  __m256i a, b;
+};
+
 constexpr int kTileUnits = 1;
-constexpr int tile_rows(int /*units*/) { return 4; }
+constexpr int tile_units(int64_t rows) { return rows > 3 ? kTileUnits : rows > 1 ? 2 : 4; }
+constexpr int tile_rows(int units) { return units == 1 ? 6 : units == 2 ? 3 : units == 3 ? 2 : 1; }
 
 QCORE_INLINE __m256i load_256(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 QCORE_INLINE __m128i load_128(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
@@ -41,11 +46,18 @@ QCORE_INLINE __m256i odd_u8(__m256i x) { return _mm256_srli_epi16(x, 8); }
 QCORE_INLINE __m256i even_s8(__m256i w) { return _mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8); }
 QCORE_INLINE __m256i odd_s8(__m256i w) { return _mm256_srai_epi16(w, 8); }
 
-QCORE_INLINE Same4 load_same4(const uint8_t* p) {
-  int32_t four;
-  std::memcpy(&four, p, 4);
-  const __m256i x = _mm256_set1_epi32(four);
-  return {even_u8(x), odd_u8(x)};
+QCORE_INLINE __m256i same_pair(const int16_t* p) {
+  int32_t pair;
+  std::memcpy(&pair, p, 4);
+  return _mm256_set1_epi32(pair);
+}
+template <int kValues>
+QCORE_INLINE auto load_same(const int16_t* p) {
+  if constexpr (kValues == 2) {
+    return same_pair(p);
+  } else {
+    return Same{same_pair(p), same_pair(p + 2)};
+  }
 }
 
 QCORE_INLINE Each4 load_each4(const uint8_t* a, const uint8_t* b, const uint8_t* c, const uint8_t* d) {
@@ -62,13 +74,42 @@ QCORE_INLINE Weights load_weights(const int8_t* p) {
   return {even_s8(a), odd_s8(a), even_s8(b), odd_s8(b)};
 }
 
+QCORE_INLINE WideWeights load_weights(const int16_t* p) { return {load_256(p), load_256(p + 16)}; }
+
+QCORE_INLINE void store_256(void* p, __m256i x) { _mm256_storeu_si256(static_cast<__m256i*>(p), x); }
+
+// The tiles of the GEMM read values of 16 bits: of rows always, of weights where enough rows share their widening. A group of four
+// becomes the pair of its first and third, then that of its second and fourth value.
+struct Widening {
+  static QCORE_INLINE void weights(const int8_t* p, int16_t* to) {
+    const Weights w = load_weights(p);
+    store_256(to, w.even_a), store_256(to + 16, w.even_b), store_256(to + 32, w.odd_a), store_256(to + 48, w.odd_b);
+  }
+
+  static QCORE_INLINE void row(const uint8_t* x, int16_t* to, int64_t groups) {
+    for (; groups >= 8; groups -= 8, x += 32, to += 32) {
+      const __m256i bytes = load_256(x), even = even_u8(bytes), odd = odd_u8(bytes);
+      const __m256i low = _mm256_unpacklo_epi32(even, odd), high = _mm256_unpackhi_epi32(even, odd);
+      store_256(to, _mm256_permute2x128_si256(low, high, 0x20)), store_256(to + 16, _mm256_permute2x128_si256(low, high, 0x31));
+    }
+    for (; groups > 0; --groups, x += 4, to += 4) {
+      const int16_t pairs[4] = {x[0], x[2], x[1], x[3]};
+      std::memcpy(to, pairs, sizeof pairs);
+    }
+  }
+};
+
 QCORE_INLINE __m256i dot_256(__m256i acc, __m256i even, __m256i odd, __m256i w_even, __m256i w_odd) {
   acc = _mm256_add_epi32(acc, _mm256_madd_epi16(even, w_even));
   return _mm256_add_epi32(acc, _mm256_madd_epi16(odd, w_odd));
 }
 
-QCORE_INLINE I32 dot(const I32& acc, const Same4& x, const Weights& w) {
+QCORE_INLINE I32 dot(const I32& acc, const Same& x, const Weights& w) {
   return {dot_256(acc.a, x.even, x.odd, w.even_a, w.odd_a), dot_256(acc.b, x.even, x.odd, w.even_b, w.odd_b)};
+}
+
+QCORE_INLINE I32 dot(const I32& acc, __m256i x, const WideWeights& w) {
+  return {_mm256_add_epi32(acc.a, _mm256_madd_epi16(x, w.a)), _mm256_add_epi32(acc.b, _mm256_madd_epi16(x, w.b))};
 }
 
 QCORE_INLINE I32 dot(const I32& acc, const Each4& x, const Weights& w) {

@@ -17,13 +17,16 @@ namespace {
 using I32 = __m512i;
 using F32 = __m512;
 using Weights = __m512i;
-using Same4 = __m512i;
+using Same = __m512i;
 using Each4 = __m512i;
 
+using Widening = void;
 constexpr int kTileUnits = 4;
+constexpr int tile_units(int64_t /*rows*/) { return kTileUnits; }
 constexpr int tile_rows(int units) { return units == 4 ? 6 : 8; }
 
-QCORE_INLINE Same4 load_same4(const uint8_t* p) {
+template <int>
+QCORE_INLINE Same load_same(const uint8_t* p) {
   int32_t four;
   std::memcpy(&four, p, 4);
   return _mm512_set1_epi32(four);
@@ -42,7 +45,7 @@ QCORE_INLINE Each4 load_each4(const uint8_t* a, const uint8_t* b, const uint8_t*
 }
 
 QCORE_INLINE Weights load_weights(const int8_t* p) { return _mm512_loadu_si512(p); }
-QCORE_INLINE I32 dot(I32 acc, Same4 x, Weights w) { return _mm512_dpbusd_epi32(acc, x, w); }
+QCORE_INLINE I32 dot(I32 acc, Same x, Weights w) { return _mm512_dpbusd_epi32(acc, x, w); }
 
 QCORE_INLINE I32 set_i32(int32_t a) { return _mm512_set1_epi32(a); }
 QCORE_INLINE I32 load_i32(const int32_t* p) { return _mm512_loadu_si512(p); }

@@ -16,7 +16,7 @@ namespace {
 
 #include "lanes_neon.h"
 
-struct Same4 {
+struct Same {
   int16x4_t v;
 };
 struct Each4 {  // each of the four along K: 16 lanes
@@ -26,10 +26,13 @@ struct Weights {
   int16x8_t low[4], high[4];
 };
 
+using Widening = void;
 constexpr int kTileUnits = 1;
+constexpr int tile_units(int64_t /*rows*/) { return kTileUnits; }
 constexpr int tile_rows(int /*units*/) { return 4; }
 
-QCORE_INLINE Same4 load_same4(const uint8_t* p) {
+template <int>
+QCORE_INLINE Same load_same(const uint8_t* p) {
   uint32_t four;
   std::memcpy(&four, p, 4);
   return {vreinterpret_s16_u16(vget_low_u16(vmovl_u8(vcreate_u8(four))))};
@@ -57,11 +60,11 @@ QCORE_INLINE Weights load_weights(const int8_t* p) {
 }
 
 template <int J>
-QCORE_INLINE I32 dot_of(const I32& acc, const Same4& x, const Weights& w) {
+QCORE_INLINE I32 dot_of(const I32& acc, const Same& x, const Weights& w) {
   return {{vmlal_lane_s16(acc.v[0], vget_low_s16(w.low[J]), x.v, J), vmlal_high_lane_s16(acc.v[1], w.low[J], x.v, J),
            vmlal_lane_s16(acc.v[2], vget_low_s16(w.high[J]), x.v, J), vmlal_high_lane_s16(acc.v[3], w.high[J], x.v, J)}};
 }
-QCORE_INLINE I32 dot(const I32& acc, const Same4& x, const Weights& w) {
+QCORE_INLINE I32 dot(const I32& acc, const Same& x, const Weights& w) {
   return dot_of<3>(dot_of<2>(dot_of<1>(dot_of<0>(acc, x, w), x, w), x, w), x, w);
 }
 

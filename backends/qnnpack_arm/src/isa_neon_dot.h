@@ -20,21 +20,24 @@ namespace {
 struct Weights {
   int8x16_t v[4];
 };
-struct Same4 {
+struct Same {
   int8x16_t v;  // less 128
 };
 struct Each4 {
   int8x16_t v[4];  // less 128
 };
 
+using Widening = void;
 constexpr int kTileUnits = 1;
+constexpr int tile_units(int64_t /*rows*/) { return kTileUnits; }
 constexpr int tile_rows(int /*units*/) { return 6; }
 
 QCORE_INLINE int8x16_t less_128(uint8x16_t x) { return vreinterpretq_s8_u8(veorq_u8(x, vdupq_n_u8(128))); }
 
 QCORE_INLINE Weights load_weights(const int8_t* p) { return {{vld1q_s8(p), vld1q_s8(p + 16), vld1q_s8(p + 32), vld1q_s8(p + 48)}}; }
 
-QCORE_INLINE Same4 load_same4(const uint8_t* p) {
+template <int>
+QCORE_INLINE Same load_same(const uint8_t* p) {
   uint32_t four;
   std::memcpy(&four, p, 4);
   return {less_128(vreinterpretq_u8_u32(vdupq_n_u32(four)))};
@@ -51,7 +54,7 @@ QCORE_INLINE int32x4_t restore_128(int32x4_t acc, int8x16_t w) {
   return vdotq_s32(vdotq_s32(acc, w, half), w, half);
 }
 
-QCORE_INLINE I32 dot(const I32& acc, const Same4& x, const Weights& w) {
+QCORE_INLINE I32 dot(const I32& acc, const Same& x, const Weights& w) {
   I32 r;
   for (int i = 0; i < 4; ++i) r.v[i] = vdotq_s32(restore_128(acc.v[i], w.v[i]), w.v[i], x.v);
   return r;

@@ -19,19 +19,22 @@ namespace {
 struct Weights {
   int8x16_t v[4];
 };
-struct Same4 {
+struct Same {
   uint8x16_t v;
 };
 struct Each4 {
   uint8x16_t v[4];
 };
 
+using Widening = void;
 constexpr int kTileUnits = 1;
+constexpr int tile_units(int64_t /*rows*/) { return kTileUnits; }
 constexpr int tile_rows(int /*units*/) { return 6; }
 
 QCORE_INLINE Weights load_weights(const int8_t* p) { return {{vld1q_s8(p), vld1q_s8(p + 16), vld1q_s8(p + 32), vld1q_s8(p + 48)}}; }
 
-QCORE_INLINE Same4 load_same4(const uint8_t* p) {
+template <int>
+QCORE_INLINE Same load_same(const uint8_t* p) {
   uint32_t four;
   std::memcpy(&four, p, 4);
   return {vreinterpretq_u8_u32(vdupq_n_u32(four))};
@@ -42,7 +45,7 @@ QCORE_INLINE Each4 load_each4(const uint8_t* a, const uint8_t* b, const uint8_t*
   return {{x.v[0], x.v[1], x.v[2], x.v[3]}};
 }
 
-QCORE_INLINE I32 dot(const I32& acc, const Same4& x, const Weights& w) {
+QCORE_INLINE I32 dot(const I32& acc, const Same& x, const Weights& w) {
   I32 r;
   for (int i = 0; i < 4; ++i) r.v[i] = vusdotq_s32(acc.v[i], x.v, w.v[i]);
   return r;

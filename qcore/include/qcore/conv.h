@@ -31,7 +31,7 @@ struct ConvJob {
     const int64_t stride = w.k_groups * kGroup, channels = windows.channels / w.groups, offset = group * channels;
     if (pointwise && stride == w.k) {
       const uint8_t* from = x + first * windows.channels + offset;
-      return {from, windows.channels, count, w.k_groups, row_sums(w, from, windows.channels, count, scratch)};
+      return gemm_input(kernels, w, from, windows.channels, count, scratch);
     }
     uint8_t* packed = packed_rows(w, count, scratch);
     Windows::Place place = windows.place(first);
@@ -40,11 +40,11 @@ struct ConvJob {
       gather(place, offset, channels, row);
       pad_row(w, row);
     }
-    return {packed, stride, count, w.k_groups, row_sums(w, packed, stride, count, scratch)};
+    return gemm_input(kernels, w, packed, stride, count, scratch);
   }
 
   void multiply(const GemmInput& input, const GemmPanel& panel, int64_t first, Scratch&) const {
-    kernels.gemm_u8(input, panel, out.from_row(first));
+    multiply_rows(kernels, input, panel, out.from_row(first));
   }
 
  private:

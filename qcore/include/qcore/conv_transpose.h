@@ -73,7 +73,7 @@ struct PhaseJob {
       }
       pad_row(phase.w, packed + r * stride);
     }
-    return {packed, stride, rows, phase.w.k_groups, row_sums(phase.w, packed, stride, rows, scratch)};
+    return gemm_input(kernels, phase.w, packed, stride, rows, scratch);
   }
 
   // Results go through a block of their own, since those of one phase do not lie side by side.
@@ -86,7 +86,7 @@ struct PhaseJob {
     GemmPanel part = panel;
     part.output = 0;
     block.y = from;
-    kernels.gemm_u8(input, part, block);
+    multiply_rows(kernels, input, part, block);
     for (int64_t r = 0; r < input.rows; ++r) {
       const Place p = place_of(begin + r);
       const int64_t pixel = ((p.sample * sizes.out[0] + p.output[0]) * sizes.out[1] + p.output[1]) * sizes.out[2] + p.output[2];

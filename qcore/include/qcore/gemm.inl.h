@@ -3,42 +3,77 @@
 namespace qcore::QCORE_ISA {
 namespace {
 
+constexpr bool kWidens = !std::is_void_v<Widening>;
+using RowValue = std::conditional_t<kWidens, int16_t, uint8_t>;  // what the tiles read of rows
+
+template <class Wide>
+void widen_rows(const GemmInput& in, int16_t* to) {
+  for (int64_t row = 0; row < in.rows; ++row) Wide::row(in.x + row * in.stride, to + row * in.groups * kGroup, in.groups);
+}
+
+template <class Wide>
+constexpr auto rows_widener() -> void (*)(const GemmInput&, int16_t*) {
+  if constexpr (std::is_void_v<Wide>) {
+    return nullptr;
+  } else {
+    return widen_rows<Wide>;
+  }
+}
+
+template <class Value>
+QCORE_INLINE const Value* row_of(const GemmInput& in, int64_t row) {
+  if constexpr (sizeof(Value) == 2) {
+    return in.wide_rows + row * in.groups * kGroup;
+  } else {
+    return in.x + row * in.stride;
+  }
+}
+
 // Sums of one tile, [row][unit], on their way from the registers to the epilogue. Kept apart from it, so that the registers of the
 // inner loop are not spilled for its sake.
 struct Tile {
   I32 sums[kMaxTileSums];
 };
 
+// Weights of units of 16 columns: [step along K][unit][16][values of a step], as they were packed or widened.
+template <class Value>
+struct Units {
+  const Value* w;
+  int64_t step;  // distance of steps
+
+  static constexpr int kValues = kGroup / sizeof(Value);  // a dot product takes 4 bytes along K, or 2 widened values
+};
+
 // R rows x U units, all of K in registers.
-template <int R, int U>
-__attribute__((noinline)) void accumulate(const GemmInput& in, const GemmPanel& panel, int64_t row, int unit, Tile& tile) {
+template <int R, int U, class Value>
+__attribute__((noinline)) void accumulate(const GemmInput& in, const Units<Value>& units, int64_t row, Tile& tile) {
+  constexpr int kValues = Units<Value>::kValues;
   I32 acc[R][U];
-  const uint8_t* x[R];
+  const RowValue* x[R];
   unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
-    x[r.value] = in.x + (row + r.value) * in.stride;
+    x[r.value] = row_of<RowValue>(in, row + r.value);
     unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { acc[r.value][u.value] = set_i32(0); });
   });
-  const int8_t* w = panel.w + unit * kUnit;
-  const int64_t step = int64_t{panel.units} * kUnit;
+  const Value* w = units.w;
   const int64_t k_end = in.groups * kGroup;
-  for (int64_t k = 0; k < k_end; k += kGroup) {
-    Weights weights[U];
-    unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { weights[u.value] = load_weights(w + u.value * kUnit); });
+  for (int64_t k = 0; k < k_end; k += kValues) {
+    decltype(load_weights(w)) weights[U];
+    unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { weights[u.value] = load_weights(w + u.value * kLanes * kValues); });
     unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
-      const Same4 values = load_same4(x[r.value] + k);
+      const auto values = load_same<kValues>(x[r.value] + k);
       unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { acc[r.value][u.value] = dot(acc[r.value][u.value], values, weights[u.value]); });
     });
-    w += step;
+    w += units.step;
   }
   unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
     unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { tile.sums[r.value * U + u.value] = acc[r.value][u.value]; });
   });
 }
 
-template <int R, int U>
-void accumulate_rows(int rows, const GemmInput& in, const GemmPanel& panel, int64_t row, int unit, Tile& tile) {
-  if (rows == R) return accumulate<R, U>(in, panel, row, unit, tile);
-  if constexpr (R > 1) accumulate_rows<R - 1, U>(rows, in, panel, row, unit, tile);
+template <int R, int U, class Value>
+void accumulate_rows(int rows, const GemmInput& in, const Units<Value>& units, int64_t row, Tile& tile) {
+  if (rows == R) return accumulate<R, U>(in, units, row, tile);
+  if constexpr (R > 1) accumulate_rows<R - 1, U>(rows, in, units, row, tile);
 }
 
 inline void subtract_weight_zeros(Tile& tile, const GemmInput& in, const int32_t* weight_zero, int64_t row, int rows, int units) {
@@ -81,9 +116,9 @@ QCORE_INLINE void finish(const Tile& tile, const GemmPanel& panel, const Output&
   });
 }
 
-// All rows against U units of a panel, in tiles of nearly equal height.
-template <int U, class Output>
-void rows_of(const GemmInput& in, const GemmPanel& panel, const Output& out, int unit) {
+// All rows against U units, in tiles of nearly equal height.
+template <int U, class Value, class Output>
+void rows_of(const GemmInput& in, const Units<Value>& units, const GemmPanel& panel, const Output& out, int unit) {
   constexpr int kRows = tile_rows(U);
   static_assert(kRows * U <= kMaxTileSums);
   const int64_t tiles = (in.rows + kRows - 1) / kRows;
@@ -91,41 +126,38 @@ void rows_of(const GemmInput& in, const GemmPanel& panel, const Output& out, int
   for (int64_t t = 0; t < tiles; ++t) {
     const int64_t row = in.rows * t / tiles;
     const int rows = static_cast<int>(in.rows * (t + 1) / tiles - row);
-    accumulate_rows<kRows, U>(rows, in, panel, row, unit, tile);
+    accumulate_rows<kRows, U>(rows, in, units, row, tile);
     if (out.weight_zero) subtract_weight_zeros(tile, in, out.weight_zero + panel.column + unit * kLanes, row, rows, U);
     finish<U>(tile, panel, out, row, rows, unit);
   }
 }
 
-template <int U, class Output>
-void units_of(int units, const GemmInput& in, const GemmPanel& panel, const Output& out, int unit) {
-  if (units == U) return rows_of<U>(in, panel, out, unit);
-  if constexpr (U > 1) units_of<U - 1>(units, in, panel, out, unit);
+template <class Wide>
+Units<int16_t> widened(const GemmInput& in, const Units<int8_t>& packed) {
+  for (int64_t group = 0; group < in.groups; ++group) Wide::weights(packed.w + group * packed.step, in.wide_panel + group * kUnit);
+  return {in.wide_panel, kUnit / 2};
 }
 
-int64_t peak(int64_t rounds) {
-  constexpr int kSums = tile_rows(kTileUnits) * kTileUnits;
-  I32 acc[kSums];
-  unroll<kSums>([&](auto i) QCORE_INLINE_LAMBDA { acc[i.value] = set_i32(i.value); });
-  const uint8_t x[kGroup] = {1, 2, 3, 4};
-  const int8_t w[kUnit] = {1, -2, 3};
-  for (int64_t round = 0; round < rounds; ++round) {
-    asm volatile("" : : "r"(x), "r"(w) : "memory");  // as if they had changed
-    const Same4 values = load_same4(x);
-    const Weights weights = load_weights(w);
-    unroll<kSums>([&](auto i) QCORE_INLINE_LAMBDA { acc[i.value] = dot(acc[i.value], values, weights); });
+template <int U, class Output>
+void units_of(int units, const GemmInput& in, const GemmPanel& panel, const Output& out, int unit) {
+  if (units < U) {
+    if constexpr (U > 1) units_of<U - 1>(units, in, panel, out, unit);
+    return;
   }
-  Tile tile;
-  unroll<kSums>([&](auto i) QCORE_INLINE_LAMBDA { tile.sums[i.value] = acc[i.value]; });
-  asm volatile("" : : "r"(&tile) : "memory");
-  return rounds * kSums;
+  const Units<int8_t> packed{panel.w + unit * kUnit, int64_t{panel.units} * kUnit};
+  if constexpr (kWidens && U == 1) {
+    constexpr int kTiles = 3;  // that share widened weights, to be worth their making
+    if (in.rows > kTiles * tile_rows(U)) return rows_of<U>(in, widened<Widening>(in, packed), panel, out, unit);
+  }
+  rows_of<U>(in, packed, panel, out, unit);
 }
 
 template <class Output>
 void gemm(const GemmInput& in, const GemmPanel& panel, const Output& out) {
-  for (int unit = 0; unit < panel.units; unit += kTileUnits) {
+  const int most = tile_units(in.rows);
+  for (int unit = 0; unit < panel.units; unit += most) {
     const int left = panel.units - unit;
-    units_of<kTileUnits>(left < kTileUnits ? left : kTileUnits, in, panel, out, unit);
+    units_of<kMaxPanelUnits>(left < most ? left : most, in, panel, out, unit);
   }
 }
 
@@ -142,6 +174,21 @@ void gemm_u8(const GemmInput& in, const GemmPanel& panel, const RequantizedOutpu
       lookup(y, y, panel.columns, out.table);
     }
   }
+}
+
+// The largest tile again and again, over operands in the L1 cache.
+int64_t peak(int64_t rounds) {
+  using Value = std::conditional_t<kWidens, int16_t, int8_t>;
+  constexpr int kGroups = 64, kRows = tile_rows(kTileUnits), kStep = kTileUnits * kLanes * Units<Value>::kValues;
+  alignas(64) static const RowValue x[kRows * kGroups * kGroup] = {1, 2, 3, 4};
+  alignas(64) static const Value w[kGroups * kTileUnits * kUnit] = {1, -2, 3};
+  const GemmInput in{reinterpret_cast<const uint8_t*>(x), kGroups * kGroup, kRows, kGroups, nullptr, reinterpret_cast<const int16_t*>(x)};
+  Tile tile;
+  for (int64_t round = 0; round < rounds; ++round) {
+    accumulate<kRows, kTileUnits>(in, Units<Value>{w, kStep}, 0, tile);
+    asm volatile("" : : "r"(&tile) : "memory");
+  }
+  return rounds * kGroups * kRows * kTileUnits;
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ struct I32 {
 struct F32 {
   float v[16];
 };
-struct Same4 {  // four values along K, the same for all lanes
+struct Same {  // four values along K, the same for all lanes
   uint8_t v[4];
 };
 struct Each4 {  // four values along K of each lane's own
@@ -28,11 +28,14 @@ struct Weights {
   int8_t v[64];
 };
 
-constexpr int kTileUnits = 1;                                // units of 16 columns that one tile spans at most
+using Widening = void;                                          // how tiles get values of 16 bits, where they need them
+constexpr int kTileUnits = 1;                                   // units of 16 columns that a tile of many rows spans at most
+constexpr int tile_units(int64_t /*rows*/) { return kTileUnits; }
 constexpr int tile_rows(int /*units*/) { return 4; }         // rows of a tile
 
-QCORE_INLINE Same4 load_same4(const uint8_t* p) {
-  Same4 r;
+template <int>
+QCORE_INLINE Same load_same(const uint8_t* p) {
+  Same r;
   std::memcpy(r.v, p, 4);
   return r;
 }
@@ -54,7 +57,7 @@ QCORE_INLINE Weights load_weights(const int8_t* p) {
   return r;
 }
 
-QCORE_INLINE I32 dot(I32 acc, const Same4& x, const Weights& w) {
+QCORE_INLINE I32 dot(I32 acc, const Same& x, const Weights& w) {
   for (int i = 0; i < 16; ++i) {
     acc.v[i] += x.v[0] * w.v[4 * i] + x.v[1] * w.v[4 * i + 1] + x.v[2] * w.v[4 * i + 2] + x.v[3] * w.v[4 * i + 3];
   }

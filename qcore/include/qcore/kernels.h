@@ -18,6 +18,8 @@ struct GemmInput {
   int64_t rows;
   int64_t groups;
   const int32_t* sums;  // of each row; null where all weight zero points are 0
+  const int16_t* wide_rows = nullptr;  // the rows, as Kernels::widen_rows has made them
+  int16_t* wide_panel = nullptr;       // room for groups * kUnit
 };
 
 // Packed weights [group][units][16 columns][4]; `column` indexes parameters (padded to 16), `output` the result.
@@ -197,6 +199,7 @@ struct Normalization {
 // One instruction set's kernels.
 struct Kernels {
   const char* name;
+  void (*widen_rows)(const GemmInput&, int16_t* to);  // to groups * 4 each, if the GEMM of this ISA reads 16 bits; else null
   void (*gemm_u8)(const GemmInput&, const GemmPanel&, const RequantizedOutput&);
   void (*gemm_f32)(const GemmInput&, const GemmPanel&, const FloatOutput&);
   void (*depthwise)(const DepthwiseInput&, const RequantizedOutput&);

@@ -16,18 +16,17 @@ struct StaticLinearJob {
   GemmInput rows(int64_t first, int64_t count, int64_t, Scratch& scratch) const {
     const uint8_t* from = x + first * w.k;
     const int64_t stride = w.k_groups * kGroup;
-    const int32_t* sums = row_sums(w, from, w.k, count, scratch);
-    if (stride == w.k) return {from, stride, count, w.k_groups, sums};
+    if (stride == w.k) return gemm_input(kernels, w, from, stride, count, scratch);
     uint8_t* packed = packed_rows(w, count, scratch);
     for (int64_t r = 0; r < count; ++r) {
       std::memcpy(packed + r * stride, from + r * w.k, static_cast<size_t>(w.k));
       pad_row(w, packed + r * stride);
     }
-    return {packed, stride, count, w.k_groups, sums};
+    return gemm_input(kernels, w, packed, stride, count, scratch);
   }
 
   void multiply(const GemmInput& input, const GemmPanel& panel, int64_t first, Scratch&) const {
-    kernels.gemm_u8(input, panel, out.from_row(first));
+    multiply_rows(kernels, input, panel, out.from_row(first));
   }
 };
 
@@ -55,7 +54,7 @@ struct DynamicLinearJob {
       kernels.quantize(row, packed + r * stride, w.k, quantize_parameters(q, 0, 255));
       pad_row(w, packed + r * stride);
     }
-    return {packed, stride, count, w.k_groups, row_sums(w, packed, stride, count, scratch)};
+    return gemm_input(kernels, w, packed, stride, count, scratch);
   }
 
   QParams row_qparams(const float* row) const {
@@ -69,9 +68,9 @@ struct DynamicLinearJob {
   }
 
   void multiply_to(float* to, int64_t stride, const GemmInput& input, const GemmPanel& panel, Scratch& scratch) const {
-    kernels.gemm_f32(input, panel,
-                     {to, stride, scratch.scales.data(), scratch.zeros.data(), w.column_sums.data(), w.scales.data(), w.bias.data(),
-                      w.has_zeros ? w.zeros.data() : nullptr, relu});
+    multiply_rows(kernels, input, panel,
+                  FloatOutput{to, stride, scratch.scales.data(), scratch.zeros.data(), w.column_sums.data(), w.scales.data(), w.bias.data(),
+                              w.has_zeros ? w.zeros.data() : nullptr, relu});
   }
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <numeric>
+#include <type_traits>
 
 #include "qcore/packed_weights.h"
 #include "qcore/parallel.h"
@@ -57,6 +58,28 @@ inline const int32_t* row_sums(const PackedWeights& w, const uint8_t* x, int64_t
   int32_t* sums = scratch.sums.reserve(rows);
   for (int64_t r = 0; r < rows; ++r) sums[r] = std::accumulate(x + r * stride, x + r * stride + w.k, int32_t{0});
   return sums;
+}
+
+// Rows at hand, `stride` apart, with what the kernels need of them.
+inline GemmInput gemm_input(const Kernels& kernels, const PackedWeights& w, const uint8_t* x, int64_t stride, int64_t rows, Scratch& scratch) {
+  GemmInput input{x, stride, rows, w.k_groups, row_sums(w, x, stride, rows, scratch)};
+  if (kernels.widen_rows) {
+    int16_t* wide = scratch.wide_rows.reserve(rows * w.k_groups * kGroup);
+    kernels.widen_rows(input, wide);
+    input.wide_rows = wide;
+  }
+  return input;
+}
+
+// One panel over rows, with this thread's room for its weights.
+template <class Output>
+void multiply_rows(const Kernels& kernels, GemmInput input, const GemmPanel& panel, const Output& out) {
+  if (kernels.widen_rows) input.wide_panel = Scratch::of_thread().wide_panel.reserve(input.groups * kUnit);
+  if constexpr (std::is_same_v<Output, FloatOutput>) {
+    kernels.gemm_f32(input, panel, out);
+  } else {
+    kernels.gemm_u8(input, panel, out);
+  }
 }
 
 // Room for `count` rows of one K, padded to whole groups.
