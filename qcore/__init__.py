@@ -21,6 +21,7 @@ from qcore.api.quantize_fx import (
     prepare_qat_fx,
 )
 from qcore.api.quantize_qat import prepare_qat, quantize_qat
+from qcore.api.saving import load, save
 from qcore.api.size import model_size
 from qcore.api.stubs import DeQuantStub, QuantStub, QuantWrapper
 from qcore.backend import API_VERSION, Availability, Backend, Kernel
@@ -89,6 +90,7 @@ __all__ = [
     "fuse_modules_qat",
     "get_qconfig_preset",
     "hookimpl",
+    "load",
     "lower_fx",
     "model_size",
     "on_modules",
@@ -112,5 +114,6 @@ __all__ = [
     "quint8",
     "registry",
     "report",
+    "save",
     "standard_patterns",
 ]

@@ -146,10 +146,19 @@ def apply_swaps(model: nn.Module, swaps: dict[int, nn.Module]) -> nn.Module:
         for name, child in parent._modules.items():
             if child is not None and id(child) in swaps:
                 parent._modules[name] = swaps[id(child)]
-                if isinstance(parent, nn.TransformerEncoderLayer):
-                    # its fused float path reads the weights of its layers, unless told that the activation is another
-                    parent.activation_relu_or_gelu = 0
+    settle_transformers(model)
+    return swaps.get(id(model), model)
+
+
+def settle_transformers(model: nn.Module) -> None:
+    """Keep TransformerEncoder layers with quantized parts off their fused float path, which reads float weights."""
+    for part in model.modules():
+        if isinstance(part, nn.TransformerEncoderLayer) and any(map(_is_swapped, part.children())):
+            part.activation_relu_or_gelu = 0
     for stack in model.modules():
         if isinstance(stack, nn.TransformerEncoder) and not getattr(stack.layers[0], "activation_relu_or_gelu", 1):
             stack.use_nested_tensor = False
-    return swaps.get(id(model), model)
+
+
+def _is_swapped(module: nn.Module) -> bool:
+    return not type(module).__module__.startswith("torch.nn.")

@@ -1,0 +1,1 @@
+"""How a converted model becomes a file, and comes back: values, modules, graphs. Format: docs/checkpoints.md."""

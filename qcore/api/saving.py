@@ -1,0 +1,187 @@
+"""Converted models as files: safetensors with a JSON header, from which the model is made again. No pickle."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import astuple, replace
+from typing import Any, NoReturn
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from qcore.api._prepare import bind_model, described
+from qcore.api._saving import structure
+from qcore.api._saving.values import Reader, Writer
+from qcore.errors import ArgumentError, ArgumentTypeError, BackendError, QcoreError, QuantizationError, UnsupportedError
+from qcore.nn.quantized.base import QuantizedModule
+from qcore.registry import registry
+from qcore.report import Report, Row
+
+SCHEMA = 1
+"""Version of the format; a reader takes its own and all before it."""
+
+_KEY = "qcore"
+Path = str | os.PathLike[str]
+
+
+def save(model: nn.Module, path: Path) -> None:
+    """Write a converted model to a safetensors file that `qcore.load` makes it again from, on any backend.
+
+    It holds canonical integer weights, scales and zero points, what each module is, graphs, and the report. Raises
+    QuantizationError for a model that was not converted, UnsupportedError, naming the module, for a part that a file
+    cannot hold, OSError where it cannot be written. Format: docs/checkpoints.md.
+    """
+    report = getattr(model, "qcore_report", None)
+    stage = getattr(model, "qcore_stage", "converted")
+    has_quantized = any(isinstance(module, QuantizedModule) for module in model.modules())
+    if not isinstance(report, Report) or stage != "converted" or not has_quantized:
+        raise QuantizationError(
+            f"qcore.save takes a converted model, and this {type(model).__name__} is none: call qcore.convert or "
+            "qcore.quantize_dynamic first"
+        )
+    writer = Writer()
+    state = model.state_dict()
+    metadata: Any = getattr(state, "_metadata", {})
+    values = {}
+    for key, value in state.items():
+        try:
+            values[key] = writer.write(value, key)
+        except UnsupportedError as error:
+            raise UnsupportedError(f"the state of this model has {key!r}: {error}") from error
+    header = {
+        "schema": SCHEMA,
+        "backend": report.backend,
+        "why_backend": report.why_backend,
+        "report": [astuple(row) for row in report],
+        "modules": structure.write(model, writer),
+        "options": {key: writer.write(entry["qcore"], key) for key, entry in metadata.items() if "qcore" in entry},
+        "versions": {key: entry["version"] for key, entry in metadata.items() if "version" in entry},
+        "state": values,
+    }
+    text = json.dumps(header, allow_nan=False, separators=(",", ":"))
+    save_file(writer.tensors, os.fspath(path), {_KEY: text})
+
+
+def load(
+    path: Path, model_or_factory: nn.Module | Callable[[], nn.Module] | None = None, backend: str | None = None
+) -> nn.Module:
+    """The converted model that `qcore.save` has written.
+
+    `model_or_factory`: the float model that was quantized, which is not changed, or a function that makes one; it gives
+    the modules whose code is not in the file, and is not needed where there are none, as for a traced model. `backend`:
+    another than the one recorded; "auto" for the best here. Tensors come to the CPU. Nothing of the file is run.
+    Raises ArgumentError for a file that is corrupt, of a newer version, or of another model; BackendError, with what to
+    do, where the backend is missing; UnsupportedError where it cannot run a layer; OSError for one that cannot be read.
+    """
+    name = os.fspath(path)
+    given = _given(model_or_factory)
+    header, reader = _opened(name)
+    try:
+        chosen = _backend(header, name, backend)
+        stored = header["state"]
+        state = OrderedDict((key, reader.read(value)) for key, value in stored.items())
+        model = structure.build(header["modules"], reader, state, given)
+        _fill(model, state, header, reader)
+        return _bound(model, header, chosen, backend is None)
+    except (ArgumentError, ArgumentTypeError) as error:
+        raise ArgumentError(f"{name!r} cannot be loaded: {error}") from error
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        if isinstance(error, QcoreError):
+            raise
+        raise ArgumentError(f"{name!r} cannot be loaded: its header is corrupt ({type(error).__name__})") from error
+
+
+def _given(model_or_factory: Any) -> nn.Module | None:
+    if model_or_factory is None:
+        return None
+    is_model = isinstance(model_or_factory, nn.Module)
+    model = copy.deepcopy(model_or_factory) if is_model else model_or_factory()
+    if not isinstance(model, nn.Module):
+        raise ArgumentTypeError(f"model_or_factory gave a {type(model).__name__}; it must give a torch.nn.Module")
+    return model
+
+
+def _opened(name: str) -> tuple[dict[str, Any], Reader]:
+    """The header of a file, and a reader of its tensors."""
+
+    def refuse(reason: str, error: Exception | None = None) -> NoReturn:
+        raise ArgumentError(f"{name!r} cannot be loaded: {reason}") from error
+
+    with open(name, "rb"):
+        pass  # an OSError of Python's own, with the path
+    try:
+        with safe_open(name, framework="pt") as file:
+            text = (file.metadata() or {}).get(_KEY)
+            tensors = {key: file.get_tensor(key) for key in file.keys()} if text is not None else {}  # noqa: SIM118
+    except SafetensorError as error:
+        refuse(f"it is no safetensors file, or cut or corrupt ({error})", error)
+    if text is None:
+        refuse("it is a safetensors file without a qcore header: qcore.save did not write it")
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        refuse("its header is corrupt", error)
+    schema = header.get("schema") if isinstance(header, dict) else None
+    if type(schema) is not int or schema < 1:
+        refuse("its header is corrupt: no schema version")
+    if schema > SCHEMA:
+        refuse(f"it is in version {schema} of the format; this qcore reads up to {SCHEMA}: pip install -U torch-qcore")
+    return header, Reader(tensors)
+
+
+def _backend(header: dict[str, Any], name: str, asked: str | None) -> str:
+    """The backend to load on, which can be had here."""
+    if asked is not None:
+        return registry.choose(asked).name
+    recorded = header["backend"]
+    if not isinstance(recorded, str):
+        raise ArgumentError("its header is corrupt: no backend")
+    try:
+        return registry.choose(recorded).name
+    except BackendError as error:
+        raise BackendError(
+            f"{name!r} was saved for the backend {recorded!r}: {error}\nOr load it on another, with the same results: "
+            'qcore.load(path, ..., backend="auto")'
+        ) from error
+
+
+def _fill(model: nn.Module, state: OrderedDict[str, Any], header: dict[str, Any], reader: Reader) -> None:
+    metadata: Any = OrderedDict()
+    for where, version in header["versions"].items():
+        metadata[where] = {"version": version}
+    for where, options in header["options"].items():
+        metadata.setdefault(where, {})["qcore"] = reader.read(options)
+    state._metadata = metadata  # type: ignore[attr-defined]
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise ArgumentError(f"its weights do not fit its modules: {error}") from error
+
+
+def _bound(model: nn.Module, header: dict[str, Any], backend: str, is_recorded: bool) -> nn.Module:
+    """Bind the modules to a backend, and give the model its report; rows are asked anew on another backend."""
+    modules = dict(structure.quantized_modules(model))
+    for path, module in modules.items():
+        module.qcore_path = path
+        if not is_recorded:
+            module.backend = backend
+    rows = []
+    for values in header["report"]:
+        row = Row(*values)
+        if not is_recorded and row.outcome == "quantized":
+            on_other = described(row.path, row.float_type, modules[row.path]) if row.path in modules else None
+            row = replace(row, backend="", reason="") if on_other is None else on_other
+        rows.append(row)
+    why = header["why_backend"] if is_recorded else "asked for when it was loaded"
+    bind_model(model, Report(backend, tuple(rows), str(why)))
+    for graph in model.modules():
+        if isinstance(graph, torch.fx.GraphModule):
+            graph.qcore_stage = "converted"  # type: ignore[assignment]
+            graph.qcore_backend = backend  # type: ignore[assignment]
+    return model
