@@ -72,7 +72,8 @@ class OpSpec:
 
     `activations`: dtypes of integer inputs and outputs; `weights`: accepted kinds, empty for operators without;
     `fused`: operations it can fuse after itself; `spatial`: numbers of spatial dimensions, empty for no restriction;
-    `functions`: for Lookup, the functions; `options`: attributes that may be switched on (per_row, reduce_range ...).
+    `functions`: for Lookup, the functions; `options`: attributes that may be switched on (per_row, reduce_range ...);
+    `steps`: how far an integer result may be from the exact one; 0 is exact, which every backend should be that can.
     """
 
     operator: type[Operator]
@@ -83,6 +84,7 @@ class OpSpec:
     functions: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     limits: tuple[Limit, ...] = ()
+    steps: int = 0
 
     def verdict(self, operator: Operator, activations: tuple[QDType, ...] = ()) -> Verdict:
         """Whether this declaration covers one built operator, with activations of these dtypes."""

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         if options.command == "conformance":
-            return _conformance(options.name, options.quick, rest)
+            return _conformance(options, rest)
         if options.command == "catalog":
             return _catalog()
         if options.command == "explain":
@@ -57,6 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     conformance.add_argument("name", help="the backend, as `qcore backends` lists it")
     conformance.add_argument("--quick", action="store_true", help="fewer of the written cases, none drawn at random")
+    conformance.add_argument("--json", type=Path, metavar="FILE", help="also write what was found as JSON")
+    conformance.add_argument(
+        "--known", type=Path, metavar="FILE", help="a file of checks known to fail; an entry that is stale fails"
+    )
     return parser
 
 
@@ -106,7 +110,8 @@ def _explain(where: str, backend: str | None, fallback: str | None) -> int:
     return 0
 
 
-def _conformance(name: str, quick: bool, rest: list[str]) -> int:
+def _conformance(options: argparse.Namespace, rest: list[str]) -> int:
+    name = options.name
     if name not in registry.names():
         registry.get(name)
     missing = [package for package in ("pytest", "hypothesis") if find_spec(package) is None]
@@ -117,8 +122,11 @@ def _conformance(name: str, quick: bool, rest: list[str]) -> int:
         )
     import pytest
 
+    from qcore.conformance.record import Record
+
     os.environ["QCORE_CONFORMANCE_BACKEND"] = name
-    os.environ["QCORE_CONFORMANCE_QUICK"] = "1" if quick else ""
+    os.environ["QCORE_CONFORMANCE_QUICK"] = "1" if options.quick else ""
+    os.environ["QCORE_CONFORMANCE_KNOWN"] = str(options.known.resolve()) if options.known else ""
     selected = Path(__file__).parent / "conformance" / "selected.py"
     return int(
         pytest.main(
@@ -131,7 +139,8 @@ def _conformance(name: str, quick: bool, rest: list[str]) -> int:
                 "-rs",
                 "-q",
                 *rest,
-            ]
+            ],
+            plugins=[Record(options.json, name)] if options.json else [],
         )
     )
 
@@ -201,7 +210,7 @@ def _record(status: Status) -> dict[str, Any]:
     return record
 
 
-_COLUMNS = ("activations", "weights", "fused", "spatial", "functions", "options", "limits")
+_COLUMNS = ("activations", "weights", "fused", "spatial", "functions", "options", "limits", "exact to")
 
 
 def _declared(spec: OpSpec) -> dict[str, list[str]]:
@@ -213,6 +222,7 @@ def _declared(spec: OpSpec) -> dict[str, list[str]]:
         "functions": list(spec.functions),
         "options": list(spec.options),
         "limits": [f"{limit.extent} <= {limit.high} ({limit.reason})" for limit in spec.limits],
+        "exact to": [f"{spec.steps} steps"] if spec.steps else [],
     }
 
 

@@ -20,7 +20,7 @@ LAYERS = [
     ("graph.moves", "graph.ir"),
     ("capability",),
     ("backend",),
-    ("extension", "selection"),
+    ("checks", "extension", "selection"),
     ("hookspec",),
     ("registry",),
     ("binding",),

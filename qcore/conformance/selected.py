@@ -11,4 +11,5 @@ class TestConformance(Conformance):
     """The kit for one backend."""
 
     backend = os.environ.get("QCORE_CONFORMANCE_BACKEND", "")
+    known_failures = os.environ.get("QCORE_CONFORMANCE_KNOWN") or None
     quick = bool(os.environ.get("QCORE_CONFORMANCE_QUICK"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from inspect import signature
 from typing import Any, ClassVar
 from zlib import crc32
 
@@ -15,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 
 from qcore.backend import API_VERSION, Availability, Backend
 from qcore.capability import Capability
-from qcore.conformance import misuse
+from qcore.conformance import known, misuse
 from qcore.conformance.case import Facet, facets
 from qcore.conformance.check import Nonconformance, check, describe, results, same_results
 from qcore.conformance.families import FAMILIES
@@ -31,12 +33,15 @@ class Conformance:
 
     What the backend doesn't declare is skipped; what it declares and gets wrong fails. `examples`: how many cases are
     drawn for each operator, besides the written ones; its combinations of dtypes, weights, fusions ... share them.
-    `quick`: nothing is drawn, and the combinations of an operator share the written cases too.
+    `quick`: nothing is drawn, and the combinations of an operator share the written cases too. `known_failures`: a file
+    that names checks which are known to fail, as pytest names them, one a line ("# ..." is a comment); they may fail,
+    and an entry that is stale fails.
     """
 
     backend: ClassVar[str]
     examples: ClassVar[int] = 150
     quick: ClassVar[bool] = False
+    known_failures: ClassVar[str | os.PathLike[str] | None] = None
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Parametrize the tests below by what the backend declares."""
@@ -53,6 +58,20 @@ class Conformance:
         yield
         torch.set_num_threads(threads)
 
+    @pytest.fixture(autouse=True)
+    def _known(self, request: pytest.FixtureRequest) -> None:
+        """A check that is known to fail has to."""
+        if request.node.name in known.entries(self.known_failures):
+            reason = f"it passes, so it is no known failure any more: take it out of {self.known_failures}"
+            request.node.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+
+    def test_known_failures(self) -> None:
+        """Each entry among the known failures is the name of a check that there is."""
+        listed = known.entries(self.known_failures)
+        unknown = listed - set(names(self.backend, self.quick)) if listed else ()
+        if unknown:
+            _fail(f"{self.known_failures} names checks that there are not: {', '.join(sorted(unknown))}")
+
     def test_loads(self) -> None:
         """The plugin is installed, imports, and keeps the contract so far as the registry can see."""
         if self.backend not in registry.names():
@@ -68,8 +87,11 @@ class Conformance:
             _fail(f"version is {backend.version!r}; it must be a string that is not empty")
         if not (isinstance(backend.priority, int) and isinstance(backend.fallback, bool)):
             _fail(f"priority is {backend.priority!r} and fallback {backend.fallback!r}; they must be an int and a bool")
-        if backend.api_version > API_VERSION:
-            _fail(f"api_version is {backend.api_version}, newer than this qcore's {API_VERSION}")
+        if not any("api_version" in vars(kind) for kind in type(backend).__mro__ if kind is not Backend):
+            _fail(
+                "api_version is not stated, so it would always be that of the qcore installed; state the version of "
+                f"the plugin contract that the backend was written for: api_version = {API_VERSION}"
+            )
 
     def test_probe(self) -> None:
         """The probe gives an Availability, the same each time, with a reason and a cure where it says no."""
@@ -91,6 +113,9 @@ class Conformance:
         except TypeError as error:
             _fail(f"capability() is not hashable ({error}); use tuples, not lists, in it")
         declared = [spec.operator for spec in first.ops]
+        for spec in first.ops:
+            if not isinstance(spec.steps, int) or spec.steps < 0 or (spec.steps and not spec.activations):
+                _fail(f"{spec.operator.name}: steps={spec.steps!r}; give a whole number, 0 for float results")
         twice = {operator.name for operator in declared if declared.count(operator) > 1}
         if twice:
             _fail(f"declared more than once: {', '.join(sorted(twice))}; give each operator one OpSpec")
@@ -182,6 +207,15 @@ class Conformance:
 
 _LEAST = 4
 """Cases drawn for each combination at least; hypothesis's first is the smallest there is."""
+
+
+def names(backend: str, quick: bool = False) -> Iterator[str]:
+    """The names that pytest gives to the checks of a backend."""
+    made = {argument: list(dict(make(backend, quick))) for argument, make in _PARAMETERS.items()}
+    for name, function in vars(Conformance).items():
+        if name.startswith("test_"):
+            argument = next((each for each in signature(function).parameters if each in made), None)
+            yield from [name] if argument is None else (f"{name}[{title}]" for title in made[argument])
 
 
 def _combinations(facet: Facet) -> int:

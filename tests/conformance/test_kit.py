@@ -31,7 +31,7 @@ def verdicts(tmp_path_factory):
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 1, done.stdout[-3000:] + done.stderr
     failures: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))

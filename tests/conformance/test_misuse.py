@@ -12,7 +12,7 @@ from tests.plugins import install
 
 pytest.importorskip("qcore_reference", reason="the backend stands on the reference's kernels")
 
-CRASHING = '''
+CRASHING = """
 import os
 import qcore
 from qcore.operators import Mul
@@ -42,7 +42,7 @@ class Crashing(qcore.Backend):
 @qcore.hookimpl
 def qcore_backend():
     return Crashing()
-'''
+"""
 
 
 def test_a_crash_and_an_accepted_argument_are_each_found_and_nothing_else(tmp_path):

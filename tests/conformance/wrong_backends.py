@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import count
+from threading import get_ident
+from time import sleep
 from typing import Any
 
 import torch
 from torch import Tensor
 
 import qcore
-from qcore.operators import Add, Clamp, Conv, Linear, LinearDynamic, Mul, Operator, Quantize
+from qcore.operators import Add, Clamp, Conv, Linear, LinearDynamic, LinearFp16, Mul, Operator, Quantize
 
 PER_TENSOR = (qcore.WeightSpec(),)
 PER_CHANNEL = (qcore.WeightSpec(per_channel=True),)
@@ -24,6 +26,7 @@ class Right(qcore.Backend):
 
     name = "right"
     version = "1.0"
+    api_version: tuple[int, int] = (1, 0)
     ops: tuple[qcore.OpSpec, ...] = (LINEAR, qcore.OpSpec(Add, fused=("relu",)))
 
     def probe(self) -> qcore.Availability:
@@ -45,6 +48,43 @@ class OffByOne(Right):
 
     def change(self, operator, kernel):
         return lambda x, qx, out: (kernel(x, qx, out).int() + 1).clamp(max=255).to(torch.uint8)
+
+
+class WithinItsBound(OffByOne):
+    """Off by one, as it declares: no fault."""
+
+    ops = (replace(LINEAR, steps=1),)
+
+
+class BeyondItsBound(Right):
+    """Off by two, and declares one."""
+
+    ops = (replace(LINEAR, steps=1),)
+
+    def change(self, operator, kernel):
+        return lambda x, qx, out: (kernel(x, qx, out).int() + 2).clamp(max=255).to(torch.uint8)
+
+
+class BoundOnFloats(Right):
+    """Declares steps for results that have none."""
+
+    ops = (qcore.OpSpec(LinearFp16, activations=(), steps=1),)
+
+
+class SharesScratch(Right):
+    """Keeps what it works on where other threads that call it write too."""
+
+    ops = (LINEAR,)
+
+    def change(self, operator, kernel):
+        scratch = [0]
+
+        def linear(x, qx, out):
+            mine = scratch[0] = get_ident()
+            sleep(0.01 if x.numel() > 20_000 else 0)
+            return kernel(x, qx, out) ^ (scratch[0] != mine)
+
+        return linear
 
 
 class SaturatingPairs(Right):
@@ -142,6 +182,14 @@ class NoCure(Right):
 class NoVersion(Right):
     version = ""
     ops = ()
+
+
+class UnstatedContract(qcore.Backend):
+    """Inherits the version of the plugin contract from whatever qcore is installed."""
+
+    version = "1.0"
+    ops = ()
+    probe, capability, build, change = Right.probe, Right.capability, Right.build, Right.change
 
 
 class DeclaresConv3d(Right):
@@ -319,9 +367,14 @@ class DeclaresLists(Right):
 
 
 KERNEL = {"test_written"}
-WRONG: dict[type[Right], tuple[set[str], str]] = {
+WRONG: dict[type[qcore.Backend], tuple[set[str], str]] = {
     Right: (set(), ""),
     OffByOne: (KERNEL, "elements differ; the first is"),
+    WithinItsBound: (set(), ""),
+    BeyondItsBound: (KERNEL, "elements differ by more than the declared 1; the first is"),
+    BoundOnFloats: ({"test_capability"}, "linear_fp16: steps=1; give a whole number, 0 for float results"),
+    SharesScratch: ({"test_threads"}, "other results when several threads call it at once"),
+    UnstatedContract: ({"test_identity"}, "api_version is not stated"),
     SaturatingPairs: (KERNEL, "from the exact sum"),
     WrongAxis: (KERNEL, "zero points"),
     DropsBias: (KERNEL, "bias: torch.float32"),
@@ -363,7 +416,7 @@ class Plugin:
         return self._backend
 
 
-def register_all(kinds: Iterable[type[Right]], make: Callable[[str], None]) -> None:
+def register_all(kinds: Iterable[type[qcore.Backend]], make: Callable[[str], None]) -> None:
     """Register each under the name of its class, and tell the name."""
     for kind in kinds:
         kind.name = kind.__name__

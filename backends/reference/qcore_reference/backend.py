@@ -23,7 +23,7 @@ from qcore_reference import (
     reduction,
     training,
 )
-from qcore_reference.checks import check_operator, checked
+from qcore.checks import check_operator, checked
 
 FAMILIES = (
     quantize,
@@ -55,6 +55,7 @@ class Reference(qcore.Backend):
 
     name = "reference"
     version = "0.1.0"
+    api_version = (1, 0)
     summary = "plain torch, exact, runs anywhere; the numerics spec in code"
     priority = 0
     fallback = True

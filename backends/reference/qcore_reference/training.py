@@ -21,7 +21,7 @@ from qcore.training_operators import (
     Range,
 )
 from qcore_reference.arithmetic import along
-from qcore_reference.checks import check_dtype
+from qcore.checks import check_dtype
 
 _MOST_INTEGER = 65536
 _MOST_FIRST = 2**24

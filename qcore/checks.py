@@ -1,4 +1,7 @@
-"""Arguments that no kernel may see: they raise here, at build or at the call, and are named."""
+"""Arguments that no kernel may see: they raise here, at build or at the call, and are named.
+
+For backends: `check_operator` first thing in `build`, and `checked` around the kernel that it returns.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from qcore.operators import (
     Cat,
     Conv,
     GRUCell,
+    Linear,
     LinearDynamic,
     LinearFp16,
     LSTMCell,
@@ -54,6 +58,8 @@ def checked(operator: Operator, kernel: Kernel) -> Kernel:
             check_dtype(operator, x, torch.float32)
         for x, qx in _pairs(operator, args):
             check_dtype(operator, x, qx.dtype.storage)
+        if isinstance(operator, Linear | LinearDynamic):
+            _check_features(operator, args[0])
         if isinstance(operator, Conv):
             _check_reach(operator, args[0])
         return kernel(*args)
@@ -67,6 +73,8 @@ def check_operator(operator: Operator) -> None:
     if isinstance(weight, Tensor) and isinstance(qweight, QParams):
         check_qparams(qweight)
         check_dtype(operator, weight, qweight.dtype.storage)
+    if isinstance(operator, Linear | LinearDynamic | Conv):
+        _check_channels(operator, weight, operator.qweight)
     check_cells(operator)
     for attribute, low in (("kernel_size", 1), ("stride", 1), ("dilation", 1), ("padding", 0), ("output_size", 0)):
         values = getattr(operator, attribute, None) or ()
@@ -74,10 +82,40 @@ def check_operator(operator: Operator) -> None:
             raise ArgumentError(f"{operator.name}: {attribute}={values} must be at least {low} everywhere")
 
 
+def _check_channels(operator: Linear | LinearDynamic | Conv, weight: Any, qweight: QParams) -> None:
+    """Shape and device of the weight; a bias, scales and zero points for each of its channels."""
+    ranks = (3, 4, 5) if isinstance(operator, Conv) else (2,)
+    if weight.device.type != "cpu" or weight.ndim not in ranks or not weight.numel():
+        raise ArgumentError(f"{operator.name}: weight of shape {tuple(weight.shape)} on {weight.device} cannot be used")
+    channels = weight.shape[0]
+    if operator.bias is not None and tuple(operator.bias.shape) != (channels,):
+        raise ArgumentError(f"{operator.name}: bias of shape {tuple(operator.bias.shape)}; it must be ({channels},)")
+    if qweight.axis is not None and (qweight.axis != 0 or torch.as_tensor(qweight.scale).numel() != channels):
+        raise ArgumentError(f"{operator.name}: weight parameters must be along axis 0, one for each of {channels}")
+    if isinstance(operator, Conv):
+        for attribute in ("stride", "padding", "dilation"):
+            if len(getattr(operator, attribute)) not in (0, operator.spatial):
+                raise ArgumentError(f"{operator.name}: {attribute} must have {operator.spatial} values")
+        if operator.groups < 1 or channels % operator.groups:
+            raise ArgumentError(f"{operator.name}: groups={operator.groups} do not divide {channels} channels")
+
+
+def _check_features(operator: Linear | LinearDynamic, x: Tensor) -> None:
+    features = operator.weight.shape[1]
+    if not x.ndim or x.shape[-1] != features:
+        raise ArgumentError(f"{operator.name}: x of shape {tuple(x.shape)}; its last dimension must be {features}")
+
+
 def _check_reach(operator: Conv, x: Tensor) -> None:
-    kernel, sizes = operator.weight.shape[2:], x.shape[2:]
-    padded = [n + 2 * pad for n, pad in zip(sizes, operator.padding, strict=True)]
-    reach = [d * (k - 1) + 1 for d, k in zip(operator.dilation, kernel, strict=True)]
+    weight = operator.weight
+    if x.ndim != weight.ndim or x.shape[1] != weight.shape[1] * operator.groups:
+        raise ArgumentError(
+            f"{operator.name}: x of shape {tuple(x.shape)}; it must have {weight.ndim} dimensions and "
+            f"{weight.shape[1] * operator.groups} channels"
+        )
+    kernel, sizes = weight.shape[2:], x.shape[2:]
+    padded = [n + 2 * pad for n, pad in zip(sizes, operator.padding or (0,) * len(sizes), strict=True)]
+    reach = [d * (k - 1) + 1 for d, k in zip(operator.dilation or (1,) * len(sizes), kernel, strict=True)]
     if any(r > n for r, n in zip(reach, padded, strict=True)):
         raise ArgumentError(f"{operator.name}: a kernel of {reach} does not fit into a padded input of {padded}")
     if prod(x.shape[:2]) * prod(padded) >= 2**31:

@@ -1,0 +1,7 @@
+"""The Numba backend under qcore's conformance kit."""
+
+from qcore.conformance import Conformance
+
+
+class TestConformance(Conformance):
+    backend = "numba"
