@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from functools import lru_cache
 from pathlib import Path
 
 
 @lru_cache(maxsize=8)
-def entries(path: str | os.PathLike[str] | None) -> frozenset[str]:
+def entries(path: str | None) -> frozenset[str]:
     """The names in a file, one a line, without comments; none for no file."""
     if path is None:
         return frozenset()

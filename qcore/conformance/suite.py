@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -41,7 +40,7 @@ class Conformance:
     backend: ClassVar[str]
     examples: ClassVar[int] = 150
     quick: ClassVar[bool] = False
-    known_failures: ClassVar[str | os.PathLike[str] | None] = None
+    known_failures: ClassVar[str | None] = None
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Parametrize the tests below by what the backend declares."""

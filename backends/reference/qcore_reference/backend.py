@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import qcore
+from qcore.checks import check_operator, checked
 from qcore.operators import Operator
 from qcore_reference import (
     activation,
@@ -23,7 +24,6 @@ from qcore_reference import (
     reduction,
     training,
 )
-from qcore.checks import check_operator, checked
 
 FAMILIES = (
     quantize,

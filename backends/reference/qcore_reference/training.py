@@ -9,6 +9,7 @@ from torch import Tensor
 
 from qcore.backend import Kernel
 from qcore.capability import OpSpec
+from qcore.checks import check_dtype
 from qcore.errors import ArgumentError
 from qcore.operators import Operator
 from qcore.tensor.qparams import choose_qparams_native
@@ -21,7 +22,6 @@ from qcore.training_operators import (
     Range,
 )
 from qcore_reference.arithmetic import along
-from qcore.checks import check_dtype
 
 _MOST_INTEGER = 65536
 _MOST_FIRST = 2**24
