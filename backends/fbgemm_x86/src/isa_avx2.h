@@ -21,14 +21,14 @@ struct I32 {
 struct F32 {
   __m256 a, b;
 };
-struct Same {
+struct Pairs {  // of 8 lanes: first and third, second and fourth value
   __m256i even, odd;
 };
 struct Each4 {
-  __m256i even_a, odd_a, even_b, odd_b;
+  Pairs a, b;
 };
 struct Weights {
-  __m256i even_a, odd_a, even_b, odd_b;
+  Pairs a, b;
 };
 
 struct WideWeights {
@@ -56,22 +56,22 @@ QCORE_INLINE auto load_same(const int16_t* p) {
   if constexpr (kValues == 2) {
     return same_pair(p);
   } else {
-    return Same{same_pair(p), same_pair(p + 2)};
+    return Pairs{same_pair(p), same_pair(p + 2)};
   }
 }
 
 QCORE_INLINE Each4 load_each4(const uint8_t* a, const uint8_t* b, const uint8_t* c, const uint8_t* d) {
-  const __m128i ra = load_128(a), rb = load_128(b), rc = load_128(c), rd = load_128(d);
-  const __m128i ab_low = _mm_unpacklo_epi8(ra, rb), ab_high = _mm_unpackhi_epi8(ra, rb);
-  const __m128i cd_low = _mm_unpacklo_epi8(rc, rd), cd_high = _mm_unpackhi_epi8(rc, rd);
-  const __m256i low = _mm256_set_m128i(_mm_unpackhi_epi16(ab_low, cd_low), _mm_unpacklo_epi16(ab_low, cd_low));
-  const __m256i high = _mm256_set_m128i(_mm_unpackhi_epi16(ab_high, cd_high), _mm_unpacklo_epi16(ab_high, cd_high));
-  return {even_u8(low), odd_u8(low), even_u8(high), odd_u8(high)};
+  const auto twice = [](const uint8_t* p) { return _mm256_broadcastsi128_si256(load_128(p)); };
+  // The first half of each 128 bits in the lower ones, the second half in the upper ones, as 16-bit values.
+  const __m256i halves = _mm256_setr_epi8(0, -1, 1, -1, 2, -1, 3, -1, 4, -1, 5, -1, 6, -1, 7, -1, 8, -1, 9, -1, 10, -1, 11, -1, 12, -1, 13, -1, 14, -1, 15, -1);
+  const auto widen = [&](__m256i bytes) { return _mm256_shuffle_epi8(bytes, halves); };
+  const __m256i ra = twice(a), rb = twice(b), rc = twice(c), rd = twice(d);
+  return {{widen(_mm256_unpacklo_epi8(ra, rc)), widen(_mm256_unpacklo_epi8(rb, rd))}, {widen(_mm256_unpackhi_epi8(ra, rc)), widen(_mm256_unpackhi_epi8(rb, rd))}};
 }
 
 QCORE_INLINE Weights load_weights(const int8_t* p) {
   const __m256i a = load_256(p), b = load_256(p + 32);
-  return {even_s8(a), odd_s8(a), even_s8(b), odd_s8(b)};
+  return {{even_s8(a), odd_s8(a)}, {even_s8(b), odd_s8(b)}};
 }
 
 QCORE_INLINE WideWeights load_weights(const int16_t* p) { return {load_256(p), load_256(p + 16)}; }
@@ -83,7 +83,7 @@ QCORE_INLINE void store_256(void* p, __m256i x) { _mm256_storeu_si256(static_cas
 struct Widening {
   static QCORE_INLINE void weights(const int8_t* p, int16_t* to) {
     const Weights w = load_weights(p);
-    store_256(to, w.even_a), store_256(to + 16, w.even_b), store_256(to + 32, w.odd_a), store_256(to + 48, w.odd_b);
+    store_256(to, w.a.even), store_256(to + 16, w.b.even), store_256(to + 32, w.a.odd), store_256(to + 48, w.b.odd);
   }
 
   static QCORE_INLINE void row(const uint8_t* x, int16_t* to, int64_t groups) {
@@ -99,21 +99,25 @@ struct Widening {
   }
 };
 
-QCORE_INLINE __m256i dot_256(__m256i acc, __m256i even, __m256i odd, __m256i w_even, __m256i w_odd) {
-  acc = _mm256_add_epi32(acc, _mm256_madd_epi16(even, w_even));
-  return _mm256_add_epi32(acc, _mm256_madd_epi16(odd, w_odd));
+QCORE_INLINE __m256i dot(__m256i acc, const Pairs& x, const Pairs& w) {
+  acc = _mm256_add_epi32(acc, _mm256_madd_epi16(x.even, w.even));
+  return _mm256_add_epi32(acc, _mm256_madd_epi16(x.odd, w.odd));
 }
 
-QCORE_INLINE I32 dot(const I32& acc, const Same& x, const Weights& w) {
-  return {dot_256(acc.a, x.even, x.odd, w.even_a, w.odd_a), dot_256(acc.b, x.even, x.odd, w.even_b, w.odd_b)};
-}
-
+QCORE_INLINE I32 dot(const I32& acc, const Pairs& x, const Weights& w) { return {dot(acc.a, x, w.a), dot(acc.b, x, w.b)}; }
 QCORE_INLINE I32 dot(const I32& acc, __m256i x, const WideWeights& w) {
   return {_mm256_add_epi32(acc.a, _mm256_madd_epi16(x, w.a)), _mm256_add_epi32(acc.b, _mm256_madd_epi16(x, w.b))};
 }
 
-QCORE_INLINE I32 dot(const I32& acc, const Each4& x, const Weights& w) {
-  return {dot_256(acc.a, x.even_a, x.odd_a, w.even_a, w.odd_a), dot_256(acc.b, x.even_b, x.odd_b, w.even_b, w.odd_b)};
+// Loops over halves of vectors leave more registers to each.
+constexpr int kParts = 2;
+template <int kPart, class T>
+QCORE_INLINE auto& part(T& x) {
+  if constexpr (kPart == 0) {
+    return x.a;
+  } else {
+    return x.b;
+  }
 }
 
 QCORE_INLINE I32 set_i32(int32_t a) { return {_mm256_set1_epi32(a), _mm256_set1_epi32(a)}; }

@@ -20,6 +20,12 @@ using Weights = __m512i;
 using Same = __m512i;
 using Each4 = __m512i;
 
+constexpr int kParts = 1;
+template <int, class T>
+QCORE_INLINE T& part(T& x) {
+  return x;
+}
+
 using Widening = void;
 constexpr int kTileUnits = 4;
 constexpr int tile_units(int64_t /*rows*/) { return kTileUnits; }

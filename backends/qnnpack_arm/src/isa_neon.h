@@ -26,6 +26,12 @@ struct Weights {
   int16x8_t low[4], high[4];
 };
 
+constexpr int kParts = 1;
+template <int, class T>
+QCORE_INLINE T& part(T& x) {
+  return x;
+}
+
 using Widening = void;
 constexpr int kTileUnits = 1;
 constexpr int tile_units(int64_t /*rows*/) { return kTileUnits; }

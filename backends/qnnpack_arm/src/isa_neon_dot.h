@@ -27,6 +27,12 @@ struct Each4 {
   int8x16_t v[4];  // less 128
 };
 
+constexpr int kParts = 1;
+template <int, class T>
+QCORE_INLINE T& part(T& x) {
+  return x;
+}
+
 using Widening = void;
 constexpr int kTileUnits = 1;
 constexpr int tile_units(int64_t /*rows*/) { return kTileUnits; }

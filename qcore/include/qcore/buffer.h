@@ -7,6 +7,8 @@
 #include <memory>
 #include <new>
 
+#include "qcore/kernels.h"
+
 namespace qcore {
 
 // Grows, never shrinks; 64 bytes behind the last element may be written. Contents are undefined after `reserve` has grown it.
@@ -40,6 +42,7 @@ struct Scratch {
   Buffer<float> scales, floats;
   Buffer<int32_t> zeros;
   Buffer<const uint8_t*> taps;
+  Buffer<DepthwiseLine> lines;
 
   static Scratch& of_thread() {
     static thread_local Scratch scratch;

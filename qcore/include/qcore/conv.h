@@ -1,4 +1,4 @@
-// Convolutions: as a GEMM whose rows are gathered block by block, or depthwise, straight from the activations.
+// Convolutions as a GEMM whose rows are gathered block by block.
 #pragma once
 
 #include "qcore/matmul.h"
@@ -98,34 +98,5 @@ struct ConvJob {
     if (right) std::memset(to + left + middle, zero, static_cast<size_t>(right));
   }
 };
-
-// One input channel per output channel, in lanes.
-inline void run_depthwise(const Kernels& kernels, const PackedWeights& w, const Windows& windows, const uint8_t* x, uint8_t zero,
-                          const RequantizedOutput& out, int threads) {
-  constexpr int64_t kBlock = 32, kGrain = 4;
-  const int64_t taps = w.k_groups * kGroup;
-  const std::vector<int64_t> offsets = windows.tap_offsets();
-  const std::vector<uint8_t> padding(static_cast<size_t>(windows.channels), zero);
-  const int64_t blocks = (windows.pixels() + kBlock - 1) / kBlock;
-  if (windows.pixels() * windows.channels * windows.taps() * 8 < kSerialMacs) threads = 1;
-  parallel_ranges(threads, blocks, kGrain, [&](int64_t begin, int64_t end) {
-    const uint8_t** pointers = Scratch::of_thread().taps.reserve(kBlock * taps);
-    for (int64_t block = begin; block < end; ++block) {
-      const int64_t first = block * kBlock, count = std::min(kBlock, windows.pixels() - first);
-      const uint8_t** next = pointers;
-      Windows::Place place = windows.place(first);
-      for (int64_t i = 0; i < count; ++i, windows.advance(place)) {
-        if (windows.all_inside(place)) {
-          const uint8_t* corner = windows.at(x, place.sample, place.start[0], place.start[1], place.start[2]);
-          for (const int64_t offset : offsets) *next++ = corner + offset;
-        } else {
-          windows.each_tap(x, place, [&](const uint8_t* tap) { *next++ = tap ? tap : padding.data(); });
-        }
-        for (int64_t tap = windows.taps(); tap < taps; ++tap) *next++ = padding.data();
-      }
-      kernels.depthwise({pointers, count, windows.channels, w.k_groups, w.data.data()}, out.from_row(first));
-    }
-  });
-}
 
 }  // namespace qcore

@@ -1,55 +1,126 @@
-// Depthwise convolution: channels in lanes, four taps at a time. Included once per ISA, after gemm.inl.h.
+// Depthwise convolution of a strip: channels in lanes, 16 at a time. Columns of four lines are interleaved once and kept; each output
+// is a few dot products of these. Included once per ISA, after gemm.inl.h.
 
 namespace qcore::QCORE_ISA {
 namespace {
 
-QCORE_INLINE Each4 load_taps(const uint8_t* const* taps, int64_t channel) {
-  return load_each4(taps[0] + channel, taps[1] + channel, taps[2] + channel, taps[3] + channel);
-}
+static_assert(sizeof(Each4) <= DepthwiseInput::kEntryBytes);
 
-// Of the last channels: what lies behind them is not ours to read.
-QCORE_INLINE Each4 load_taps(const uint8_t* const* taps, int64_t channel, int count) {
-  uint8_t rows[4][kLanes] = {};
-  for (int j = 0; j < 4; ++j) std::memcpy(rows[j], taps[j] + channel, static_cast<size_t>(count));
+QCORE_INLINE Each4 load_taps(const uint8_t* const* taps, int count) {
+  if (count == kLanes) return load_each4(taps[0], taps[1], taps[2], taps[3]);
+  uint8_t rows[4][kLanes] = {};  // what lies behind the last channels is not ours to read
+  for (int j = 0; j < 4; ++j) std::memcpy(rows[j], taps[j], static_cast<size_t>(count));
   return load_each4(rows[0], rows[1], rows[2], rows[3]);
 }
 
-QCORE_INLINE void depthwise_4_units(const DepthwiseInput& in, const uint8_t* const* taps, const RequantizedOutput& out, uint8_t* y, int64_t channel) {
-  const int8_t* w = in.w + channel / kLanes * in.groups * kUnit;
-  const int64_t unit = in.groups * kUnit;
-  I32 acc[4];
-  unroll<4>([&](auto u) QCORE_INLINE_LAMBDA { acc[u.value] = set_i32(0); });
-  for (int64_t g = 0; g < in.groups; ++g, taps += kGroup, w += kUnit) {
-    const uint8_t *const a = taps[0] + channel, *const b = taps[1] + channel, *const c = taps[2] + channel, *const d = taps[3] + channel;
-    unroll<4>([&](auto u) QCORE_INLINE_LAMBDA {
-      constexpr int lane = decltype(u)::value * kLanes;
-      acc[u.value] = dot(acc[u.value], load_each4(a + lane, b + lane, c + lane, d + lane), load_weights(w + u.value * unit));
-    });
+// The entries of four lines for `count` channels.
+void interleave(const DepthwiseInput& in, const DepthwiseLine* lines, int64_t channel, int count, Each4* to) {
+  const uint8_t* const padding = in.padding + channel;
+  const auto tap = [&](int i, int64_t entry) {
+    return lines[i].row && entry >= lines[i].begin && entry < lines[i].end ? lines[i].row + (entry - lines[i].begin) * in.channels + channel : padding;
+  };
+  int64_t begin = 0, end = in.entries;  // of the entries that no line has beyond an edge
+  for (int i = 0; i < kGroup; ++i) {
+    if (!lines[i].row) continue;
+    begin = lines[i].begin > begin ? lines[i].begin : begin;
+    end = lines[i].end < end ? lines[i].end : end;
   }
-  const auto value = [&](int u) QCORE_INLINE_LAMBDA { return result(acc[u], out, load_columns(out, channel + u * kLanes), 0, 0, kLanes); };
-  store_rounded(y + channel, kLanes, value(0), value(1), value(2), value(3), rounding_of(out));
+  if (begin >= end) begin = end = in.entries;
+  const auto one_by_one = [&](int64_t first, int64_t last) {
+    for (int64_t entry = first; entry < last; ++entry) {
+      const uint8_t* taps[kGroup];
+      for (int i = 0; i < kGroup; ++i) taps[i] = tap(i, entry);
+      to[entry] = load_taps(taps, count);
+    }
+  };
+  one_by_one(0, begin);
+  one_by_one(end, in.entries);
+  // All at once where whole vectors can be read: of the last channels, too, but at the very end of the input.
+  const uint8_t* at[kGroup];
+  int64_t step[kGroup];
+  bool whole = begin < end;
+  for (int i = 0; i < kGroup; ++i) {
+    at[i] = tap(i, begin);
+    step[i] = lines[i].row ? in.channels : 0;
+    whole = whole && (count == kLanes || !step[i] || in.limit - at[i] >= (end - begin - 1) * step[i] + kLanes);
+  }
+  if (!whole) return one_by_one(begin, end);
+  const uint8_t *a = at[0], *b = at[1], *c = at[2], *d = at[3];
+  for (int64_t entry = begin; entry < end; ++entry, a += step[0], b += step[1], c += step[2], d += step[3]) to[entry] = load_each4(a, b, c, d);
 }
 
-QCORE_INLINE void depthwise_unit(const DepthwiseInput& in, const uint8_t* const* taps, const RequantizedOutput& out, uint8_t* y, int64_t channel) {
-  const int8_t* w = in.w + channel / kLanes * in.groups * kUnit;
-  const int64_t left = in.channels - channel;
-  const int count = left < kLanes ? static_cast<int>(left) : kLanes;
-  I32 acc = set_i32(0);
-  for (int64_t g = 0; g < in.groups; ++g, taps += kGroup, w += kUnit) {
-    acc = dot(acc, count == kLanes ? load_taps(taps, channel) : load_taps(taps, channel, count), load_weights(w));
-  }
-  store_some(y + channel, result(acc, out, load_columns(out, channel), 0, 0, count), count, rounding_of(out));
+// Adds N dot products to each sum; the first ones begin it.
+template <int N, bool kFirst>
+__attribute__((noinline)) void add_taps(const Each4* const* entries, int64_t stride, const int8_t* w, int64_t outputs, I32* sums) {
+  Weights weights[N];
+  const Each4* from[N];
+  unroll<N>([&](auto i) QCORE_INLINE_LAMBDA {
+    weights[i.value] = load_weights(w + i.value * kUnit);
+    from[i.value] = entries[i.value];
+  });
+  unroll<kParts>([&](auto p) QCORE_INLINE_LAMBDA {
+    constexpr int kPart = decltype(p)::value;
+    const I32 none = set_i32(0);
+    for (int64_t x = 0; x < outputs; ++x) {
+      auto sum = kFirst ? part<kPart>(none) : part<kPart>(sums[x]);
+      unroll<N>([&](auto i) QCORE_INLINE_LAMBDA { sum = dot(sum, part<kPart>(from[i.value][x * stride]), part<kPart>(weights[i.value])); });
+      part<kPart>(sums[x]) = sum;
+    }
+  });
 }
 
-void depthwise(const DepthwiseInput& in, const RequantizedOutput& output) {
-  const RequantizedOutput out = output;  // a copy that stores of bytes cannot alias
-  for (int64_t pixel = 0; pixel < in.pixels; ++pixel) {
-    const uint8_t* const* taps = in.taps + pixel * in.groups * kGroup;
-    uint8_t* y = out.y + pixel * out.stride;
-    int64_t channel = 0;
-    for (; channel + 4 * kLanes <= in.channels; channel += 4 * kLanes) depthwise_4_units(in, taps, out, y, channel);
-    for (; channel < in.channels; channel += kLanes) depthwise_unit(in, taps, out, y, channel);
+template <int N>
+void add_some_taps(int64_t count, bool first, const Each4* const* entries, int64_t stride, const int8_t* w, int64_t outputs, I32* sums) {
+  if (count == N) return first ? add_taps<N, true>(entries, stride, w, outputs, sums) : add_taps<N, false>(entries, stride, w, outputs, sums);
+  if constexpr (N > 1) add_some_taps<N - 1>(count, first, entries, stride, w, outputs, sums);
+}
+
+// Sums of one output row: as many taps at a time as have their weights in registers.
+void sum_taps(const DepthwiseInput& in, const Each4* entries, const int8_t* w, I32* sums) {
+  constexpr int kMost = sizeof(Weights) > 64 ? 3 : 5;
+  const int64_t dots = in.quads * in.columns, runs = (dots + kMost - 1) / kMost;
+  for (int64_t run = 0; run < runs; ++run) {
+    const int64_t begin = dots * run / runs, count = dots * (run + 1) / runs - begin;
+    const Each4* from[kMost];
+    for (int64_t i = 0; i < count; ++i) from[i] = entries + (begin + i) / in.columns * in.entries + (begin + i) % in.columns * in.column_step;
+    add_some_taps<kMost>(count, run == 0, from, in.stride, w + begin * kUnit, in.outputs, sums);
   }
+}
+
+template <class Output>
+void finish_channels(const Output& out, const I32* sums, int64_t first, int64_t outputs, int64_t channel, int count) {
+  const auto columns = load_columns(out, channel);
+  const auto rounding = rounding_of(out);
+  const auto value = [&](int64_t x) QCORE_INLINE_LAMBDA { return result(sums[x], out, columns, first + x, channel, count); };
+  uint8_t* y = out.y + first * out.stride + channel;
+  int64_t x = 0;
+  if (count == kLanes) {
+    for (; x + 4 <= outputs; x += 4, y += 4 * out.stride) store_rounded(y, out.stride, value(x), value(x + 1), value(x + 2), value(x + 3), rounding);
+    for (; x + 2 <= outputs; x += 2, y += 2 * out.stride) store_rounded(y, out.stride, value(x), value(x + 1), rounding);
+  }
+  for (; x < outputs; ++x, y += out.stride) store_some(y, value(x), count, rounding);
+}
+
+template <class Output>
+void depthwise_strip(const DepthwiseInput& in, const Output& output) {
+  const Output out = output;  // a copy that stores of bytes cannot alias
+  auto* const entries = reinterpret_cast<Each4*>(in.scratch);
+  auto* const sums = reinterpret_cast<I32*>(in.scratch + in.quads * in.entries * DepthwiseInput::kEntryBytes);
+  const int64_t row_bytes = in.quads * in.columns * kUnit;
+  const int8_t* w = in.w;
+  for (int64_t channel = 0; channel < in.channels; channel += kLanes, w += in.packed_rows * row_bytes) {
+    const int count = in.channels - channel < kLanes ? static_cast<int>(in.channels - channel) : kLanes;
+    for (int64_t quad = 0; quad < in.quads; ++quad) interleave(in, in.lines + quad * kGroup, channel, count, entries + quad * in.entries);
+    for (int64_t row = 0; row < in.rows; ++row) {
+      sum_taps(in, entries, w + row * row_bytes, sums);
+      finish_channels(out, sums, row * in.row_pixels, in.outputs, channel, count);
+    }
+  }
+}
+
+void depthwise(const DepthwiseInput& in, const RequantizedOutput& out) {
+  with_sum(out, [&](const auto& output) { depthwise_strip(in, output); });
+  for (int64_t row = 0; row < in.rows; ++row) look_up(out, row * in.row_pixels, in.outputs, 0, in.channels);
 }
 
 }  // namespace

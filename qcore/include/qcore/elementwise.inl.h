@@ -97,5 +97,11 @@ void lookup(const uint8_t* x, uint8_t* y, int64_t n, const uint8_t* table) {
   for (int64_t i = 0; i < n; ++i) y[i] = table[x[i]];
 }
 
+// The table of an output, where it has one, over results that are still in the cache.
+void look_up(const RequantizedOutput& out, int64_t row, int64_t rows, int64_t column, int64_t columns) {
+  if (!out.table) return;
+  for (uint8_t* y = out.y + row * out.stride + column; rows > 0; --rows, y += out.stride) lookup(y, y, columns, out.table);
+}
+
 }  // namespace
 }  // namespace qcore::QCORE_ISA

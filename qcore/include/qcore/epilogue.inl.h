@@ -57,6 +57,16 @@ struct FloatColumns {
 // A requantized output that another tensor is added to.
 struct SummedOutput : RequantizedOutput {};
 
+// run(the output as its epilogue is to be)
+template <class Run>
+QCORE_INLINE void with_sum(const RequantizedOutput& out, const Run& run) {
+  if (out.residual.x) {
+    run(SummedOutput{out});
+  } else {
+    run(out);
+  }
+}
+
 QCORE_INLINE RequantizedColumns load_columns(const RequantizedOutput& out, int64_t column) {
   return {load_i32(out.offset + column), load_f32(out.bias + column), load_f32(out.multiplier + column)};
 }

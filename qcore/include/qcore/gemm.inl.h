@@ -161,19 +161,9 @@ void gemm(const GemmInput& in, const GemmPanel& panel, const Output& out) {
   }
 }
 
-// A lookup replaces the bytes while they are in the cache.
 void gemm_u8(const GemmInput& in, const GemmPanel& panel, const RequantizedOutput& out) {
-  if (out.residual.x) {
-    gemm(in, panel, SummedOutput{out});
-  } else {
-    gemm(in, panel, out);
-  }
-  if (out.table) {
-    for (int64_t row = 0; row < in.rows; ++row) {
-      uint8_t* y = out.y + row * out.stride + panel.output;
-      lookup(y, y, panel.columns, out.table);
-    }
-  }
+  with_sum(out, [&](const auto& output) { gemm(in, panel, output); });
+  look_up(out, 0, in.rows, panel.output, panel.columns);
 }
 
 // The largest tile again and again, over operands in the L1 cache.

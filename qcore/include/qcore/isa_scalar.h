@@ -28,6 +28,12 @@ struct Weights {
   int8_t v[64];
 };
 
+constexpr int kParts = 1;  // registers of a vector that are worth a loop of their own
+template <int, class T>
+QCORE_INLINE T& part(T& x) {
+  return x;
+}
+
 using Widening = void;                                          // how tiles get values of 16 bits, where they need them
 constexpr int kTileUnits = 1;                                   // units of 16 columns that a tile of many rows spans at most
 constexpr int tile_units(int64_t /*rows*/) { return kTileUnits; }

@@ -89,13 +89,29 @@ struct FloatOutput {
   bool relu;
 };
 
-// Taps of `pixels` outputs: groups * 4 pointers each, to rows of `channels` bytes.
+// A line of a depthwise convolution: entries [begin, end) are pixels of the input, from `row` on; what is not is padding (null: all).
+struct DepthwiseLine {
+  const uint8_t* row;
+  int64_t begin, end;
+};
+
+// `outputs` pixels of each of `rows` output rows, `row_pixels` apart. Entry e of a quad of lines holds their pixels in column e; output x
+// reads entries x * stride + column * column_step of each quad.
 struct DepthwiseInput {
-  const uint8_t* const* taps;
-  int64_t pixels;
+  static constexpr int64_t kEntryBytes = 128;  // of 16 channels of four lines, on any ISA
+
+  const DepthwiseLine* lines;  // 4 * quads
+  int64_t quads, entries, outputs, stride;
+  int64_t columns, column_step;
+  int64_t packed_rows;  // rows that there are weights for
+  int64_t rows, row_pixels;
   int64_t channels;
-  int64_t groups;
-  const int8_t* w;  // [unit][group][16][4]
+  const uint8_t* padding;  // a pixel of zero points, and 16 more
+  const uint8_t* limit;    // the end of the input
+  const int8_t* w;         // [unit][packed row][quad][column][16][4]
+  uint8_t* scratch;
+
+  static int64_t scratch_bytes(int64_t all_entries, int64_t outputs) { return all_entries * kEntryBytes + outputs * kLanes * 4; }
 };
 
 // clamp(rint(fma(x, inverse_scale, zero)), low, high), or, per channel, the product and the sum rounded one by one.

@@ -5,6 +5,7 @@
 #include <pybind11/stl.h>
 
 #include "qcore/conv.h"
+#include "qcore/depthwise.h"
 #include "qcore/linear.h"
 #include "qcore/tensor_view.h"
 
@@ -163,6 +164,7 @@ class Conv {
     depthwise_ = groups > 1 && per_group_ == 1 && outputs == groups && zero;
     if (depthwise_) {
       packed_.pack(1, outputs, taps, [&](int64_t, int64_t c, int64_t tap) { return data[c * taps + tap]; }, q, checked_bias(bias, outputs), 1);
+      lines_.pack(kernel_, stride, dilation, outputs, [&](int64_t c, int64_t tap) { return data[c * taps + tap]; });
     } else {
       const int64_t n = outputs / groups;
       const auto at = [&](int64_t g, int64_t c, int64_t i) { return data[((g * n + c) * per_group_ + i % per_group_) * taps + i / per_group_]; };
@@ -192,7 +194,7 @@ class Conv {
     const auto* data = in.data<uint8_t>();
     const auto zero = static_cast<uint8_t>(zero_x);
     if (depthwise_) {
-      run_depthwise(kernels_, packed_, windows, data, zero, output, threads);
+      run_depthwise(kernels_, lines_, windows, data, data + in.numel(), zero, output, threads);
     } else {
       const bool pointwise = windows.taps() == 1 && windows.in == windows.out && padding_ == Tuple3{0, 0, 0};
       run_gemm(packed_, windows.pixels(), threads, ConvJob{kernels_, packed_, windows, data, data + in.numel(), zero, output, pointwise});
@@ -202,6 +204,7 @@ class Conv {
  private:
   const Kernels& kernels_;
   PackedWeights packed_;
+  DepthwiseWeights lines_;  // depthwise
   RequantizationCache cache_;
   bool relu_, depthwise_ = false;
   Tuple3 kernel_{}, stride_, padding_, dilation_;

@@ -3,7 +3,6 @@
 
 #include <array>
 #include <cstdint>
-#include <vector>
 
 namespace qcore {
 
@@ -50,19 +49,6 @@ struct Windows {
       if (p.start[d] < 0 || p.start[d] + (kernel[d] - 1) * dilation[d] >= in[d]) return false;
     }
     return true;
-  }
-
-  // Distances of the taps from the first one, kernel order.
-  std::vector<int64_t> tap_offsets() const {
-    std::vector<int64_t> offsets;
-    for (int64_t d = 0; d < kernel[0]; ++d) {
-      for (int64_t h = 0; h < kernel[1]; ++h) {
-        for (int64_t w = 0; w < kernel[2]; ++w) {
-          offsets.push_back(((d * dilation[0] * in[1] + h * dilation[1]) * in[2] + w * dilation[2]) * channels);
-        }
-      }
-    }
-    return offsets;
   }
 
   const uint8_t* at(const uint8_t* x, int64_t sample, int64_t d, int64_t h, int64_t w) const {
