@@ -13,6 +13,7 @@ from qcore.api.custom_config import ConvertCustomConfig, PrepareCustomConfig, as
 from qcore.api.qconfig_mapping import QConfigMapping, as_qconfig_mapping
 from qcore.errors import QuantizationError
 from qcore.fx import constants, convert, leaves, observe
+from qcore.fx.attention import decompose_attention
 from qcore.fx.fuse import fuse
 from qcore.fx.graph_module import FLOAT, QuantizedGraphModule, set_submodule
 from qcore.fx.kinds import kinds_of
@@ -96,6 +97,7 @@ class Preparation:
         graph = traced.model
         constants.remove_identities(graph, _STUBS)
         constants.functions_to_modules(graph)
+        decompose_attention(graph, traced.scopes, inputs)
         fuse(graph, self.backend, self.is_qat)
         planner = Planner(
             graph,

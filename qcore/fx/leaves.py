@@ -32,7 +32,8 @@ def is_layer(module: nn.Module) -> bool:
 
 def inputs_of(model: nn.Module, example_inputs: Inputs) -> dict[str, Inputs]:
     """Run a model once on its example inputs, and note what its modules are called with, by path: a value for each
-    parameter of forward, tensors without their elements. Those that are not called are left out."""
+    parameter of forward, tensors as zeros of their shapes, which take no memory. Those that are not called are
+    left out."""
     seen: dict[str, Inputs] = {}
 
     def note(path: str, module: nn.Module) -> Any:
@@ -63,7 +64,7 @@ def inputs_of(model: nn.Module, example_inputs: Inputs) -> dict[str, Inputs]:
 
 
 def _outline(value: Any) -> Any:
-    return torch.empty(0, dtype=value.dtype) if isinstance(value, torch.Tensor) else value
+    return torch.zeros((), dtype=value.dtype).expand(value.shape) if isinstance(value, torch.Tensor) else value
 
 
 def graph_of_layer(layer: nn.Module) -> QuantizedGraphModule:

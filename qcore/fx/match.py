@@ -66,8 +66,8 @@ def match(node: fx.Node, modules: dict[str, nn.Module], fuse_relu: Callable[[Ope
             return _arithmetic(node, rule, modules, fuse_relu)
     operator = rule.operator(Call(node, module))
     found = Match([node], rule.role, rule, patterns.activations(node, rule), operator)
-    if not found.inputs:
-        raise Unfit("it has no tensor to work on")
+    if len(found.inputs) < max(rule.inputs, 1):
+        raise Unfit("it lacks a tensor to work on")
     if rule.role in (Role.COMPUTE, Role.FIXED) or isinstance(operator, ops.Cat):
         assert operator is not None
         found.make = _operation(operator)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from qcore import operators as ops
 from qcore.binding import shared_kernel
 from qcore.nn.quantized.base import QuantizedModule
+from qcore.nn.quantized.matmul import matmul
 from qcore.nn.quantized.scalar import add_scalar, mul_scalar
 from qcore.nn.quantized.static import StaticOutput
 from qcore.operators import Operator
@@ -20,8 +21,8 @@ from qcore.tensor.qtensor import QTensor
 class Operation(StaticOutput):
     """One operator without weights on quantized tensors, with one scale and zero point for its results.
 
-    `kind` is an operator of one input, Add or Mul (two inputs; `negate`: the second is subtracted), or Cat (a list).
-    Raises QuantizationError for a float input. Arithmetic: docs/numerics.md, under the name of the operator.
+    `kind` is an operator of one input, Add, Mul or MatMul (two inputs; `negate`: the second is subtracted), or Cat (a
+    list). Raises QuantizationError for a float input. Arithmetic: docs/numerics.md, under the name of the operator.
     """
 
     def __init__(self, kind: Operator, out: QParams, negate: bool = False) -> None:
@@ -65,6 +66,10 @@ def _binary(module: Operation, x: Any, y: Any) -> Tensor:
     return QTensor(kernel(a.raw, a.qparams, b.raw, b.qparams, out), out, module._backend)
 
 
+def _product(module: Operation, x: Any, y: Any) -> Tensor:
+    return matmul(module._checked(x), module._checked(y), module._out, module._backend)
+
+
 def _join(module: Operation, tensors: Any) -> Tensor:
     parts = [module._checked(each) for each in tensors]
     out = module._out
@@ -74,7 +79,12 @@ def _join(module: Operation, tensors: Any) -> Tensor:
     return QTensor(raw, out, module._backend)
 
 
-_CALLS: dict[type[Operator], Any] = {ops.Add: _binary, ops.Mul: _binary, ops.Cat: _join}
+_CALLS: dict[type[Operator], Any] = {
+    ops.Add: _binary,
+    ops.Mul: _binary,
+    ops.MatMul: _product,
+    ops.Cat: _join,
+}
 
 
 class ScalarOperation(QuantizedModule):

@@ -81,7 +81,9 @@ def activations(node: fx.Node, rule: Rule) -> Values:
         return [item for item in listed if isinstance(item, fx.Node)]  # type: ignore[union-attr]
     given = list(node.args[: rule.inputs])
     if len(given) < rule.inputs:
-        given += [value for name, value in node.kwargs.items() if name in ("input", "other", "x", "y")]
+        given += [
+            value for name, value in node.kwargs.items() if name in ("input", "other", "mat2", "tensor", "x", "y")
+        ]
     return [item for item in given if isinstance(item, fx.Node)]
 
 
@@ -124,6 +126,12 @@ def _mul(call: Call) -> Operator:
     if call.node.kwargs.get("out") is not None:
         raise Unfit("out is given")
     return ops.Mul()
+
+
+def _matmul(call: Call) -> Operator:
+    if call.node.kwargs.get("out") is not None or call.get(2, "out_dtype") is not None:
+        raise Unfit("out or out_dtype is given")
+    return ops.MatMul()
 
 
 def _cat(call: Call) -> Operator:
@@ -199,6 +207,10 @@ CALLS: dict[Any, Rule] = {
     **dict.fromkeys(ADDS, _BINARY[0]),
     **dict.fromkeys(SUBS, _BINARY[0]),
     **dict.fromkeys(MULS, _BINARY[1]),
+    **dict.fromkeys(
+        (python.matmul, torch.matmul, torch.bmm, torch.mm, "matmul", "__matmul__", "bmm", "mm"),
+        Rule(Role.COMPUTE, _matmul, 2),
+    ),
     **dict.fromkeys((*DIVS, *NEGS), Rule(Role.SCALAR)),
     **dict.fromkeys((torch.cat, torch.concat, torch.concatenate), Rule(Role.SHARE, _cat, 0)),
     torch.stack: Rule(Role.SHARE, inputs=0),

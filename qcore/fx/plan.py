@@ -15,6 +15,7 @@ from qcore.api._prepare import described
 from qcore.binding import bind
 from qcore.errors import QcoreError, QuantizationError, UnsupportedError
 from qcore.fx import patterns
+from qcore.fx.attention import REASON
 from qcore.fx.fuse import SOURCE
 from qcore.fx.kinds import Kind
 from qcore.fx.match import Match, match
@@ -87,9 +88,9 @@ class Planner:
         if node.op == "call_module" and target in self.custom and qconfig is not None:
             whole = Match([node], Role.COMPUTE, patterns.QUANTIZED_MODULE, list(node.all_input_nodes))
             return Step(node, whole, "custom", qconfig, Row(label, name, "quantized", self.backend, "custom"))
-        reason, found = "", None
+        reason, found = node.meta.get(REASON, ""), None
         try:
-            found = match(node, self.modules, self._has_kernel)
+            found = None if reason else match(node, self.modules, self._has_kernel)
         except Unfit as unfit:
             reason = str(unfit)
         if not self._is_float(node):

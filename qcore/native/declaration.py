@@ -10,6 +10,7 @@ from qcore.capability import Capability, Limit, OpSpec, WeightSpec, standard_pat
 from qcore.native import (
     elementwise,
     embedding,
+    matmul,
     normalization,
     pooling,
     recurrent,
@@ -53,6 +54,7 @@ OPS = (
     ),
     OpSpec(ops.Add, fused=("relu",)),
     OpSpec(ops.Mul, fused=("relu",)),
+    OpSpec(ops.MatMul),
     OpSpec(ops.Clamp),
     OpSpec(ops.Lookup, functions=tuple(tables.FUNCTIONS)),
     OpSpec(ops.Cat, fused=("relu",)),
@@ -89,6 +91,7 @@ BUILDERS: dict[type[Operator], Any] = {
     ops.ConvTranspose: transposed.ConvTranspose,
     ops.Add: elementwise.Add,
     ops.Mul: elementwise.Mul,
+    ops.MatMul: matmul.MatMul,
     ops.Clamp: elementwise.Clamp,
     ops.Lookup: elementwise.Lookup,
     ops.Cat: elementwise.Cat,

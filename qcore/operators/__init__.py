@@ -14,6 +14,7 @@ from qcore.operators.base import Operator, is_constant_free, operators
 from qcore.operators.elementwise import Add, Clamp, Lookup, Mul, PReLU, Softmax
 from qcore.operators.floats import Dequantize, Quantize
 from qcore.operators.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
+from qcore.operators.products import MAX_SUMMED, MatMul
 from qcore.operators.recurrent import GRU, LSTM, CellWeights, GRUCell, LSTMCell, RNNCell
 from qcore.operators.shape import AdaptiveAvgPool, AvgPool, Cat, Interpolate, MaxPool, Mean
 from qcore.operators.weighted import (
@@ -30,6 +31,7 @@ from qcore.operators.weighted import (
 __all__ = [
     "GRU",
     "LSTM",
+    "MAX_SUMMED",
     "AdaptiveAvgPool",
     "Add",
     "AvgPool",
@@ -52,6 +54,7 @@ __all__ = [
     "LinearDynamic",
     "LinearFp16",
     "Lookup",
+    "MatMul",
     "MaxPool",
     "Mean",
     "Mul",

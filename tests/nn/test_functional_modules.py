@@ -66,7 +66,7 @@ def test_numbers_change_parameters_as_in_torch(number, scale, zero_point, relu, 
     assert torch.equal(raw, torch.arange(256, dtype=torch.uint8))
 
 
-def test_float_operands_matmul_and_calls_are_refused():
+def test_float_operands_shapes_that_do_not_fit_and_calls_are_refused():
     f, x = QFunctional(), qcore.quantize_per_tensor(torch.randn(2, 3), 0.1, 100, qcore.quint8)
     for call in (
         lambda: f.add(x, torch.randn(2, 3)),
@@ -75,7 +75,7 @@ def test_float_operands_matmul_and_calls_are_refused():
     ):
         with pytest.raises(qcore.QuantizationError, match="QuantStub"):
             call()
-    with pytest.raises(qcore.UnsupportedError, match="dequantize"):
+    with pytest.raises(qcore.ArgumentError, match="3 columns meet 2 rows"):
         f.matmul(x, x)
     with pytest.raises(RuntimeError, match="add, mul"):
         f(x)
@@ -90,3 +90,21 @@ def test_scale_and_zero_point_are_checked_when_set():
     for name, value in (("scale", 0.0), ("scale", float("nan")), ("zero_point", 256)):
         with pytest.raises(qcore.ArgumentError, match=name):
             setattr(f, name, value)
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [((3, 4), (4, 5)), ((2, 3, 4), (4, 5)), ((4,), (4, 5)), ((2, 3, 4), (4,)), ((4,), (4,)), ((4,), (2, 4, 5))],
+)
+def test_matmul_takes_shapes_as_torch_does(left, right):
+    f, a, b = QFunctional(), torch.randint(0, 256, left).byte(), torch.randint(0, 256, right).byte()
+    f.scale, f.zero_point = 30.0, 100
+    qa, qb = (
+        qcore.quantize_per_tensor((each.float() - zero_point) * scale, scale, zero_point, qcore.quint8)
+        for each, scale, zero_point in ((a, 0.5, 7), (b, 0.25, 200))
+    )
+    exact = (a.long() - 7) @ (b.long() - 200)
+    expected = (torch.round(exact.float() * (0.125 / 30)) + 100).clamp(0, 255).byte()
+    result = f.matmul(qa, qb)
+    assert torch.equal(result.int_repr(), expected)
+    assert result.shape == torch.matmul(a.float(), b.float()).shape

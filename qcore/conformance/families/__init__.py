@@ -14,6 +14,7 @@ from qcore.conformance.families.linear import LINEAR
 from qcore.conformance.families.linear_dynamic import LINEAR_DYNAMIC
 from qcore.conformance.families.linear_fp16 import LINEAR_FP16
 from qcore.conformance.families.lookup import LOOKUP, SOFTMAX
+from qcore.conformance.families.matmul import MATMUL
 from qcore.conformance.families.normalization import BATCH_NORM, GROUP_NORM, INSTANCE_NORM, LAYER_NORM
 from qcore.conformance.families.pooling import ADAPTIVE_AVG_POOL, AVG_POOL, MAX_POOL, MEAN
 from qcore.conformance.families.prelu import PRELU
@@ -51,6 +52,7 @@ FAMILIES: dict[type[Operator], Family] = {
         INSTANCE_NORM,
         ADD,
         MUL,
+        MATMUL,
         CLAMP,
         LOOKUP,
         PRELU,

@@ -145,8 +145,7 @@ def _drawn(draw: st.DrawFn, facet: Facet) -> ConvRecipe:
     stride, padding = each(1, 3), each(0, 3)
     spare = each(0, {1: 20, 2: 6, 3: 3}[rank])
     sizes = tuple(
-        max(1, d * (k - 1) + 1 - 2 * p) + extra
-        for k, d, p, extra in zip(kernel, dilation, padding, spare, strict=True)
+        max(1, d * (k - 1) + 1 - 2 * p) + extra for k, d, p, extra in zip(kernel, dilation, padding, spare, strict=True)
     )
     groups = draw(st.sampled_from((1, 1, 2, 3, 8)))
     inputs = groups * draw(st.integers(1, 40 // groups))

@@ -282,6 +282,4 @@ ADAPTIVE_AVG_POOL = Family(
     _large(lambda rank: AdaptiveAvgPool((7,) * rank)),
     requantizes=False,
 )
-MEAN = Family(
-    Mean, _written_mean, _drawn_mean, _make, _large(lambda rank: Mean((2, 3))), requantizes=False
-)
+MEAN = Family(Mean, _written_mean, _drawn_mean, _make, _large(lambda rank: Mean((2, 3))), requantizes=False)

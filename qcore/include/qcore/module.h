@@ -4,6 +4,7 @@
 #include "qcore/module_conv_transpose.h"
 #include "qcore/module_elementwise.h"
 #include "qcore/module_embedding.h"
+#include "qcore/module_matmul.h"
 #include "qcore/module_normalization.h"
 #include "qcore/module_recurrent.h"
 #include "qcore/module_training.h"
@@ -30,6 +31,7 @@ template <const auto& kIsas>
 void bind_module(py::module_& m) {
   py::class_<Kernels> kernels = bind(m, &find_isa<kIsas>);
   bind_conv_transpose(m, kernels);
+  bind_matmul(kernels);
   bind_normalization(kernels);
   bind_training(kernels);
   bind_recurrent(m, kernels);

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from qcore import operators as ops
 from qcore.binding import shared_kernel
-from qcore.errors import ArgumentTypeError, UnsupportedError
+from qcore.errors import ArgumentTypeError
 from qcore.nn.float_functional import FloatFunctional, FXFloatFunctional
+from qcore.nn.quantized.matmul import matmul
 from qcore.nn.quantized.scalar import add_scalar, mul_scalar
 from qcore.nn.quantized.static import StaticOutput
 from qcore.tensor.dtypes import QDType
@@ -19,13 +20,13 @@ __all__ = ["FXFloatFunctional", "FloatFunctional", "QFunctional"]
 
 
 class QFunctional(StaticOutput):
-    """add, mul, cat, add_relu on quantized tensors, with one scale and zero point for the results.
+    """add, mul, matmul, cat, add_relu on quantized tensors, with one scale and zero point for the results.
 
     Made from FloatFunctional. Operands may be of different parameters, and of shapes that broadcast. Raises
-    QuantizationError for float operands. Arithmetic: docs/numerics.md, "add", "mul", "cat".
+    QuantizationError for float operands. Arithmetic: docs/numerics.md, "add", "mul", "matmul", "cat".
     """
 
-    computes = "add, mul, cat"
+    computes = "add, mul, matmul, cat"
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,10 +71,8 @@ class QFunctional(StaticOutput):
         return QTensor(raw, self._out, self._backend)
 
     def matmul(self, x: Tensor, y: Tensor) -> Tensor:
-        """No backend has a kernel for two quantized matrices: UnsupportedError."""
-        raise UnsupportedError(
-            f"{self._label()}: no kernel multiplies two quantized matrices; dequantize() both before it"
-        )
+        """x @ y, for shapes as of torch.matmul."""
+        return matmul(self._quantized(x), self._quantized(y), self._out, self._backend)
 
     def _binary(self, operator: ops.Operator, x: Tensor, y: Tensor) -> QTensor:
         a, b = self._quantized(x), self._quantized(y)

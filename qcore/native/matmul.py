@@ -1,0 +1,31 @@
+"""Matrix products of two activations: one native call for all batches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, empty, full, get_num_threads, uint8
+
+from qcore import operators as ops
+from qcore.operators.products import check_shapes
+from qcore.tensor.qparams import QParams
+
+
+class MatMul:
+    """kernel(a, qa, b, qb, out) -> y; b in any strides, a copied unless its rows are dense"""
+
+    def __init__(self, operator: ops.MatMul, native: Any) -> None:
+        self._run = native.matmul
+
+    def __call__(self, a: Tensor, qa: QParams, b: Tensor, qb: QParams, out: QParams) -> Tensor:
+        batch = check_shapes(a, b)
+        if not a.shape[-1]:
+            return full((*batch, a.shape[-2], b.shape[-1]), out.zero_point, dtype=uint8)
+        if a.stride(-1) != 1:
+            a = a.contiguous()
+        if a.ndim != b.ndim or a.shape[:-2] != b.shape[:-2]:
+            a, b = a.expand(*batch, *a.shape[-2:]), b.expand(*batch, *b.shape[-2:])
+        y = empty(*batch, a.shape[-2], b.shape[-1], dtype=uint8)
+        parameters = out.scale, out.zero_point, get_num_threads()
+        self._run(a, qa.scale, qa.zero_point, b, qb.scale, qb.zero_point, y, *parameters)
+        return y
