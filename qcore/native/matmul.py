@@ -20,7 +20,7 @@ class MatMul:
     def __call__(self, a: Tensor, qa: QParams, b: Tensor, qb: QParams, out: QParams) -> Tensor:
         batch = check_shapes(a, b)
         if not a.shape[-1]:
-            return full((*batch, a.shape[-2], b.shape[-1]), out.zero_point, dtype=uint8)
+            return full((*batch, a.shape[-2], b.shape[-1]), int(out.zero_point), dtype=uint8)
         if a.stride(-1) != 1:
             a = a.contiguous()
         if a.ndim != b.ndim or a.shape[:-2] != b.shape[:-2]:

@@ -36,6 +36,7 @@ def check_shapes(a: Tensor, b: Tensor) -> torch.Size:
     if a.shape[-1] > MAX_SUMMED:
         raise ArgumentError(f"matmul: sums of {a.shape[-1]} products may leave int32; at most {MAX_SUMMED}")
     try:
-        return torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        batch: torch.Size = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])  # type: ignore[no-untyped-call]
+        return batch
     except RuntimeError:
         raise ArgumentError(f"matmul: the leading dimensions of {shapes} do not broadcast") from None
