@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from qcore.api.qconfig import (
     QConfig,
@@ -41,6 +43,8 @@ class QConfigMapping:
         self.default_qconfigs: dict[Any, QConfigAny] = {}
         """By type, like object types, but weaker than all the rules above but the global one, and free to match
         nothing."""
+        self.beside_layer_norm: dict[Any, tuple[QConfigAny, str]] = {}
+        """By type, and as weak: what holds in a model with layer norms, and the reason, for its report."""
 
     def set_global(self, global_qconfig: QConfigAny) -> QConfigMapping:
         """For all that no other rule names."""
@@ -140,8 +144,33 @@ def as_qconfig_mapping(value: Any) -> QConfigMapping:
     )
 
 
+_RESIDUAL = (
+    "float by default in a model with layer norms: one scale for all channels of its residual stream, a few of which "
+    "are far larger than the others, costs most of the accuracy. Name it in a QConfigMapping to quantize it"
+)
+_CURVED = (
+    "float by default in a model with layer norms: its 8 bits cost accuracy. Name it in a QConfigMapping to quantize it"
+)
+_DYNAMIC = (
+    "dynamic by default in a model with layer norms: fixed scales would cost accuracy. Name it in a QConfigMapping for "
+    "static quantization"
+)
+
+
+def _beside_layer_norm(dynamic: QConfigAny) -> dict[Any, tuple[QConfigAny, str]]:
+    sums = (operator.add, operator.iadd, torch.add, "add", "add_")
+    return {
+        **dict.fromkeys((nn.Linear, F.linear), (dynamic, _DYNAMIC)),
+        **dict.fromkeys((nn.LayerNorm, F.layer_norm, torch.layer_norm, *sums), (None, _RESIDUAL)),
+        **dict.fromkeys((nn.Softmax, F.softmax, torch.softmax, "softmax", nn.GELU, F.gelu), (None, _CURVED)),
+    }
+
+
 def get_default_qconfig_mapping(backend: BackendLike = "auto", version: int = 0) -> QConfigMapping:
     """A backend's default QConfigs for static quantization; embeddings 8 bits by row, recurrent layers dynamic.
+
+    In a model with layer norms, as transformers have, these, sums, softmax and GELU stay float, and linear layers are
+    quantized dynamically, unless a rule names them (`beside_layer_norm`).
 
     Raises BackendError for a backend that is missing or cannot run here, ArgumentError for an unknown version.
     """
@@ -150,9 +179,10 @@ def get_default_qconfig_mapping(backend: BackendLike = "auto", version: int = 0)
     mapping.default_qconfigs = {
         nn.Embedding: float_qparams_weight_only_qconfig,
         nn.EmbeddingBag: float_qparams_weight_only_qconfig,
-        torch.nn.functional.embedding: float_qparams_weight_only_qconfig,
+        F.embedding: float_qparams_weight_only_qconfig,
         **dict.fromkeys((nn.LSTM, nn.GRU, nn.LSTMCell, nn.GRUCell, nn.RNNCell), dynamic),
     }
+    mapping.beside_layer_norm = _beside_layer_norm(dynamic)
     return mapping
 
 

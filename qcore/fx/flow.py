@@ -56,7 +56,7 @@ class Preparation:
         self.whole = (model, inputs)
         for module in model.modules():
             module.__dict__.pop("qconfig", None)
-        self.resolver = Resolver(self.mapping)
+        self.resolver = Resolver(self.mapping, any(isinstance(module, nn.LayerNorm) for module in model.modules()))
         self.observed = {
             key: new for each in self.custom.float_to_observed_mapping.values() for key, new in each.items()
         }

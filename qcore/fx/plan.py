@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
@@ -81,6 +81,7 @@ class Planner:
         scope = self.path_of(self.scopes.get(node.name, ""))
         path = self.path_of(node.meta.get(SOURCE, str(node.target))) if node.op == "call_module" else scope
         qconfig = self.resolver.resolve(path, scope, target, self.resolver.order(scope, target))
+        why = self.resolver.reason
         label = path if node.op == "call_module" else f"{scope}.{node.name}" if scope else node.name
         name = str(getattr(target, "__name__", target))
         if node.op == "call_module" and node.target in self.leaves:
@@ -102,13 +103,17 @@ class Planner:
             return Step(
                 node, None, "float", qconfig, Row(label, name, "float", reason=reason, asked=qconfig is not None)
             )
-        return self._decide(node, found, qconfig, label, name, target)
+        return self._decide(node, found, qconfig, label, name, target, why)
 
-    def _decide(self, node: fx.Node, found: Match | None, qconfig: Any, label: str, name: str, target: Any) -> Step:
+    def _decide(
+        self, node: fx.Node, found: Match | None, qconfig: Any, label: str, name: str, target: Any, why: str
+    ) -> Step:
         module = self.modules.get(str(node.target)) if node.op == "call_module" else None
         asked = qconfig is not None and (module is None or found is not None or bool(list(module.parameters())))
         if qconfig is None:
-            return Step(node, None, "float", None, Row(label, name, "float", reason="its qconfig is None", asked=False))
+            return Step(
+                node, None, "float", None, Row(label, name, "float", reason=why or "its qconfig is None", asked=False)
+            )
         limited = self.limit(target, qconfig)
         if limited:
             return Step(node, None, "float", qconfig, Row(label, name, "float", reason=limited, asked=asked))
@@ -119,6 +124,7 @@ class Planner:
             return Step(node, None, "float", qconfig, Row(label, name, "float", reason=reason, asked=asked))
         if quantized is not None and module is not None:
             row = self._described(how, label, name, quantized, module, qconfig)
+            row = replace(row, reason="; ".join(filter(None, (row.reason, why))))
         else:
             assert found is not None
             row = self._bound(label, name, found, activation_dtype(qconfig))

@@ -22,12 +22,15 @@ class Resolver:
     """Answers for each call of a model, and remembers which rules were of use."""
 
     mapping: QConfigMapping
+    has_layer_norm: bool = False
+    reason: str = field(default="", init=False)
     used: set[Any] = field(default_factory=set)
     _calls: dict[tuple[str, Any], int] = field(default_factory=dict)
 
     def resolve(self, path: str, scope: str, target: Any, order: int) -> QConfigAny:
         """The QConfig of a call: `path` of the module it is (or lies in), `scope` around it, what it calls, and the
-        how manieth call of that it is in the scope."""
+        how manieth call of that it is in the scope. `reason` is then why, where no rule of the
+        user's says so."""
         mapping = self.mapping
         found: Any = UNSET
         for (name, kind, index), qconfig in mapping.module_name_object_type_order_qconfigs.items():
@@ -45,6 +48,10 @@ class Resolver:
         for kind, qconfig in mapping.default_qconfigs.items():
             if found is UNSET and _same(kind, target):
                 found = qconfig
+        self.reason = ""
+        for kind, (qconfig, reason) in mapping.beside_layer_norm.items() if self.has_layer_norm else ():
+            if found is UNSET and _same(kind, target):
+                found, self.reason = qconfig, reason
         return mapping.global_qconfig if found is UNSET else found
 
     def _use(self, rule: Any, qconfig: Any, found: Any) -> Any:

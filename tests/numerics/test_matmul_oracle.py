@@ -1,4 +1,4 @@
-"""matmul beside torch's quantized one, which multiplies floats: equal but next to a tie, and seldom different at all."""
+"""matmul beside torch's quantized one, which multiplies floats: equal but next to a tie."""
 
 from __future__ import annotations
 

@@ -29,16 +29,16 @@ struct MatmulJob {
   GemmInput rows(int64_t first, int64_t count, int64_t, Scratch& scratch) const {
     const uint8_t* from = a.data + first * a.row;
     const int64_t stride = w.k_groups * kGroup;
-    if (stride == w.k) return {from, a.row, count, w.k_groups, row_sums(w, from, a.row, count, scratch)};
+    if (stride == w.k) return gemm_input(kernels, w, from, a.row, count, scratch);
     uint8_t* packed = packed_rows(w, count, scratch);
     for (int64_t r = 0; r < count; ++r) {
       std::memcpy(packed + r * stride, from + r * a.row, static_cast<size_t>(w.k));
       pad_row(w, packed + r * stride);
     }
-    return {packed, stride, count, w.k_groups, row_sums(w, packed, stride, count, scratch)};
+    return gemm_input(kernels, w, packed, stride, count, scratch);
   }
 
-  void multiply(const GemmInput& input, const GemmPanel& panel, int64_t first, Scratch&) const { kernels.gemm_u8(input, panel, out.from_row(first)); }
+  void multiply(const GemmInput& input, const GemmPanel& panel, int64_t first, Scratch&) const { multiply_rows(kernels, input, panel, out.from_row(first)); }
 };
 
 // y (m, n) = a (m, k) times b (k, n).
