@@ -14,6 +14,7 @@ from pathlib import Path
 
 import qcore
 from qcore.capability import OpSpec
+from qcore.conformance.suite import names
 from qcore.nn.catalog import COLUMNS, rows
 from qcore.operators import operators
 
@@ -72,9 +73,29 @@ def catalog_table() -> str:
     return markdown(list(COLUMNS), lines)
 
 
+def conformance_table() -> str:
+    """How many checks the kit makes of what our backends declare, by kind."""
+    kinds = {
+        "written": "written cases",
+        "drawn": "drawn cases",
+        "threads": "threads",
+        "misuse": "misuse",
+        "limit": "limits",
+        "supports": "supports",
+    }
+    lines = []
+    for name in OURS[:2]:
+        checks = [check.partition("[")[0].removeprefix("test_") for check in names(name)]
+        counts = [checks.count(kind) for kind in kinds]
+        rest = len(checks) - sum(counts)
+        lines.append([f"`{name}`", *map(str, counts), str(rest), str(len(checks))])
+    return markdown(["backend", *kinds.values(), "contract", "all"], lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "backends": backends_table,
     "catalog": catalog_table,
+    "conformance": conformance_table,
     "operators": operators_table,
 }
 

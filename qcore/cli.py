@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from qcore.capability import OpSpec
-from qcore.errors import BackendError, QcoreError
+from qcore.errors import ArgumentError, BackendError, QcoreError
 from qcore.registry import Status, registry
 
 
@@ -31,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _conformance(options, rest)
         if options.command == "catalog":
             return _catalog()
+        if options.command == "new-backend":
+            return _new_backend(options.name, options.parent)
         if options.command == "explain":
             return _explain(options.model, options.backend, options.fallback)
         return _backends(options.verbose, options.json)
@@ -45,6 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     backends = commands.add_parser("backends", help="list the installed backends, best first")
     backends.add_argument("-v", "--verbose", action="store_true", help="also what each declares, and tracebacks")
     backends.add_argument("--json", action="store_true", help="all of it as JSON")
+    new = commands.add_parser("new-backend", help="write the package of a new backend, which passes the kit as it is")
+    new.add_argument("name", help="its name: a lower-case identifier")
+    new.add_argument("--parent", type=Path, default=Path(), help="where to put its folder (default: here)")
     explain = commands.add_parser("explain", help="say node by node who would run a model, and why")
     explain.add_argument("model", help="module:callable that returns a model or (model, inputs), or a torch.save file")
     explain.add_argument("--backend", help="a name, or several by commas in order of preference (default: auto)")
@@ -94,6 +99,16 @@ def _catalog() -> int:
     from qcore.nn.catalog import COLUMNS, rows
 
     _show(_console(), COLUMNS, rows())
+    return 0
+
+
+def _new_backend(name: str, parent: Path) -> int:
+    from qcore.scaffold import new_backend
+
+    if name in registry.names():
+        raise ArgumentError(f"a backend named {name!r} is installed already; choose another name")
+    folder = new_backend(name, parent)
+    print(f"wrote {folder}; its README.md says how to install and test it")
     return 0
 
 

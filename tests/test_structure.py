@@ -33,7 +33,7 @@ LAYERS = [
     ("nn",),
     ("api", "fx"),
     ("graph",),
-    ("", "conformance", "compat", "explain", "cli", "__main__"),
+    ("", "conformance", "compat", "explain", "scaffold", "cli", "__main__"),
 ]
 
 

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 
 from qcore.backend import API_VERSION, Availability, Backend
 from qcore.capability import Capability
-from qcore.conformance import known, misuse
+from qcore.conformance import graphs, known, misuse
 from qcore.conformance.case import Facet, facets
 from qcore.conformance.check import Nonconformance, check, describe, results, same_results
 from qcore.conformance.families import FAMILIES
@@ -194,6 +194,19 @@ class Conformance:
         if not all(same_results(alone, result) for result in parallel):
             _fail(f"the kernel gives other results when several threads call it at once\n{describe(case)}")
 
+    def test_graphs(self, seed: int) -> None:
+        """Plans of a graph drawn from the declaration have the bits of the kernels, for any batch, on any threads."""
+        backend = _runnable(self.backend)
+        problem = ""
+        try:
+            claimed = graphs.check_graph(backend, graphs.Drawing(backend.capability(), seed).graph())
+        except Nonconformance as error:
+            problem = str(error)
+        if problem:
+            _fail(problem)
+        if not claimed:
+            pytest.skip("nothing of this graph is claimed")
+
     def test_misuse(self, bad: str) -> None:
         """A bad argument is an exception: neither a crash nor a result. Run in a process of its own."""
         _runnable(self.backend)
@@ -302,11 +315,19 @@ def _limits(name: str, quick: bool) -> Iterator[tuple[str, tuple[Facet, str, int
             yield f"{title}-{limit.extent}", (facet, limit.extent, limit.high)
 
 
+def _seeds(name: str, quick: bool) -> Iterator[tuple[str, int]]:
+    """Numbers of the graphs to draw; none for a backend that compiles none."""
+    status = _status(name)
+    if status is not None and status.backend is not None and type(status.backend).claims is not Backend.claims:
+        yield from ((str(seed), seed) for seed in range(10 if quick else 60))
+
+
 _PARAMETERS: dict[str, Callable[[str, bool], Iterator[tuple[str, Any]]]] = {
     "operator": lambda name, quick: ((operator, operator) for operator in operators()),
     "facet": lambda name, quick: _facets(name),
     "threaded": _threaded,
     "written": _written,
     "limit": _limits,
+    "seed": _seeds,
     "bad": lambda name, quick: ((title, title) for title in misuse.titles(name)),
 }

@@ -14,10 +14,11 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 README = (ROOT / "README.md").read_text()
+GUIDE = (ROOT / "docs" / "backend-guide.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def test_tables_are_what_the_code_says():
@@ -33,10 +34,21 @@ def test_readme_examples_run(code):
     assert done.returncode == 0, done.stderr
 
 
+def test_the_guides_examples_run_one_after_the_other():
+    """Those of the tutorial, which are files of a package, are run in tests/test_scaffold.py."""
+    code = "\n".join(block for block in blocks("python", GUIDE) if not block.startswith("# src/qcore_my_npu/"))
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "clamp on tiny" in done.stdout and "mul on reference tiny: mul is not among its operators" in done.stdout
+
+
+COMMANDS = [*blocks("sh"), *blocks("sh", GUIDE)]
+
+
 @pytest.mark.parametrize(
-    "line", [line for block in blocks("sh") for line in block.splitlines() if line.startswith("qcore")]
+    "line", [line for block in COMMANDS for line in block.splitlines() if line.startswith("qcore")]
 )
-def test_readme_qcore_commands_run(line):
+def test_qcore_commands_run(line):
     program = Path(sys.executable).with_name("qcore")
     done = subprocess.run([program, *shlex.split(line, comments=True)[1:]], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr

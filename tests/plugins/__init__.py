@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from textwrap import dedent
 
-GOOD = '''
+GOOD = """
 import qcore
 
 class Fake(qcore.Backend):
@@ -26,7 +26,7 @@ class Fake(qcore.Backend):
 @qcore.hookimpl
 def qcore_backend():
     return Fake()
-'''
+"""
 
 
 def good(name: str, *, priority: int = 1, ok: bool = True, reason: str = "", cure: str = "") -> str:
@@ -43,3 +43,19 @@ def install(folder: Path, name: str, source: str, *, distribution: str = "") -> 
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(f"[qcore]\n{name} = {module}\n")
+
+
+def another_api(name: str) -> str:
+    """The source of a plugin for a version of the contract that is to come."""
+    return good(name).replace('version = "1.0"', 'version = "1.0"\n    api_version = (99, 0)')
+
+
+def hanging(name: str) -> str:
+    """The source of a plugin whose probe waits for a driver that never answers."""
+    return good(name).replace(
+        "        return qcore.Availability", "        __import__('time').sleep(600)\n        return qcore.Availability"
+    )
+
+
+BROKEN = "import no_such_driver"
+"""The source of a plugin that cannot be imported."""
