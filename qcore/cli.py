@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("name", help="its name: a lower-case identifier")
     new.add_argument("--parent", type=Path, default=Path(), help="where to put its folder (default: here)")
     explain = commands.add_parser("explain", help="say node by node who would run a model, and why")
-    explain.add_argument("model", help="module:callable that returns a model or (model, inputs), or a torch.save file")
+    explain.add_argument("model", help="module:callable that returns a model or (model, inputs), or a saved model")
     explain.add_argument("--backend", help="a name, or several by commas in order of preference (default: auto)")
     explain.add_argument("--fallback", help="who runs the rest: a name, or 'error' for nobody")
     commands.add_parser("catalog", help="list the modules that can be quantized, and what each becomes")

@@ -66,8 +66,10 @@ def test_every_line_has_a_reason(folder):
 def test_a_quantized_model_is_told_as_it_is_and_for_another_backend(folder, capsys):
     quantized = qcore.quantize_dynamic(nn.Sequential(nn.Linear(4, 4)).eval(), backend="reference")
     torch.save(quantized, folder / "model.pt")
-    assert main(["explain", "model.pt"]) == 0
-    assert cells(capsys.readouterr().out, "0").split()[1:4] == ["Linear", "quantized", "reference"]
+    qcore.save(quantized, folder / "model.safetensors")
+    for file in ("model.pt", "model.safetensors"):
+        assert main(["explain", file]) == 0
+        assert cells(capsys.readouterr().out, "0").split()[1:4] == ["Linear", "quantized", "reference"]
     assert explained(quantized, None, "reference", "error").backend == "reference; fallback=error"
     assert quantized[0].backend == "reference"
     with pytest.raises(qcore.BackendError, match="'nobody' is not installed"):
