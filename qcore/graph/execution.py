@@ -1,4 +1,4 @@
-"""How a converted model runs: the parts that its backend claims as compiled plans, the rest on the module level.
+"""How a converted model runs: the parts that its backends claim as compiled plans, the rest on the module level.
 
 The model stays as it is, with its modules, weights, keys and code. The execution is a cache beside it, made on the
 first call and again when a module of it has changed; where an input is not what the parts were compiled for, and while
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator as python
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -29,12 +29,13 @@ from qcore.tensor.qtensor import QTensor
 
 
 class Part(nn.Module):
-    """One claimed part: a plan between the tensors of the module level."""
+    """One claimed part: a plan of `owner` between the tensors of the module level, which run on `backend`."""
 
-    def __init__(self, graph: Graph, plan: Plan, backend: str) -> None:
+    def __init__(self, graph: Graph, plan: Plan, owner: str, backend: str) -> None:
         super().__init__()
         self.graph = graph
         self.plan = plan
+        self.owner = owner
         self._inputs = [value.qparams for value in graph.inputs]
         self._outputs = [value.qparams for value in graph.outputs]
         self._backend = backend
@@ -72,15 +73,14 @@ class Unexpected(Exception):
 class Execution:
     """A converted model cut into parts and calls; str() shows the parts' plans. `code`: the calls, as a module."""
 
-    def __init__(self, model: QuantizedGraphModule, backend: Backend) -> None:
+    def __init__(self, model: QuantizedGraphModule, backends: Sequence[Backend], name: str) -> None:
         self._seen = changes.count
         reading = read(model)
-        stages = partition(reading, list(backend.claims(reading.graph)), list(model.graph.nodes))
+        stages = partition(reading, [each.claims(reading.graph) for each in backends], list(model.graph.nodes))
         names = {node: value.name for node, value in reading.values.items()}
-        self.parts = [
-            Part(stage.part, backend.compile(stage.part), backend.name) for stage in stages if stage.part is not None
-        ]
-        self.backend = backend.name
+        made = [(stage.part, backends[stage.owner]) for stage in stages if stage.part and stage.owner is not None]
+        self.parts = [Part(part, backend.compile(part), backend.name, name) for part, backend in made]
+        self.backend = name
         called = {node for stage in stages for node in stage.calls}
         self._compiled = [node for node in model.graph.nodes if node.op == "call_module" and node not in called]
         self._watched = list(_owners(model, self._compiled))
@@ -104,7 +104,7 @@ class Execution:
             return f"{self.backend} compiles nothing of this model; its modules run one by one"
         assert self.code is not None
         calls = [node for node in self.code.graph.nodes if node.op.startswith("call_") and not _is_own(node)]
-        lines = [f"part {number}, by {self.backend}:\n{part.plan}" for number, part in enumerate(self.parts)]
+        lines = [f"part {number}, by {part.owner}:\n{part.plan}" for number, part in enumerate(self.parts)]
         outside = ", ".join(str(getattr(node.target, "__name__", node.target)) for node in calls) or "nothing"
         return "\n".join([*lines, f"on the module level: {outside}"])
 
@@ -201,7 +201,9 @@ class _Cache:
                 found = self._execution
                 if found is None or not found.is_current():
                     name: Any = model.qcore_runs_on
-                    found = self._execution = Execution(model, registry.choose(name).backend)
+                    choice = registry.choose(name)
+                    chosen = [registry.get(each) for each in choice.selection.names]
+                    found = self._execution = Execution(model, chosen, choice.name)
         return found
 
     def __deepcopy__(self, memo: Any) -> _Cache:

@@ -1,9 +1,10 @@
-"""Cut a converted model into the parts that a backend claims and the calls between them."""
+"""Cut a converted model into the parts that backends claim and the calls between them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from torch import fx
 
@@ -15,29 +16,43 @@ from qcore.graph.moves import Move
 
 @dataclass
 class Stage:
-    """Calls of the module level, in the model's order, and then one part that is compiled (None: nothing is)."""
+    """Calls of the module level, in the model's order, and then one part that is compiled (None: nothing is).
+
+    `owner`: who claimed the part, as its number.
+    """
 
     calls: list[fx.Node] = field(default_factory=list)
     nodes: list[fx.Node] = field(default_factory=list)
     part: Graph | None = None
+    owner: int | None = None
 
 
-def partition(reading: Reading, claimed: Collection[Node], order: list[fx.Node]) -> list[Stage]:
+Owners: TypeAlias = "Mapping[fx.Node, int | None]"
+"""Nodes of claimed parts, and whose they are; None for one that computes nothing, and goes with any."""
+
+
+def partition(reading: Reading, claims: Sequence[Collection[Node]], order: list[fx.Node]) -> list[Stage]:
     """Stages that compute the model one after the other; `order`: its fx nodes.
 
-    Each part is convex, and as large as that allows: a claimed node goes to the first stage whose calls, and those
-    before it, give it what it needs. Calls keep their order. A part of fewer than two operators would gain nothing, and
-    is left to the module level.
+    `claims`: what each backend claims; a node goes to the first that claims it. Each part is one backend's, convex, and
+    as large as that allows: a claimed node goes to the first stage whose calls, and those before it, give it what it
+    needs, and whose part is its owner's. Calls keep their order. A part of fewer than two operators would gain nothing,
+    and is left to the module level.
     """
-    taken = {id(node) for node in claimed}
-    inside = {node for node, made in reading.made.items() if all(id(each) in taken for each in made)}
+    taken = {id(node): number for number, claimed in reversed(list(enumerate(claims))) for node in claimed}
+    owners = {node: {taken.get(id(each)) for each in made} or {None} for node, made in reading.made.items()}
+    inside = {
+        node: next(iter(each))
+        for node, each in owners.items()
+        if len(each) == 1 and (each != {None} or not reading.made[node])
+    }
     while True:
         stages = _staged(inside, order)
         few = [stage for stage in stages if _operators(reading, stage) < 2]
         small = {node for stage in few for node in stage.nodes if reading.made[node]}
         if not small:
             break
-        inside -= small
+        inside = {node: owner for node, owner in inside.items() if node not in small}
     for stage in stages:
         if _operators(reading, stage):
             stage.part = _part(reading, stage.nodes, inside)
@@ -48,7 +63,7 @@ def _operators(reading: Reading, stage: Stage) -> int:
     return sum(not isinstance(each.operator, Move) for node in stage.nodes for each in reading.made[node])
 
 
-def _staged(inside: set[fx.Node], order: list[fx.Node]) -> list[Stage]:
+def _staged(inside: Owners, order: list[fx.Node]) -> list[Stage]:
     level: dict[fx.Node, int] = {}
     stages = [Stage()]
     floor = 0
@@ -56,22 +71,27 @@ def _staged(inside: set[fx.Node], order: list[fx.Node]) -> list[Stage]:
         is_call = node not in inside
         waits = is_call and not _is_inner_cut(node, inside)
         at = max((level[each] + (waits and each in inside) for each in node.all_input_nodes), default=0)
-        level[node] = at = max(at, floor) if waits else at
+        at = max(at, floor) if waits else at
+        owner = inside.get(node)
+        while owner is not None and at < len(stages) and stages[at].owner not in (None, owner):
+            at += 1
+        level[node] = at
         stages += [Stage() for _ in range(at + 1 - len(stages))]
         if not is_call:
             stages[at].nodes.append(node)
+            stages[at].owner = stages[at].owner if owner is None else owner
         elif waits:
             stages[at].calls.append(node)
             floor = at
     return stages
 
 
-def _is_inner_cut(node: fx.Node, inside: set[fx.Node]) -> bool:
+def _is_inner_cut(node: fx.Node, inside: Owners) -> bool:
     """Whether a node only cuts a tensor in pieces for nodes of the graph, which do that for themselves."""
     return node.target in CUTS and all(user in inside for user in node.users)
 
 
-def _part(reading: Reading, group: list[fx.Node], inside: set[fx.Node]) -> Graph:
+def _part(reading: Reading, group: list[fx.Node], inside: Owners) -> Graph:
     """The graph of a stage; its outputs are what another stage, a call or the model's caller reads."""
     nodes = [each for node in group for each in reading.made[node]]
     made = {value.name for node in nodes for value in node.outputs}
@@ -87,6 +107,6 @@ def _part(reading: Reading, group: list[fx.Node], inside: set[fx.Node]) -> Graph
     return Graph(tuple(inputs.values()), tuple(nodes), tuple(outputs.values()))
 
 
-def _readers(node: fx.Node, inside: set[fx.Node]) -> Iterator[fx.Node]:
+def _readers(node: fx.Node, inside: Owners) -> Iterator[fx.Node]:
     for user in node.users:
         yield from user.users if user not in inside and _is_inner_cut(user, inside) else (user,)
