@@ -60,7 +60,7 @@ def test_drawn_graphs_agree_however_they_are_shared(steps, seed, firsts):
     second = Second(lambda node: True)
     qcore.registry.register(Plugin(second), "second")
     try:
-        with interpreting(lambda node: node.operator.name in firsts) as first:
+        with interpreting(lambda node: node.operator.name in firsts):
             model = converted(Drawn(steps, seed).eval(), inputs(seed), [NAME, "second"])
             assert_levels_agree(model, *inputs(seed)[1])
             assert not names(second) & firsts
