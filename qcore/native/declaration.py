@@ -8,8 +8,10 @@ from qcore import operators as ops
 from qcore import tables
 from qcore.capability import Capability, Limit, OpSpec, WeightSpec, standard_patterns
 from qcore.native import (
+    activation,
     elementwise,
     embedding,
+    interpolate,
     matmul,
     normalization,
     pooling,
@@ -66,6 +68,9 @@ OPS = (
     OpSpec(ops.LayerNorm),
     OpSpec(ops.GroupNorm),
     OpSpec(ops.InstanceNorm),
+    OpSpec(ops.Interpolate),
+    OpSpec(ops.PReLU, weights=(WeightSpec(quint8), WeightSpec(qint8))),
+    OpSpec(ops.Softmax),
     OpSpec(ops.LinearFp16, activations=(), fused=("relu",)),
     *(
         OpSpec(
@@ -103,6 +108,9 @@ BUILDERS: dict[type[Operator], Any] = {
     ops.LayerNorm: normalization.LayerNorm,
     ops.GroupNorm: normalization.GroupNorm,
     ops.InstanceNorm: normalization.InstanceNorm,
+    ops.Interpolate: interpolate.Interpolate,
+    ops.PReLU: activation.PReLU,
+    ops.Softmax: activation.Softmax,
     ops.LinearFp16: recurrent.LinearFp16,
     ops.LSTM: recurrent.LSTM,
     ops.GRU: recurrent.GRU,

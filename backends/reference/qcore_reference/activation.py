@@ -29,7 +29,7 @@ def build_prelu(operator: PReLU) -> Kernel:
     def prelu(x: Tensor, qx: QParams, out: QParams) -> Tensor:
         if len(weight) != 1 and (x.ndim < 2 or len(weight) != x.shape[1]):
             raise ArgumentError(f"prelu: x {tuple(x.shape)} must have {len(weight)} channels on axis 1, one per weight")
-        slope = weight if len(weight) == 1 else along(weight, 1, x.ndim)
+        slope = weight[0] if len(weight) == 1 else along(weight, 1, x.ndim)
         distance, sx, inverse = centered(x, qx), f32(qx.scale), 1 / f32(out.scale)
         above = distance.float() * (sx * inverse)
         below = (distance * slope).float() * ((sx * f32(operator.qweight.scale)) * inverse)

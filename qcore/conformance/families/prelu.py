@@ -27,8 +27,7 @@ def steps(x: Tensor, qx: QParams, out: QParams, operator: PReLU) -> Tensor:
     """The result in integers before it is rounded and the zero point is added."""
     d = x.long() - int(qx.zero_point)
     w = operator.weight.long() - int(operator.qweight.zero_point)
-    if len(w) > 1:
-        w = w.reshape(-1, *[1] * (x.ndim - 2))
+    w = w.reshape(-1, *[1] * (x.ndim - 2)) if len(w) > 1 else w[0]
     inverse = f32(1.0) / f32(out.scale)
     above = f32(d) * (f32(qx.scale) * inverse)
     below = f32(d * w) * (f32(qx.scale) * f32(operator.qweight.scale) * inverse)

@@ -212,6 +212,12 @@ struct Normalization {
   IntegerResult result;
 };
 
+// The two points that each point of a result lies between, with the weights of both.
+struct Neighbours {
+  const int64_t *first, *second;
+  const float *before, *after;
+};
+
 // One instruction set's kernels.
 struct Kernels {
   const char* name;
@@ -243,6 +249,9 @@ struct Kernels {
   void (*sums)(const uint8_t* x, int64_t n, int64_t* sum, int64_t* squares);
   void (*normalize)(const uint8_t* x, uint8_t* y, int64_t n, const Normalization&, const float* weight, const float* bias);
   void (*normalize_slice)(const uint8_t* x, uint8_t* y, int64_t n, const Normalization&, float weight, float bias);
+  void (*softmax)(const uint8_t* x, uint8_t* y, int64_t n, const int64_t* terms, const IntegerResult&);
+  void (*blend_pixels)(const uint8_t* x, float* y, const Neighbours&, int64_t pixels, int64_t unit);
+  void (*blend_rows)(const float* a, const float* b, uint8_t* y, int64_t n, float above, float below, float zero);
   int64_t (*peak)(int64_t rounds);  // nothing but dot products of 64 pairs, for benchmarks; how many were done
 };
 

@@ -12,6 +12,8 @@
 #include "qcore/half.inl.h"
 #include "qcore/gates.inl.h"
 #include "qcore/embedding.inl.h"
+#include "qcore/softmax.inl.h"
+#include "qcore/interpolate.inl.h"
 
 namespace qcore::QCORE_ISA {
 
@@ -21,7 +23,8 @@ const Kernels kKernels = {
     range, add, mul, requantize, clamp, lookup, max, average,
     gemm_half, cell<LstmCell>, cell<GruCell>, cell<RnnTanhCell>, cell<RnnReluCell>, sum_bags,
     fake_quantize, keep_inside, column_ranges, histogram,
-    sums, normalize, normalize_slice, peak,
+    sums, normalize, normalize_slice,
+    softmax, blend_pixels, blend_rows, peak,
 };
 
 }  // namespace qcore::QCORE_ISA

@@ -1,9 +1,11 @@
 // The whole Python module of a native backend: its instruction sets, best first, and every kernel of each.
 #pragma once
 
+#include "qcore/module_activation.h"
 #include "qcore/module_conv_transpose.h"
 #include "qcore/module_elementwise.h"
 #include "qcore/module_embedding.h"
+#include "qcore/module_interpolate.h"
 #include "qcore/module_matmul.h"
 #include "qcore/module_normalization.h"
 #include "qcore/module_recurrent.h"
@@ -33,6 +35,8 @@ void bind_module(py::module_& m) {
   bind_conv_transpose(m, kernels);
   bind_matmul(kernels);
   bind_normalization(kernels);
+  bind_activation(kernels);
+  bind_interpolate(kernels);
   bind_training(kernels);
   bind_recurrent(m, kernels);
   bind_embedding(m, kernels);
