@@ -73,8 +73,7 @@ def convert(
     report = Report(backend, tuple(rows), "" if planned is None else planned.why_backend)
     raise_if_refused(report, strict)
     module = apply_swaps(module, swaps)
-    if remove_qconfig:
-        strip(module)
+    strip(module, remove_qconfig)
     bind_model(module, report)
     return module
 
@@ -116,10 +115,13 @@ def swap_module(
     return new
 
 
-def strip(model: nn.Module) -> None:
-    """Take away what prepare has added to the modules of a model."""
+def strip(model: nn.Module, everything: bool = True) -> None:
+    """Take away what prepare has added to the modules of a model; or only to those that now see integers."""
     for module in list(model.modules()):
-        module.__dict__.pop("qconfig", None)
+        if everything:
+            module.__dict__.pop("qconfig", None)
+        elif not isinstance(module, catalog.TRANSPARENT):
+            continue
         for key, hook in list(module._forward_hooks.items()):
             if hook in OBSERVING:
                 del module._forward_hooks[key]

@@ -20,7 +20,11 @@ from qcore.api._layers import (
     observe_input,
     observe_output,
 )
-from qcore.api.fake_quantize import FakeQuantizeBase
+from qcore.api.fake_quantize import (
+    FakeQuantizeBase,
+    default_fixed_qparams_range_0to1_fake_quant,
+    default_fixed_qparams_range_neg1to1_fake_quant,
+)
 from qcore.api.observer import ObserverBase
 from qcore.api.qconfig import get_default_qat_qconfig, get_default_qconfig
 from qcore.errors import ArgumentError, QcoreError, QuantizationError, UnsupportedError
@@ -33,7 +37,7 @@ from qcore.nn.quantized.observed import no_static_activation
 from qcore.registry import BY_NAME, Choice, registry
 from qcore.report import Report, Row
 from qcore.selection import BackendLike, Selection
-from qcore.tensor.dtypes import quint8
+from qcore.tensor.dtypes import as_qdtype, quint8
 
 CustomConfig = dict[str, dict[type[nn.Module], type[nn.Module]]]
 
@@ -114,6 +118,8 @@ def prepare_model(
         swaps.get(id(layer.module), layer.module).qconfig = layer.qconfig
     model = apply_swaps(apply_swaps(model, apart), swaps)
     _insert(model, quantized, custom, non_leaf)
+    if trained is not None:
+        _round_fixed_ranges(model)
     bind_model(model, report)
     return model
 
@@ -315,6 +321,25 @@ def _insert(
                 _observe(layer, device, before=True)
         elif kind in (non_leaf or ()) and layer.qconfig is not None:
             _observe(layer, device)
+
+
+_FIXED_RANGES = {
+    nn.Sigmoid: default_fixed_qparams_range_0to1_fake_quant,
+    nn.Hardsigmoid: default_fixed_qparams_range_0to1_fake_quant,
+    nn.Tanh: default_fixed_qparams_range_neg1to1_fake_quant,
+}
+"""Layers whose quantized results have a scale and zero point that no data decides."""
+
+
+def _round_fixed_ranges(model: nn.Module) -> None:
+    """Let training see the rounding of results in fixed ranges, for layers whose qconfig is for 8-bit activations."""
+    for layer in layers(model, {}):
+        rounding = _FIXED_RANGES.get(type(layer.module))
+        if rounding is None or layer.qconfig is None or no_static_activation(layer.qconfig):
+            continue
+        if as_qdtype(layer.qconfig.activation().dtype) == quint8:
+            layer.module.add_module(OBSERVER, rounding())
+            layer.module.register_forward_hook(observe_output, prepend=True)
 
 
 def _observe(layer: Layer, device: Any, before: bool = False) -> None:

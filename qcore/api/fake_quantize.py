@@ -141,7 +141,6 @@ class FakeQuantize(FakeQuantizeBase):
         self.is_dynamic = is_dynamic
         self.quant_min: int = made.quant_min
         self.quant_max: int = made.quant_max
-        self.ch_axis: int = getattr(made, "ch_axis", -1)
         floating = made.qscheme == per_channel_affine_float_qparams
         self.register_buffer("scale", torch.ones(1))
         self.register_buffer("zero_point", torch.zeros(1, dtype=torch.float32 if floating else torch.int32))
@@ -157,6 +156,16 @@ class FakeQuantize(FakeQuantizeBase):
         """The scheme."""
         qscheme: QScheme = self.activation_post_process.qscheme
         return qscheme
+
+    @property
+    def ch_axis(self) -> int:
+        """Where the channels lie, as the observer has it; -1 where it has none."""
+        axis: int = getattr(self.activation_post_process, "ch_axis", -1)
+        return axis
+
+    @ch_axis.setter
+    def ch_axis(self, axis: int) -> None:
+        self.activation_post_process.ch_axis = axis
 
     @property
     def is_per_channel(self) -> bool:

@@ -73,6 +73,25 @@ def test_classes_and_report():
     assert quantized.qcore_backend == "reference"
 
 
+def test_results_in_fixed_ranges_are_rounded_in_training_too():
+    model = nn.Sequential(
+        qcore.QuantStub(), nn.Linear(4, 5), nn.Sigmoid(), nn.Linear(5, 4), nn.Tanh(), nn.Sigmoid(), qcore.DeQuantStub()
+    ).train()
+    model.qconfig = qconfigs.get_default_qat_qconfig("reference")
+    model[5].qconfig = None
+    prepared = api.prepare_qat(model, backend="reference")
+    x = torch.randn(8, 4)
+    inside = prepared[:4](x)
+    for layer, step in ((prepared[2], 1 / 256), (prepared[4], 1 / 128)):
+        result = layer(inside)
+        assert torch.equal(result, torch.round(result / step) * step)
+    assert not hasattr(prepared[5], "activation_post_process")
+    for removed in (True, False):
+        quantized = api.convert(prepared, remove_qconfig=removed)
+        assert quantized[:5](x).q_scale() == 1 / 128
+        assert quantized[2]._forward_hooks == {}
+
+
 def test_quantized_weights_are_the_learned_ones():
     model = Perceptron(QCORE).train()
     model.qconfig = qcore.QConfig(fq.default_fake_quant, fq.default_per_channel_weight_fake_quant)

@@ -37,6 +37,17 @@ def test_deepcopy_and_pickle_keep_results_and_backend(sample):
         assert twin.qcore_path == "some.path"
 
 
+def test_writes_to_buffers_and_new_buffers_are_noticed(sample):
+    module, inputs, _ = sample
+    for replace in (False, True):
+        for part in module.modules():
+            for key, buffer in part._buffers.items():
+                if buffer is not None and buffer.dim():
+                    flipped = buffer.flip(0)
+                    part._buffers[key] = flipped if replace else buffer.copy_(flipped)
+        assert same(module, inputs, tensors(copy.deepcopy(module)(*inputs)))
+
+
 def test_no_kernel_is_pickled(sample):
     module, _, _ = sample
     assert module.__getstate__()["_kernel"] is None

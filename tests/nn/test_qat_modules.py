@@ -32,8 +32,9 @@ def ours_config(name):
     return getattr(qconfigs, QCONFIGS[name])
 
 
-def conv(rank, bias):
-    return getattr(nn, f"Conv{rank}d")(4, 6, 3, stride=2, padding=1, groups=2, bias=bias)
+def conv(name, bias):
+    kind = getattr(nn, ("ConvTranspose" if "Transpose" in name else "Conv") + name[-2:])
+    return kind(4, 6, 3, stride=2, padding=1, groups=2, bias=bias)
 
 
 def float_parts(name, bias=True):
@@ -43,7 +44,7 @@ def float_parts(name, bias=True):
         parts += [nn.BatchNorm1d(7)] if "Bn" in name else []
     else:
         rank = int(name[-2])
-        parts = [conv(rank, bias)]
+        parts = [conv(name, bias)]
         parts += [getattr(nn, f"BatchNorm{rank}d")(6, eps=1e-3, momentum=0.2)] if "Bn" in name else []
     return parts + ([nn.ReLU()] if "ReLU" in name else [])
 
@@ -53,7 +54,7 @@ def example(name):
 
 
 FUSED = nniqat.__all__[:-2]
-PLAIN = ("Linear", "Conv1d", "Conv2d", "Conv3d")
+PLAIN = ("Linear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d")
 
 
 def made(name, qconfig, bias, fused, qat, intrinsic_qat):
@@ -156,6 +157,29 @@ def test_frozen_statistics_stay(name):
     assert not torch.equal(module[0].bn.running_mean, before)
     module[0].reset_running_stats()
     assert not module[0].bn.running_mean.any()
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("config", QCONFIGS)
+def test_transposed_convolutions_train_with_a_rounded_weight(rank, config):
+    name = f"ConvTranspose{rank}d"
+    module, x = built(name, ours_config(config)), example(name).requires_grad_()
+    result = module(x)
+    direction = torch.randn_like(result)
+    (result * direction).sum().backward()
+    fake = module.weight_fake_quant
+    shape = (1, -1, *(1,) * rank)
+    assert fake.scale.numel() == (3 if fake.is_per_channel else 1)  # as many as channels of a group
+    scale = fake.scale.reshape(shape) if fake.is_per_channel else fake.scale
+    integers = torch.clamp(torch.round(module.weight.detach() / scale), fake.quant_min, fake.quant_max)
+    weight, other = (integers * scale).requires_grad_(), x.detach().clone().requires_grad_()
+    convolve = getattr(nn.functional, f"conv_transpose{rank}d")
+    expected = convolve(other, weight, module.bias, stride=2, padding=1, groups=2)
+    (expected * direction).sum().backward()
+    for mine, wanted in ((result, expected), (module.weight.grad, weight.grad), (x.grad, other.grad)):
+        torch.testing.assert_close(mine, wanted, rtol=1e-5, atol=1e-5)
+    size = [2 * n for n in x.shape[2:]]
+    assert module(x, output_size=size).shape[2:] == torch.Size(size)
 
 
 def test_bad_arguments_are_refused():

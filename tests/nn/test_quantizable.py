@@ -129,6 +129,8 @@ def test_training(kind, settings):
     model = kind(api, **settings).train()
     prepared = api.prepare_qat(model, backend="reference")
     assert any(isinstance(module, nnqat.Linear) for module in prepared.modules())
+    gates = [module for module in prepared.modules() if isinstance(module, nn.Sigmoid | nn.Tanh)]
+    assert all(float(gate.activation_post_process.scale) in (1 / 256, 1 / 128) for gate in gates)
     optimizer = torch.optim.SGD(prepared.parameters(), lr=0.05)
     losses = []
     for _ in range(5):

@@ -2,7 +2,8 @@
 
 torch differs from itself between the body and the tail of its vector loops (ties are rounded before or after the zero
 point is added) and between memory formats; the spec is its vector body on contiguous tensors, so sizes here are
-multiples of 64.
+multiples of 64. Some biases put results next to halfway between two integers, where every rounding shows; with one
+channel torch takes the layout for channels_last.
 """
 
 from __future__ import annotations
@@ -37,6 +38,16 @@ def affine(rng, size, generator):
     return torch.rand(size, generator=generator) + 0.3, torch.randn(size, generator=generator)
 
 
+def halfway(generator, x, qx, out, weight, dims):
+    """A bias that puts the first result of each channel next to halfway between two integers."""
+    real = (x.double() - qx.zero_point) * qx.scale
+    mean, var = real.mean(dims, keepdim=True), real.var(dims, correction=0, keepdim=True)
+    first = ((real - mean) / (var + 1e-5).sqrt())[0]
+    first = first if weight.shape == first.shape else first.flatten(1)[:, 0]
+    levels = torch.randint(-100, 100, first.shape, generator=generator) + 0.5
+    return (levels * out.scale - first * weight).float()
+
+
 def batch_norm(draw: Draw, build: Build) -> Iterator[Outcome]:
     rng, generator, relu = draw.random, draw.generator, draw.likely(0.5)
     spatial = rng.choice([(), (3,), (4, 5), (2, 3, 2)])
@@ -63,6 +74,8 @@ def layer_norm(draw: Draw, build: Build) -> Iterator[Outcome]:
     x = integers(rng, (rng.randint(1, 5), *shape), generator)
     weight, bias = affine(rng, shape, generator)
     eps = rng.choice([1e-12, 1e-5, 1e-3])
+    if weight is not None and draw.likely(0.5):
+        eps, bias = 1e-5, halfway(generator, x, qx, out, weight, tuple(range(1, x.ndim)))
     y = build(LayerNorm(shape, weight, bias, eps))(x, qx, out)
     arguments = (oracle.to_torch(x, qx), shape, weight, bias, eps, out.scale, out.zero_point)
     yield Outcome(f"layer_norm {shape} {qx} {out}", y, oracle.run(oracle.quantized.layer_norm, *arguments))
@@ -78,6 +91,8 @@ def over_channels(name: str) -> Cases:
         x = integers(rng, (rng.randint(1, 3), channels, *spatial), generator)
         weight, bias = affine(rng, channels, generator)
         group = name == "group_norm"
+        if weight is not None and channels > 1 and (groups == channels or not group) and draw.likely(0.5):
+            bias = halfway(generator, x, qx, out, weight, tuple(range(2, x.ndim)))
         y = build(GroupNorm(groups, weight, bias) if group else InstanceNorm(weight, bias))(x, qx, out)
         arguments = (*((groups,) if group else ()), weight, bias, 1e-5, out.scale, out.zero_point)
         expected = oracle.run(getattr(oracle.quantized, name), oracle.to_torch(x, qx), *arguments)

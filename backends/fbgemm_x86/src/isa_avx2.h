@@ -127,15 +127,9 @@ QCORE_INLINE void store_i32(int32_t* p, const I32& x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), x.b);
 }
 
-QCORE_INLINE I32 load_bytes(const uint8_t* p) {
-  const __m128i x = load_128(p);
-  return {_mm256_cvtepu8_epi32(x), _mm256_cvtepu8_epi32(_mm_unpackhi_epi64(x, x))};
-}
-
-QCORE_INLINE I32 load_bytes(const int8_t* p) {
-  const __m128i x = load_128(p);
-  return {_mm256_cvtepi8_epi32(x), _mm256_cvtepi8_epi32(_mm_unpackhi_epi64(x, x))};
-}
+QCORE_INLINE __m128i load_64(const void* p) { return _mm_loadl_epi64(static_cast<const __m128i*>(p)); }
+QCORE_INLINE I32 load_bytes(const uint8_t* p) { return {_mm256_cvtepu8_epi32(load_64(p)), _mm256_cvtepu8_epi32(load_64(p + 8))}; }
+QCORE_INLINE I32 load_bytes(const int8_t* p) { return {_mm256_cvtepi8_epi32(load_64(p)), _mm256_cvtepi8_epi32(load_64(p + 8))}; }
 
 QCORE_INLINE I32 add(const I32& x, const I32& y) { return {_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)}; }
 QCORE_INLINE I32 mul(const I32& x, const I32& y) { return {_mm256_mullo_epi32(x.a, y.a), _mm256_mullo_epi32(x.b, y.b)}; }
@@ -226,7 +220,7 @@ QCORE_INLINE F32 keep_nan(const F32& x, const F32& from) {
 QCORE_INLINE F32 load_f16(const uint16_t* p) { return {_mm256_cvtph_ps(load_128(p)), _mm256_cvtph_ps(load_128(p + 8))}; }
 
 QCORE_INLINE I32 load_nibbles(const uint8_t* p) {
-  const __m128i x = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)), low = _mm_set1_epi8(15);
+  const __m128i x = load_64(p), low = _mm_set1_epi8(15);
   return {_mm256_cvtepu8_epi32(_mm_and_si128(x, low)), _mm256_cvtepu8_epi32(_mm_and_si128(_mm_srli_epi16(x, 4), low))};
 }
 

@@ -42,14 +42,15 @@ def build_batch_norm(operator: BatchNorm) -> Kernel:
 
 
 def statistics(x: Tensor, qx: QParams, eps: float) -> tuple[Tensor, Tensor]:
-    """Of each row of x (rows, n), from exact sums: float32 x - mean in integers, and sqrt(var + eps) in reals."""
+    """Of each row of x (rows, n), from exact sums: float32 x - mean in integers, and r = s / sqrt(var + eps), the sum,
+    the root and the quotient in float64."""
     count, scale = f32(x.shape[1]), f32(qx.scale)
     integers = x.long()
     mean = integers.sum(1, keepdim=True).float() / count
     square = (integers * integers).sum(1, keepdim=True).float() / count
     var = fma(-mean, mean, square).clamp(min=0)
-    deviation = sqrt(var * scale * scale + f32(eps))
-    return centered(x, qx).float() - (mean - f32(qx.zero_point)), deviation
+    rate = scale.double() / torch.sqrt((var * scale * scale).double() + eps)
+    return centered(x, qx).float() - (mean - f32(qx.zero_point)), rate.float()
 
 
 def constants(operator: LayerNorm | GroupNorm | InstanceNorm) -> tuple[Tensor, Tensor]:
@@ -59,7 +60,7 @@ def constants(operator: LayerNorm | GroupNorm | InstanceNorm) -> tuple[Tensor, T
 
 
 def build_layer_norm(operator: LayerNorm) -> Kernel:
-    """clamp(rint(fma(distance * (sx / deviation), weight, bias) * (1 / sy)) + zy), over the last dimensions."""
+    """clamp(rint(fma(distance * rate, weight, bias) * (1 / sy)) + zy), over the last dimensions."""
     count = len(operator.normalized_shape)
     weight, bias = constants(operator)
 
@@ -67,15 +68,15 @@ def build_layer_norm(operator: LayerNorm) -> Kernel:
         if tuple(x.shape[-count:]) != operator.normalized_shape:
             raise ArgumentError(f"layer_norm: x {tuple(x.shape)} does not end in {operator.normalized_shape}")
         rows = x.reshape(-1, x[(0,) * (x.ndim - count)].numel()) if x.numel() else x.reshape(0, 1)
-        distance, deviation = statistics(rows, qx, operator.eps)
-        value = fma((distance * (f32(qx.scale) / deviation)).reshape(x.shape), weight, bias)
+        distance, rate = statistics(rows, qx, operator.eps)
+        value = fma((distance * rate).reshape(x.shape), weight, bias)
         return like(requantize(value, 1 / f32(out.scale), out), x)
 
     return layer_norm
 
 
 def build_group_norm(operator: GroupNorm) -> Kernel:
-    """clamp(rint(fma(distance, (weight * sx) / deviation, bias) * (1 / sy)) + zy), over each group of channels."""
+    """clamp(rint(fma(distance, weight * rate, bias) * (1 / sy)) + zy), over each group of channels."""
     return _over_groups(operator, lambda channels: operator.num_groups)
 
 
@@ -95,9 +96,8 @@ def _over_groups(operator: GroupNorm | InstanceNorm, groups_of: Kernel) -> Kerne
         if len(weight) != 1:
             _check_channels(operator, x, len(weight))
         rows = x.reshape(x.shape[0] * groups, -1) if x.numel() else x.reshape(0, 1)
-        distance, deviation = statistics(rows, qx, operator.eps)
-        by_channel = deviation.reshape(x.shape[0], groups).repeat_interleave(channels // groups, 1)
-        factor = weight * f32(qx.scale) / by_channel
+        distance, rate = statistics(rows, qx, operator.eps)
+        factor = weight * rate.reshape(x.shape[0], groups).repeat_interleave(channels // groups, 1)
         factor = factor.reshape(*factor.shape, *(1,) * (x.ndim - 2))
         value = fma(distance.reshape(x.shape), factor, along(bias, 1, x.ndim))
         return like(requantize(value, 1 / f32(out.scale), out), x)

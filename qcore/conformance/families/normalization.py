@@ -53,34 +53,34 @@ def batch_values(x: Tensor, qx: QParams, out: QParams, operator: BatchNorm) -> T
 
 
 def distances(x: Tensor, qx: QParams, eps: float) -> tuple[Tensor, Tensor]:
-    """d and e, of each row of x (rows, n)."""
+    """d and r, of each row of x (rows, n)."""
     count, scale = f32(x.shape[1]), f32(qx.scale)
     integers = x.long()
     mean = f32(integers.sum(1, keepdim=True)) / count
     variance = fma(-mean, mean, f32((integers * integers).sum(1, keepdim=True)) / count)
     variance = torch.where(variance > 0, variance, f32(0.0))
     d = f32(integers - int(qx.zero_point)) - (mean - f32(qx.zero_point))
-    return d, (variance * scale * scale + f32(eps)).double().sqrt().float()
+    return d, f32(float(scale) / ((variance * scale * scale).double() + eps).sqrt())
 
 
 def layer_values(x: Tensor, qx: QParams, out: QParams, operator: LayerNorm) -> Tensor:
-    """fma(d * (s / e), weight, bias) * (1 / sy)."""
-    d, e = distances(x.reshape(-1, prod(operator.normalized_shape)), qx, operator.eps)
+    """fma(d * r, weight, bias) * (1 / sy)."""
+    d, r = distances(x.reshape(-1, prod(operator.normalized_shape)), qx, operator.eps)
     weight = f32(1.0) if operator.weight is None else operator.weight
     bias = f32(0.0) if operator.bias is None else operator.bias
-    value = fma((d * (f32(qx.scale) / e)).reshape(x.shape), weight, bias)
+    value = fma((d * r).reshape(x.shape), weight, bias)
     return value * (f32(1.0) / f32(out.scale))
 
 
 def group_values(x: Tensor, qx: QParams, out: QParams, operator: GroupNorm | InstanceNorm) -> Tensor:
-    """fma(d, (weight * s) / e, bias) * (1 / sy), over groups, or channels as groups of one."""
+    """fma(d, weight * r, bias) * (1 / sy), over groups, or channels as groups of one."""
     channels = x.shape[1]
     groups = operator.num_groups if isinstance(operator, GroupNorm) else channels
-    d, e = distances(x.reshape(x.shape[0] * groups, -1), qx, operator.eps)
-    by_channel = e.reshape(-1, groups, 1).expand(-1, -1, channels // groups).reshape(-1, channels)
+    d, r = distances(x.reshape(x.shape[0] * groups, -1), qx, operator.eps)
+    by_channel = r.reshape(-1, groups, 1).expand(-1, -1, channels // groups).reshape(-1, channels)
     weight = torch.ones(channels) if operator.weight is None else operator.weight
     bias = torch.zeros(channels) if operator.bias is None else operator.bias
-    factor = (weight * f32(qx.scale)) / by_channel
+    factor = weight * by_channel
     value = fma(d.reshape(x.shape), factor.reshape(*factor.shape, *[1] * (x.ndim - 2)), along_channels(bias, x.ndim))
     return value * (f32(1.0) / f32(out.scale))
 

@@ -8,16 +8,17 @@
 namespace qcore {
 
 struct RowStatistics {
-  float mean, deviation;  // deviation: of the real values
+  float mean, rate;  // rate: the scale over the deviation of the real values
 };
 
-inline RowStatistics row_statistics(const Kernels& kernels, const uint8_t* x, int64_t n, float scale, float eps) {
+inline RowStatistics row_statistics(const Kernels& kernels, const uint8_t* x, int64_t n, float scale, double eps) {
   int64_t sum, squares;
   kernels.sums(x, n, &sum, &squares);
   const auto count = static_cast<float>(n);
   const float mean = static_cast<float>(sum) / count;
   const float var = std::max(std::fma(-mean, mean, static_cast<float>(squares) / count), 0.0f);
-  return {mean, std::sqrt(var * scale * scale + eps)};
+  const double real = static_cast<double>(var * scale * scale);
+  return {mean, static_cast<float>(static_cast<double>(scale) / std::sqrt(real + eps))};
 }
 
 // x (rows, groups, channels, inner) contiguous: each group of each row by its own mean and deviation. `each`: a weight and a bias for each
@@ -41,15 +42,15 @@ inline void normalize(const Kernels& kernels, const py::object& x, double scale_
     for (int64_t row = begin; row < end; ++row) {
       const uint8_t* from = in.data<uint8_t>() + row * length;
       uint8_t* to = out.data<uint8_t>() + row * length;
-      const RowStatistics found = row_statistics(kernels, from, length, scale, static_cast<float>(eps));
+      const RowStatistics found = row_statistics(kernels, from, length, scale, eps);
       const float center = found.mean - static_cast<float>(qx.zero);
       if (each) {
-        kernels.normalize(from, to, length, {qx.zero, center, scale / found.deviation, result}, w.data<float>(), b.data<float>());
+        kernels.normalize(from, to, length, {qx.zero, center, found.rate, result}, w.data<float>(), b.data<float>());
         continue;
       }
       for (int64_t c = 0; c < channels; ++c) {
         const int64_t channel = row % groups * channels + c;
-        const float factor = w.data<float>()[channel] * scale / found.deviation;
+        const float factor = w.data<float>()[channel] * found.rate;
         kernels.normalize_slice(from + c * inner, to + c * inner, inner, {qx.zero, center, 1.0f, result}, factor, b.data<float>()[channel]);
       }
     }

@@ -18,6 +18,8 @@ class QATModule(nn.Module):
 
     float_class: ClassVar[type[nn.Module]]
     """What `from_float` takes."""
+    channel_axis: ClassVar[int] = 0
+    """Where the channels of the weight lie."""
     with_relu: ClassVar[type[FusedModule] | None] = None
     """The float module of this layer and a ReLU; None where there is no ReLU."""
 
@@ -34,7 +36,10 @@ class QATModule(nn.Module):
             )
         self._check_qconfig(qconfig)
         self.qconfig = qconfig
-        self.weight_fake_quant = qconfig.weight()
+        made: Any = qconfig.weight()
+        if getattr(made, "is_per_channel", False):
+            made.ch_axis = self.channel_axis
+        self.weight_fake_quant = made
 
     def _check_qconfig(self, qconfig: Any) -> None:
         """Refuse what this kind of layer cannot be trained for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeAlias, TypeVar
 
 from torch import Tensor, nn
 
@@ -17,6 +17,8 @@ from qcore.tensor.dtypes import QDType, quint8
 from qcore.tensor.qtensor import QTensor
 
 Self = TypeVar("Self", bound="QuantizedModule")
+_Constant: TypeAlias = tuple[dict[str, Tensor | None], str, Tensor, int]
+"""Where a buffer lies, its name, and the tensor and its version when the kernel was built."""
 
 
 class _Changes:
@@ -54,6 +56,7 @@ class QuantizedModule(nn.Module):
         self._backend: str | None = None
         self._kernel: Kernel | None = None
         self._kernel_dtype: QDType | None = None
+        self._constants: list[_Constant] = []
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
@@ -125,15 +128,31 @@ class QuantizedModule(nn.Module):
         """Which backend runs this module for inputs of a dtype; UnsupportedError, with all reasons, if none does."""
         return bind(self._backend, self.operator(), self.activation_dtypes(input))
 
-    def _bind(self, input: QDType) -> Kernel:
-        self._kernel = self.binding(input).build()
-        self._kernel_dtype = input
-        return self._kernel
+    def _ready(self, input: QDType = quint8) -> Kernel:
+        """The kernel for inputs of a dtype; a new one where a buffer was written to or replaced since."""
+        kernel = self._kernel
+        if kernel is None or input is not self._kernel_dtype or self._stale():
+            kernel = self._kernel = self.binding(input).build()
+            self._kernel_dtype = input
+            self._constants = [
+                (module._buffers, name, tensor, _version(tensor))
+                for module in self.modules()
+                for name, tensor in module._buffers.items()
+                if tensor is not None
+            ]
+        return kernel
+
+    def _stale(self) -> bool:
+        for buffers, name, tensor, version in self._constants:
+            if buffers.get(name) is not tensor or _version(tensor) != version:
+                return True
+        return False
 
     def _forget_kernel(self) -> None:
         changes.count += 1
         self._kernel = None
         self._kernel_dtype = None
+        self._constants = []
 
     def _refuse_input(self, given: object) -> NoReturn:
         """The error for an input that is not quantized."""
@@ -213,7 +232,7 @@ class QuantizedModule(nn.Module):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_kernel": None, "_kernel_dtype": None}
+        return {**self.__dict__, "_kernel": None, "_kernel_dtype": None, "_constants": []}
 
     def _apply(self: Self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
@@ -222,3 +241,8 @@ class QuantizedModule(nn.Module):
 
     def _get_name(self) -> str:
         return "Quantized" + type(self).__name__
+
+
+def _version(tensor: Tensor) -> int:
+    """How often a tensor was written to; tensors made in inference mode do not count."""
+    return 0 if tensor.is_inference() else tensor._version

@@ -85,7 +85,7 @@ class Embedding(QuantizedModule):
     def forward(self, indices: Tensor) -> Tensor:
         """Indices (...) -> float32 (..., embedding_dim)."""
         self._refuse_unless_plain(indices, "indices")
-        result: Tensor = (self._kernel or self._bind(quint8))(indices)
+        result: Tensor = self._ready()(indices)
         return result
 
     @classmethod
@@ -174,10 +174,8 @@ class EmbeddingBag(Embedding):
         none.
         """
         self._refuse_unless_plain(indices, "indices")
-        if compressed_indices_mapping is not None:
-            kernel = self._pruned(compressed_indices_mapping)
-        else:
-            kernel = self._kernel or self._bind(quint8)
+        mapping = compressed_indices_mapping
+        kernel = self._ready() if mapping is None else self._pruned(mapping)
         result: Tensor = kernel(indices, offsets, per_sample_weights)
         return result
 

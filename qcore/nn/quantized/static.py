@@ -94,8 +94,5 @@ class StaticOutput(QuantizedModule):
         qparams = input.qparams
         if qparams.axis is not None:
             raise ArgumentError(f"{self._label()} takes a tensor quantized per tensor; this one is per channel")
-        kernel = self._kernel
-        if kernel is None or qparams.dtype is not self._kernel_dtype:
-            kernel = self._bind(qparams.dtype)
         out = self._out
-        return QTensor(kernel(input.raw, qparams, out), out, self._backend)
+        return QTensor(self._ready(qparams.dtype)(input.raw, qparams, out), out, self._backend)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -37,14 +36,11 @@ class WithNorm(QATModule):
     bn: Any
 
     def _init_norm(self, channels: int, eps: float, momentum: float | None, freeze_bn: bool, qconfig: Any) -> None:
-        self.bn = self.norm_class(channels, eps, momentum)
         self._init_fake_quant(qconfig)
-        self.reset_bn_parameters()
         self._enable_slow_path_for_better_numerical_stability = False
-        if freeze_bn:
-            self.freeze_bn_stats()
-        else:
-            self.update_bn_stats()
+        self.bn = self.norm_class(channels, eps, momentum)
+        self.reset_bn_parameters()
+        self._set_frozen(freeze_bn)
 
     def reset_running_stats(self) -> None:
         """Start the running statistics anew."""
@@ -52,23 +48,23 @@ class WithNorm(QATModule):
 
     def reset_bn_parameters(self) -> None:
         """Start the running statistics and the parameters of the batch norm anew, and draw a new bias of the layer."""
-        self.bn.reset_running_stats()
+        self.bn.reset_parameters()
         nn.init.uniform_(self.bn.weight)
-        nn.init.zeros_(self.bn.bias)
         if self.bias is not None:
-            bound = 1 / math.sqrt(self.weight[0].numel())
-            nn.init.uniform_(self.bias, -bound, bound)
+            reach = self.weight[0].numel() ** -0.5
+            nn.init.uniform_(self.bias, -reach, reach)
 
     def update_bn_stats(self: Self) -> Self:
         """Normalize by each batch, and update the running statistics."""
-        self.freeze_bn = False
-        self.bn.training = True
-        return self
+        return self._set_frozen(False)
 
     def freeze_bn_stats(self: Self) -> Self:
         """Normalize by the running statistics, and keep them."""
-        self.freeze_bn = True
-        self.bn.training = False
+        return self._set_frozen(True)
+
+    def _set_frozen(self: Self, frozen: bool) -> Self:
+        self.freeze_bn = frozen
+        self.bn.training = not frozen
         return self
 
     def train(self: Self, mode: bool = True) -> Self:
@@ -80,8 +76,8 @@ class WithNorm(QATModule):
 
     def forward(self, input: Tensor) -> Tensor:
         """Shapes as of the float layer."""
-        slow = self._enable_slow_path_for_better_numerical_stability
-        return self._activated(self._exact(input) if slow else self._rescaled(input))
+        exact = self._enable_slow_path_for_better_numerical_stability
+        return self._activated(self._moved(input) if exact else self._rescaled(input))
 
     def _weigh(self, input: Tensor, weight: Tensor) -> Tensor:
         """The layer without its bias, with some weight."""
@@ -107,26 +103,31 @@ class WithNorm(QATModule):
         normalized: Tensor = self.bn(result)
         return normalized
 
-    def _exact(self, input: Tensor) -> Tensor:
-        """Two passes, the first for the statistics of the batch; holds for gamma = 0 too."""
-        if self.bn.training:
-            plain = self._weigh(input, self.weight)
-            with torch.no_grad():
-                self.bn(plain if self.bias is None else plain + self._by_channel(self.bias))
-            weight, _, running = self._folded()
-            axes = [axis for axis in range(plain.ndim) if axis != 1]
-            mean = plain.mean(axes)
-            deviation = torch.sqrt(torch.square(plain - self._by_channel(mean)).mean(axes) + self.bn.eps)
-            result = self._weigh(input, weight) * self._by_channel(running / deviation)
+    def _moved(self, input: Tensor) -> Tensor:
+        """The folded layer, moved from the running statistics to those in use; holds for gamma = 0 too."""
+        mean, deviation = self._batch_statistics(input) if self.bn.training else (None, None)
+        weight, _, running = self._folded()
+        result = self._weigh(input, weight)
+        if mean is None or deviation is None:
+            mean, deviation = self.bn.running_mean - self._bias(), running
         else:
-            weight, _, deviation = self._folded()
-            mean = self.bn.running_mean if self.bias is None else self.bn.running_mean - self.bias
-            result = self._weigh(input, weight)
-        result = result + self._by_channel(self.bn.bias - self.bn.weight * mean / deviation)
-        if self.bias is None:
-            return result
-        # a batch's mean takes the bias away again; distributed training wants a gradient for it all the same
-        return result + self._by_channel(self.bias - self.bias)
+            result = result * self._by_channel(running / deviation)
+            mean = mean + (self._bias() - self._bias())  # 0, but every parameter gets a gradient
+        return result + self._by_channel(self.bn.bias - self.bn.weight * mean / deviation)
+
+    def _batch_statistics(self, input: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of each channel of the layer without its bias, which the running ones take note of."""
+        plain = self._weigh(input, self.weight)
+        with torch.no_grad():
+            self.bn(plain + self._by_channel(self._bias()))
+        axes = [0, *range(2, plain.ndim)]
+        mean = plain.mean(axes)
+        spread = (plain - self._by_channel(mean)).square().mean(axes)
+        return mean, torch.sqrt(spread + self.bn.eps)
+
+    def _bias(self) -> Tensor:
+        bias: Tensor = torch.zeros_like(self.bn.bias) if self.bias is None else self.bias
+        return bias
 
     def _share(self, layer: Any, mod: Any) -> None:
         super()._share(layer, mod)

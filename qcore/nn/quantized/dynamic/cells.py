@@ -11,7 +11,7 @@ from qcore import operators as ops
 from qcore.errors import ArgumentError
 from qcore.nn.quantized.dynamic.cell_weights import CellHolder
 from qcore.nn.quantized.dynamic.options import dynamic_options, is_float16, reason_against_dynamic
-from qcore.tensor.dtypes import QDType, qint8, quint8
+from qcore.tensor.dtypes import QDType, qint8
 from qcore.tensor.qparams import QParams
 
 
@@ -74,7 +74,7 @@ class Cell(CellHolder):
         states = [state.float() if batched else state.float().unsqueeze(0) for state in states]
         if any(tuple(state.shape) != shape for state in states):
             raise ArgumentError(f"{self._label()}: a state must have shape {shape}, as the input has")
-        result = (self._kernel or self._bind(quint8))(x, *states)
+        result = self._ready()(x, *states)
         new = list(result) if self.states > 1 else [result]
         return new if batched else [state.squeeze(0) for state in new]
 

@@ -69,7 +69,7 @@ class Linear(LinearWeight):
         shape = x.shape
         if not shape or shape[-1] != self.in_features:
             raise ArgumentError(f"{self._label()} takes an input (..., {self.in_features}); got shape {tuple(shape)}")
-        kernel = self._kernel or self._bind(quint8)
+        kernel = self._ready()
         result: Tensor = kernel(x if x.dtype is torch.float32 else x.float())
         return result
 

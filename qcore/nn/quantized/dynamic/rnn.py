@@ -13,7 +13,7 @@ from qcore.errors import ArgumentError, UnsupportedError
 from qcore.nn.quantized.base import QuantizedModule
 from qcore.nn.quantized.dynamic.cell_weights import LayerCell, float_cells
 from qcore.nn.quantized.dynamic.options import dynamic_options, is_float16, reason_against_dynamic
-from qcore.tensor.dtypes import QDType, qint8, quint8
+from qcore.tensor.dtypes import QDType, qint8
 from qcore.tensor.qparams import QParams
 
 
@@ -151,7 +151,7 @@ class Recurrent(QuantizedModule):
         return PackedSequence(y, batch_sizes, order, back), last
 
     def _call(self, x: Tensor, states: list[Tensor], batch_sizes: Tensor | None) -> Any:
-        return (self._kernel or self._bind(quint8))(x, *states, batch_sizes)
+        return self._ready()(x, *states, batch_sizes)
 
     def _initial(self, states: list[Tensor] | None, batch: int) -> list[Tensor]:
         shape = (len(self.cells), batch, self.hidden_size)
