@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
 from qcore.api._layers import OBSERVER, OBSERVING, Layer, apply_swaps, check_mapping, keep_hooks, layers, lent
 from qcore.api._prepare import CustomConfig, bind_model, described, raise_if_refused
-from qcore.errors import QuantizationError, UnsupportedError
+from qcore.api._reference import reference_form
+from qcore.errors import QuantizationError
 from qcore.nn import catalog
 from qcore.nn.quantizable import Quantizable
 from qcore.registry import registry
@@ -31,14 +33,13 @@ def convert(
     """Swap each prepared and calibrated module for its quantized form, which runs on the backend chosen in `prepare`.
 
     `mapping`: float class -> quantized class, instead of the default; `remove_qconfig`: also take away qconfigs and
-    observers of what is left float; `convert_custom_config_dict`: {"observed_to_quantized_custom_module_class":
-    {Observed: Quantized}}, instead of the default for what prepare takes apart. What became of each module is
-    `model.qcore_report`. A root that is a layer itself is returned swapped. On error nothing is changed.
-    Raises QuantizationError, naming the module, for missing calibration or statistics that are not finite, or, with
-    `strict`, for layers that stay float; UnsupportedError for `is_reference`.
+    observers of what is left float; `is_reference`: modules compute in float, with the weights and roundings of the
+    quantized ones, which they hold as `quantized` (sigmoid and tanh are not rounded); `convert_custom_config_dict`:
+    {"observed_to_quantized_custom_module_class": {Observed: Quantized}}, instead of the default for what prepare takes
+    apart. What became of each module is `model.qcore_report`. A root that is a layer itself is returned swapped. On
+    error nothing is changed. Raises QuantizationError, naming the module, for missing calibration or statistics that
+    are not finite, or, with `strict`, for layers that stay float.
     """
-    if is_reference:
-        raise UnsupportedError("is_reference=True: reference modules are not there yet; convert to quantized ones")
     table = catalog.conversion() if mapping is None else mapping
     check_mapping(table)
     custom = _custom(convert_custom_config_dict)
@@ -61,6 +62,8 @@ def convert(
             continue
         elif kind in custom:
             target: Any = custom[kind]
+            if is_reference and kind not in wholes:
+                continue
             swaps[id(layer.module)] = target.from_observed(layer.module)
             if kind in wholes:
                 rows.append(Row(layer.path, kind.__name__, "quantized", backend, "custom"))
@@ -68,12 +71,18 @@ def convert(
             found = catalog.match(kind, table)
             if found.target is not None:
                 new = build(layer, found.target, backend)
+                row = described(layer.path, kind.__name__, new)
+                if is_reference:
+                    new = reference_form(layer.module, new)
+                    if getattr(new, "layer", None) is not layer.module:
+                        keep_hooks(layer.module, new)
+                    row = replace(row, backend="", reason="in reference form: it computes in float")
                 swaps[id(layer.module)] = new
-                rows.append(described(layer.path, kind.__name__, new))
+                rows.append(row)
     report = Report(backend, tuple(rows), "" if planned is None else planned.why_backend)
     raise_if_refused(report, strict)
     module = apply_swaps(module, swaps)
-    strip(module, remove_qconfig)
+    strip(module, remove_qconfig or is_reference)
     bind_model(module, report)
     return module
 

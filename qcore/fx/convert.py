@@ -12,7 +12,7 @@ from qcore.errors import QuantizationError
 from qcore.fx.graph_module import QuantizedGraphModule, erase_if_unused, finished, free_name, set_submodule
 from qcore.fx.modules import ReferenceModule
 from qcore.nn import catalog
-from qcore.nn.intrinsic.folding import core_layer
+from qcore.nn.intrinsic.folding import float_form
 from qcore.nn.quantized.base import QuantizedModule
 from qcore.nn.quantized.observed import no_static_activation, observer_qparams
 from qcore.nn.quantized.stubs import Quantize
@@ -82,30 +82,20 @@ def _layer(
                 f"module {node.target!r} has no observer of its output: the prepared graph was changed after prepare"
             )
         quantized: Any = build(layer, target, backend, activation_post_process=_Known(found[observers[0]]))
-        return ReferenceModule(_float_form(module), quantized)
+        return ReferenceModule(float_form(module), quantized)
     if (
         target is not None
         and target is not catalog.match(type(module), dynamic).target
         and not no_static_activation(qconfig)
     ):
         same: Any = build(layer, target, backend)
-        return ReferenceModule(_float_form(module), same)
+        return ReferenceModule(float_form(module), same)
     target = catalog.match(type(module), dynamic).target
     if target is None:
         raise QuantizationError(
             f"module {node.target!r} ({type(module).__name__}): no quantized class fits its qconfig"
         )
     return build(layer, target, backend)
-
-
-def _float_form(module: nn.Module) -> nn.Module:
-    """A float module that computes what the quantized one does, but for rounding."""
-    to_float = getattr(module, "to_float", None)
-    module = to_float() if callable(to_float) else module
-    core = core_layer(module)
-    if core is not module and isinstance(list(module.children())[-1], nn.ReLU):
-        return nn.Sequential(core, nn.ReLU())
-    return core
 
 
 class _Known:

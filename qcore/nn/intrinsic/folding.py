@@ -46,3 +46,13 @@ def core_layer(module: nn.Module) -> nn.Module:
         if isinstance(part, _NORMS):
             layer = fold_norm(layer, part)
     return layer
+
+
+def float_form(module: nn.Module) -> nn.Module:
+    """A float module that computes what the quantized one does, but for rounding."""
+    to_float = getattr(module, "to_float", None)
+    module = to_float() if callable(to_float) else module
+    core = core_layer(module)
+    if core is not module and isinstance(list(module.children())[-1], nn.ReLU):
+        return nn.Sequential(core, nn.ReLU())
+    return core
