@@ -19,6 +19,10 @@ class QuantizationError(QcoreError, RuntimeError):
     """A model cannot be prepared or converted as asked; the message names the module's path."""
 
 
+class NotCalibratedError(QuantizationError):
+    """Scale and zero point were asked of an observer that has seen no data."""
+
+
 class ArgumentError(QcoreError, ValueError):
     """An argument is outside of what is allowed; the message names it."""
 

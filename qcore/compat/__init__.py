@@ -9,6 +9,6 @@ changed before that call, and `uninstall()` puts everything back. What is there,
 
 from __future__ import annotations
 
-from qcore.compat.installation import install, installed, is_installed, uninstall
+from qcore.compat.installation import install, install_if_asked, installed, is_installed, uninstall
 
-__all__ = ["install", "installed", "is_installed", "uninstall"]
+__all__ = ["install", "install_if_asked", "installed", "is_installed", "uninstall"]

@@ -68,7 +68,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "torch.ao.nn.intrinsic.qat": ("qcore.nn.intrinsic.qat",),
     "torch.ao.nn.intrinsic.quantized": ("qcore.nn.intrinsic.quantized",),
     "torch.ao.nn.intrinsic.quantized.dynamic": ("qcore.nn.intrinsic.quantized.dynamic",),
-    "torch.ao.nn.qat": ("qcore.nn.qat",),
+    "torch.ao.nn.qat": ("qcore.nn.qat", "qcore.nn.intrinsic"),
     "torch.ao.nn.qat.dynamic": ("qcore.nn.qat.dynamic",),
     "torch.ao.nn.quantizable": ("qcore.nn.quantizable",),
     "torch.ao.nn.quantized": (_NN, "qcore.compat.nn.modules", "qcore.compat.nn.packed"),

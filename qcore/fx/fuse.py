@@ -78,7 +78,8 @@ def _chain(
         chain.append(node)
     folds = any(part in catalog.NORMS for part in parts[1:])
     called = [str(each.target) for each in chain if each.op == "call_module"]
-    if is_qat and folds and any(uses[path] > 1 for path in called):
+    stateful = [str(each.target) for each, part in zip(chain, parts, strict=True) if part is not nn.ReLU]
+    if is_qat and folds and any(uses[path] > 1 for path in stateful):
         return None  # a batch norm that trains keeps one set of statistics, for one place
     modes = {modules[path].training for path in called}
     return None if len(modes) > 1 or (folds and is_qat != modes.pop()) else chain

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 
@@ -33,6 +33,10 @@ class _Named:
 
     def __copy__(self) -> _Named:
         return self
+
+    def __fx_create_arg__(self, tracer: Any) -> Any:
+        # torch.fx takes only torch's own constants as arguments: it records the call that gives this one
+        return tracer.create_node("call_function", _by_name, (self.name,), {})
 
     def __deepcopy__(self, memo: object) -> _Named:
         return self

@@ -43,7 +43,7 @@ def modules() -> list[str]:
 
 
 def public(module: ModuleType) -> set[str]:
-    """What `__all__` lists; what a module without one shows of the stack; and what it defines itself."""
+    """What `__all__` lists, and what else a module shows of the stack, which can be imported from it."""
 
     def legacy(value: object) -> bool:
         return str(getattr(value, "__module__", "")).startswith(ROOTS)
@@ -51,8 +51,7 @@ def public(module: ModuleType) -> set[str]:
     listed = getattr(module, "__all__", None)
     names = set(listed or ())
     for name, value in vars(module).items():
-        own = getattr(value, "__module__", None) == module.__name__
-        if not name.startswith("_") and legacy(value) and (listed is None or own):
+        if not name.startswith("_") and legacy(value):
             names.add(name)
     return {name for name in names if not isinstance(getattr(module, name, None), ModuleType)}
 

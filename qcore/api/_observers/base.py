@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from qcore.api._observers.partial import TakesPartialArgs
-from qcore.errors import ArgumentError, QuantizationError, UnsupportedError
+from qcore.errors import ArgumentError, NotCalibratedError, QuantizationError, UnsupportedError
 from qcore.tensor.dtypes import QDType, QScheme, as_qdtype, as_qscheme, is_qdtype, quint8
 from qcore.tensor.dtypes import per_tensor_affine as _per_tensor_affine
 from qcore.tensor.qparams import choose_qparams
@@ -131,7 +131,7 @@ class UniformQuantizationObserverBase(ObserverBase):
 
     def _check_calibrated(self) -> None:
         if not self._is_calibrated():
-            raise QuantizationError(
+            raise NotCalibratedError(
                 f"{self._where()} was never calibrated: run the prepared model on representative inputs "
                 "before converting it"
             )

@@ -258,9 +258,13 @@ def compare_model_outputs(
 
 
 def get_logger_dict(mod: nn.Module, prefix: str = "") -> dict[str, dict[str, Any]]:
-    """Path of each logger + ".stats" -> what it keeps."""
-    start = f"{prefix}." if prefix else ""
-    return {f"{start}{path}.stats": part.stats for path, part in mod.named_modules() if isinstance(part, Logger)}
+    """Path of each module that has a logger + ".stats" -> what that keeps."""
+    found = {}
+    for path, part in mod.named_modules():
+        if isinstance(part, Logger):
+            parent = path.rpartition(".")[0]
+            found[".".join(each for each in (prefix, parent, "stats") if each)] = part.stats
+    return found
 
 
 def get_matching_activations(float_module: nn.Module, q_module: nn.Module) -> dict[str, dict[str, Any]]:
@@ -277,5 +281,5 @@ def get_matching_activations(float_module: nn.Module, q_module: nn.Module) -> di
 
 
 def _like(floats: dict[str, Any], key: str) -> str | None:
-    inner = key.replace(".activation_post_process", ".0.activation_post_process")
+    inner = key.removesuffix(".stats") + ".0.stats"
     return next((name for name in (key, inner) if name in floats), None)

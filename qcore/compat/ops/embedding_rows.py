@@ -108,15 +108,18 @@ def _plain(optimized: bool, name: str) -> None:
 @operator
 def embedding_bag_byte_unpack(weight: Tensor) -> Tensor:
     """uint8 (..., dim + 8) -> float32 (..., dim)."""
-    integers, scale, bias = _byte_parts(weight, "embedding_bag_byte_unpack")
-    return integers * scale + bias
+    return _real(*_byte_parts(weight, "embedding_bag_byte_unpack"))
 
 
 @operator
 def embedding_bag_4bit_unpack(weight: Tensor) -> Tensor:
     """uint8 (..., dim / 2 + 4) -> float32 (..., dim)."""
-    integers, scale, bias = _nibble_parts(weight, "embedding_bag_4bit_unpack")
-    return integers * scale + bias
+    return _real(*_nibble_parts(weight, "embedding_bag_4bit_unpack"))
+
+
+def _real(integers: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+    """One fused multiply-add: the product is exact in float64."""
+    return (integers.double() * scale.double() + bias.double()).float()
 
 
 def _byte_parts(packed: Tensor, name: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -171,9 +174,7 @@ def _rowwise(name: str, parts: Any) -> Any:
             by, added = scale[row], bias[row]
             if factors is not None:
                 by, added = by * factors[entry, None], added * factors[entry, None]
-            # one fused multiply-add, as the kernels of packed tables have it: the product is exact in float64
-            start = (total[bag] + added).double()
-            total[bag] = (by.double() * integers[row].double() + start).float()
+            total[bag] = _real(integers[row], by, total[bag] + added)
         return total
 
     call.__name__ = name

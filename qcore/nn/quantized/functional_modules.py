@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from torch import Tensor, nn
 
 from qcore import operators as ops
 from qcore.binding import shared_kernel
-from qcore.errors import ArgumentTypeError
+from qcore.errors import ArgumentTypeError, NotCalibratedError
 from qcore.nn.float_functional import FloatFunctional, FXFloatFunctional
 from qcore.nn.quantized.matmul import matmul
 from qcore.nn.quantized.scalar import add_scalar, mul_scalar
@@ -31,7 +31,15 @@ class QFunctional(StaticOutput):
     def __init__(self) -> None:
         super().__init__()
         self._init_output()
+        self._uncalibrated = ""
         self.activation_post_process: nn.Module = nn.Identity()
+
+    def _take_activation(self, mod: nn.Module) -> None:
+        try:
+            super()._take_activation(mod)
+        except NotCalibratedError as error:
+            # models hold some that their forward never calls; that is an error only when one is called
+            self._uncalibrated = str(error)
 
     def forward(self, input: Tensor) -> NoReturn:
         """Not meant to be called: RuntimeError names the methods."""
@@ -81,9 +89,18 @@ class QFunctional(StaticOutput):
         return QTensor(kernel(a.raw, a.qparams, b.raw, b.qparams, self._out), self._out, self._backend)
 
     def _quantized(self, tensor: Tensor) -> QTensor:
+        if self._uncalibrated:
+            raise NotCalibratedError(self._uncalibrated)
         if isinstance(tensor, QTensor):
             return tensor
         return self._refuse_input(tensor)
+
+    def _options(self) -> dict[str, Any]:
+        return {**super()._options(), "uncalibrated": self._uncalibrated}
+
+    def _set_options(self, options: dict[str, Any]) -> None:
+        super()._set_options(options)
+        self._uncalibrated = str(options.get("uncalibrated", ""))
 
     def _get_name(self) -> str:
         return "QFunctional"

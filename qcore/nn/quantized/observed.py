@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qcore.errors import ArgumentError, QuantizationError
+from qcore.errors import ArgumentError, NotCalibratedError, QuantizationError
 from qcore.selection import Selection
 from qcore.tensor.dtypes import as_qdtype, as_qscheme, is_qdtype, per_channel_affine_float_qparams
 from qcore.tensor.functions import quantize
@@ -85,7 +85,7 @@ def observer_qparams(observer: Any, module: nn.Module) -> QParams:
             f"{path_of(module)}: its observer is for {observer.dtype}, which is not a quantized dtype"
         )
     if getattr(observer, "min_val", None) is not None and observer.min_val.numel() == 0:
-        raise QuantizationError(f"{path_of(module)} was never calibrated: run data through the model after prepare")
+        raise NotCalibratedError(f"{path_of(module)} was never calibrated: run data through the model after prepare")
     dtype, scheme = as_qdtype(observer.dtype), as_qscheme(observer.qscheme)
     scale, zero_point = observer.calculate_qparams()
     try:
