@@ -3,8 +3,8 @@
     python -m tests.compat.run MODE OUT [NAME...]
 
 MODE: `torch`, the originals under the fbgemm engine; `installed`, qcore in their place; `raising`, the same where every
-line of the originals, Python or native, raises; `removed`, the same where torch has none of them any more. OUT: a file for the results;
-NAME: modules of tests.compat.callers, by default all.
+line of the originals, Python or native, raises; `removed`, the same where torch has none of them any more.
+OUT: a file for the results; NAME: modules of tests.compat.callers, by default all.
 """
 
 from __future__ import annotations

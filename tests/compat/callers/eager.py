@@ -126,9 +126,16 @@ def wrapped():
         def __init__(self):
             super().__init__()
             self.body = nn.Sequential(
-                nn.Conv2d(3, 8, 3), nn.LeakyReLU(0.1), nn.GroupNorm(2, 8), nn.Hardswish(), nn.AvgPool2d(2), nn.Flatten(),
-                nn.Linear(8 * 9, 5), nn.ELU(), nn.LayerNorm(5),
-            )  # fmt: skip
+                nn.Conv2d(3, 8, 3),
+                nn.LeakyReLU(0.1),
+                nn.GroupNorm(2, 8),
+                nn.Hardswish(),
+                nn.AvgPool2d(2),
+                nn.Flatten(),
+                nn.Linear(8 * 9, 5),
+                nn.ELU(),
+                nn.LayerNorm(5),
+            )
 
         def forward(self, x):
             return self.body(x)

@@ -1,6 +1,7 @@
 """Graph mode as the tutorials show it."""
 
 import copy
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -36,9 +37,7 @@ class ResNet(nn.Module):
             nn.Conv2d(3, 8, 7, 2, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(3, 2, 1)
         )
         widths = (8, 8, 8, 12, 12, 16, 16, 20, 20)
-        self.blocks = nn.Sequential(
-            *(Block(a, b, 1 if a == b else 2) for a, b in zip(widths, widths[1:], strict=False))
-        )
+        self.blocks = nn.Sequential(*(Block(a, b, 1 if a == b else 2) for a, b in pairwise(widths)))
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
         self.fc = nn.Linear(20, 10)
 

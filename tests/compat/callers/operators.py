@@ -13,9 +13,12 @@ def quantized(shape, dtype=torch.quint8, scale=0.0471, zero_point=63):
 
 def weights(*shape, axis=0):
     return torch.quantize_per_channel(
-        torch.randn(*shape), torch.rand(shape[axis]) * 0.02 + 0.01, torch.zeros(shape[axis], dtype=torch.long), axis,
+        torch.randn(*shape),
+        torch.rand(shape[axis]) * 0.02 + 0.01,
+        torch.zeros(shape[axis], dtype=torch.long),
+        axis,
         torch.qint8,
-    )  # fmt: skip
+    )
 
 
 def ints(x):
@@ -50,12 +53,20 @@ def functions():
     both = torch.quantize_per_tensor([x, x + 1], torch.tensor([0.1, 0.2]), torch.tensor([1, 2]), torch.quint8)
     return flat(
         {
-            "q": q, "dequantized": torch.dequantize(q), "c": torch.dequantize(c), "scales": torch.q_per_channel_scales(c),
-            "zero_points": torch.q_per_channel_zero_points(c), "empty": [*empty.shape, empty.q_scale(), torch.q_scale(q)],
-            "made": made.dequantize(), "many": many.dequantize(), "dynamic": dynamic, "low": low, "list": both[1],
+            "q": q,
+            "dequantized": torch.dequantize(q),
+            "c": torch.dequantize(c),
+            "scales": torch.q_per_channel_scales(c),
+            "zero_points": torch.q_per_channel_zero_points(c),
+            "empty": [*empty.shape, empty.q_scale(), torch.q_scale(q)],
+            "made": made.dequantize(),
+            "many": many.dequantize(),
+            "dynamic": dynamic,
+            "low": low,
+            "list": both[1],
             "pool": torch.quantized_max_pool2d(quantized((1, 2, 6, 6)), [2, 2], [2, 2]),
         }
-    )  # fmt: skip
+    )
 
 
 def fake_quantize():
@@ -92,15 +103,26 @@ def elementwise():
     ops.add_out(a, b, out)
     return flat(
         {
-            "add": ops.add(a, b, 0.1037, 64), "add_relu": ops.add_relu(a, b, scale=0.1037, zero_point=0), "out": out,
-            "mul": ops.mul(a, b, 0.1037, 64), "mul_relu": ops.mul_relu(a, b, 0.1037, 0), "scalar": ops.add_scalar(a, 1.5),
-            "scalar_relu": ops.add_scalar_relu(a, -9.0), "mul_scalar": ops.mul_scalar(a, -2.0), "by": ops.mul(a, 2.0),
-            "mul_scalar_relu": ops.mul_scalar_relu(a, 0.3), "two": ops.add(1.5, a),
-            "overload": ops.add.Scalar(a, 0.5), "cat": ops.cat([a, b], 1, 0.0613, 61), "cat_relu": ops.cat_relu([a, b], 0, 0.0613, 5),
-            "plain cat": ops.cat([a, b], 1, None, None), "clamp": ops.clamp(a, -0.5, 1.0), "matmul": ops.matmul(a, b, 0.2, 60),
+            "add": ops.add(a, b, 0.1037, 64),
+            "add_relu": ops.add_relu(a, b, scale=0.1037, zero_point=0),
+            "out": out,
+            "mul": ops.mul(a, b, 0.1037, 64),
+            "mul_relu": ops.mul_relu(a, b, 0.1037, 0),
+            "scalar": ops.add_scalar(a, 1.5),
+            "scalar_relu": ops.add_scalar_relu(a, -9.0),
+            "mul_scalar": ops.mul_scalar(a, -2.0),
+            "by": ops.mul(a, 2.0),
+            "mul_scalar_relu": ops.mul_scalar_relu(a, 0.3),
+            "two": ops.add(1.5, a),
+            "overload": ops.add.Scalar(a, 0.5),
+            "cat": ops.cat([a, b], 1, 0.0613, 61),
+            "cat_relu": ops.cat_relu([a, b], 0, 0.0613, 5),
+            "plain cat": ops.cat([a, b], 1, None, None),
+            "clamp": ops.clamp(a, -0.5, 1.0),
+            "matmul": ops.matmul(a, b, 0.2, 60),
             "pool": ops.max_pool2d(a, [2, 2], [2, 2], [0, 0], [1, 1], False),
         }
-    )  # fmt: skip
+    )
 
 
 def activations():
@@ -111,16 +133,26 @@ def activations():
     norm = (weight, bias, mean, var, 1e-5, 0.1, 50)
     return flat(
         {
-            "relu6": ops.relu6(x), "leaky": ops.leaky_relu(x, 0.1, False, 0.03, 20), "elu": ops.elu(x, 0.03, 20, 0.7),
-            "celu": ops.celu(x, 0.03, 20, 0.7), "hardswish": ops.hardswish(x, 0.03, 10), "sigmoid": ops.sigmoid(x, 1 / 256, 0),
-            "softmax": ops.softmax(x, 1, 1 / 256, 0), "threshold": ops.threshold(x, 0.2, -0.1),
-            "prelu": ops.prelu(x, slope, 0.04, 40), "dropout": ops.dropout(x, 0.1037, 0),
-            "bn": ops.batch_norm(x, *norm), "bn2d": ops.batch_norm2d(x, *norm), "bn2d_relu": ops.batch_norm2d_relu(x, *norm),
-            "bn1d": ops.batch_norm1d(x.flatten(2), *norm), "bn3d_relu": ops.batch_norm3d_relu(x.unsqueeze(4), *norm),
+            "relu6": ops.relu6(x),
+            "leaky": ops.leaky_relu(x, 0.1, False, 0.03, 20),
+            "elu": ops.elu(x, 0.03, 20, 0.7),
+            "celu": ops.celu(x, 0.03, 20, 0.7),
+            "hardswish": ops.hardswish(x, 0.03, 10),
+            "sigmoid": ops.sigmoid(x, 1 / 256, 0),
+            "softmax": ops.softmax(x, 1, 1 / 256, 0),
+            "threshold": ops.threshold(x, 0.2, -0.1),
+            "prelu": ops.prelu(x, slope, 0.04, 40),
+            "dropout": ops.dropout(x, 0.1037, 0),
+            "bn": ops.batch_norm(x, *norm),
+            "bn2d": ops.batch_norm2d(x, *norm),
+            "bn2d_relu": ops.batch_norm2d_relu(x, *norm),
+            "bn1d": ops.batch_norm1d(x.flatten(2), *norm),
+            "bn3d_relu": ops.batch_norm3d_relu(x.unsqueeze(4), *norm),
             "ln": ops.layer_norm(x, [8], torch.ones(8), torch.zeros(8), 1e-5, 0.04, 60),
-            "gn": ops.group_norm(x, 2, weight, bias, 1e-5, 0.05, 60), "in": ops.instance_norm(x, weight, bias, 1e-5, 0.05, 60),
+            "gn": ops.group_norm(x, 2, weight, bias, 1e-5, 0.05, 60),
+            "in": ops.instance_norm(x, weight, bias, 1e-5, 0.05, 60),
         }
-    )  # fmt: skip
+    )
 
 
 def linear():
@@ -132,13 +164,19 @@ def linear():
     wide, _ = ops.linear_unpack_fp16(half)
     return flat(
         {
-            "linear": ops.linear(x, packed, 0.2, 60), "relu": ops.linear_relu(x, packed, 0.1, 3),
-            "dynamic": ops.linear_dynamic(real, packed, True), "dynamic relu": ops.linear_relu_dynamic(real, packed, reduce_range=True),
-            "close:fp16": ops.linear_dynamic_fp16(real, half), "close:fp16 relu": ops.linear_relu_dynamic_fp16(real, half),
-            "copied": ops.linear(x, copy.deepcopy(packed), 0.2, 60), "back": back.dequantize(), "bias": bias, "wide": wide,
+            "linear": ops.linear(x, packed, 0.2, 60),
+            "relu": ops.linear_relu(x, packed, 0.1, 3),
+            "dynamic": ops.linear_dynamic(real, packed, True),
+            "dynamic relu": ops.linear_relu_dynamic(real, packed, reduce_range=True),
+            "close:fp16": ops.linear_dynamic_fp16(real, half),
+            "close:fp16 relu": ops.linear_relu_dynamic_fp16(real, half),
+            "copied": ops.linear(x, copy.deepcopy(packed), 0.2, 60),
+            "back": back.dequantize(),
+            "bias": bias,
+            "wide": wide,
             "close:around": ops.linear_with_input_q_dq_qweight_dq_output_fp32(real, 0.05, 63, packed),
         }
-    )  # fmt: skip
+    )
 
 
 def conv():
@@ -159,10 +197,15 @@ def conv():
         found[f"transposed {rank}"] = getattr(ops, f"conv_transpose{rank}d")(x, transposed, 0.2, 60)
         if rank == 2:
             found["sizes"] = [
-                ops.conv2d_stride(packed), ops.conv2d_padding(packed), ops.conv2d_dilation(packed), ops.conv2d_groups(packed),
-                ops.conv2d_transpose(packed), ops.conv_transpose2d_transpose(transposed),
-                ops.conv_transpose2d_output_padding(transposed), zeros,
-            ]  # fmt: skip
+                ops.conv2d_stride(packed),
+                ops.conv2d_padding(packed),
+                ops.conv2d_dilation(packed),
+                ops.conv2d_groups(packed),
+                ops.conv2d_transpose(packed),
+                ops.conv_transpose2d_transpose(transposed),
+                ops.conv_transpose2d_output_padding(transposed),
+                zeros,
+            ]
             found["new"] = ops.conv2d.new(x, packed, 0.2, 60)
     return flat(found)
 
