@@ -19,6 +19,9 @@ from qcore.nn.catalog import COLUMNS, rows
 from qcore.operators import operators
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(Path(__file__).parent))
+import compat_tables  # noqa: E402
+
 FILES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 OURS = ("reference", "fbgemm_x86", "qnnpack_arm")
 BLOCK = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -92,9 +95,21 @@ def conformance_table() -> str:
     return markdown(["backend", *kinds.values(), "contract", "all"], lines)
 
 
+def compat_table() -> str:
+    """Names of torch's legacy stack: how many qcore.compat has."""
+    return markdown(["names of", "public", "there", "refused"], compat_tables.counts())
+
+
+def compat_refused_table() -> str:
+    """Names that it has not, and what to use instead."""
+    return markdown(["of", "names", "instead"], compat_tables.refused())
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "backends": backends_table,
     "catalog": catalog_table,
+    "compat": compat_table,
+    "compat_refused": compat_refused_table,
     "conformance": conformance_table,
     "operators": operators_table,
 }
