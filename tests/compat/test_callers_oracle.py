@@ -1,4 +1,4 @@
-"""Code written for torch.ao gives what it gives there, on torch as it is and where each line of the originals raises."""
+"""Code written for torch.ao gives what it gives there, on torch as it is and where each line of its stack raises."""
 
 from __future__ import annotations
 
