@@ -20,7 +20,7 @@ from qcore_fbgemm_x86.backend import FbgemmX86
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.gemm import best_time
+from benchmarks.rounds import best_time
 from qcore import operators as ops
 from qcore.tensor.dtypes import quint4x2, quint8
 from qcore.tensor.qparams import per_channel

@@ -17,7 +17,7 @@ import torch
 from qcore_fbgemm_x86.backend import FbgemmX86
 from torch import nn
 
-from benchmarks.gemm import best_time
+from benchmarks.rounds import best_time
 from qcore.api.qconfig import float16_dynamic_qconfig, per_channel_dynamic_qconfig
 from qcore.nn.quantized import dynamic
 

@@ -1,3 +1,6 @@
+#ifdef QCORE_EMULATE_AVX512
+#include "emulated_avx512.h"
+#endif
 #include "isa_avx512_vnni.h"
 
 #include "qcore/kernels.inl.h"

@@ -23,14 +23,24 @@ bool has_f16c() {
 }
 
 // __builtin_cpu_supports asks cpuid, and xgetbv for what the operating system saves.
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c(); }
+
+#ifndef QCORE_EMULATE_AVX512
+bool has_avx512_vnni() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+}
+#endif
+
 const Isa kIsas[] = {
-    {avx512_vnni::kKernels,
-     [] {
-       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-              __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
-     }},
-    {avx2::kKernels, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c(); }},
+#ifndef QCORE_EMULATE_AVX512
+    {avx512_vnni::kKernels, has_avx512_vnni},
+#endif
+    {avx2::kKernels, has_avx2},
     {scalar::kKernels, [] { return true; }},
+#ifdef QCORE_EMULATE_AVX512
+    {avx512_vnni::kKernels, has_avx2},  // last: it is used where it is asked for, and never chosen
+#endif
 };
 
 }  // namespace

@@ -57,32 +57,36 @@ bool range(const float* x, int64_t n, float* low, float* high) {
   return zero == 0.0f;
 }
 
-template <class Lane>
-QCORE_INLINE void binary(const uint8_t* a, const uint8_t* b, uint8_t* y, int64_t n, const Lane& lane) {
+// Stores value(i, count), floats to round, of all n elements: 64 at a time, where there are as many.
+template <class Value>
+QCORE_INLINE void store_results(uint8_t* y, int64_t n, const IntegerResult& r, const Value& value) {
+  const Rounding rounded = rounding(r.low, r.high, r.zero);
+  const F32 multiplier = set_f32(r.multiplier);
+  const auto at = [&](int64_t i, int64_t count) QCORE_INLINE_LAMBDA { return mul(value(i, count), multiplier); };
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store_bytes(y + i, lane(load_bytes(a + i), load_bytes(b + i)));
-  if (i < n) {
-    const I32 v = lane(load_bytes(some(a + i, n - i).v), load_bytes(some(b + i, n - i).v));
-    store_bytes(y + i, v, static_cast<int>(n - i));
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+    store_rounded(y + i, kLanes, at(i, kLanes), at(i + kLanes, kLanes), at(i + 2 * kLanes, kLanes), at(i + 3 * kLanes, kLanes), rounded);
+  }
+  for (; i < n; i += kLanes) {
+    const int64_t count = n - i < kLanes ? n - i : kLanes;
+    store_some(y + i, at(i, count), static_cast<int>(count), rounded);
   }
 }
 
 void add(const uint8_t* a, const uint8_t* b, uint8_t* y, int64_t n, Operand qa, Operand qb, const IntegerResult& r) {
-  binary(a, b, y, n, [&](const I32& va, const I32& vb) QCORE_INLINE_LAMBDA {
-    return result_lanes(add(real_lanes(va, qa), real_lanes(vb, qb)), r);
+  store_results(y, n, r, [&](int64_t i, int64_t count) QCORE_INLINE_LAMBDA {
+    return add(real_lanes(load_some_bytes(a + i, count), qa), real_lanes(load_some_bytes(b + i, count), qb));
   });
 }
 
 void mul(const uint8_t* a, const uint8_t* b, uint8_t* y, int64_t n, Operand qa, Operand qb, const IntegerResult& r) {
-  binary(a, b, y, n, [&](const I32& va, const I32& vb) QCORE_INLINE_LAMBDA {
-    return result_lanes(to_f32(mul(add(va, set_i32(-qa.zero)), add(vb, set_i32(-qb.zero)))), r);
+  store_results(y, n, r, [&](int64_t i, int64_t count) QCORE_INLINE_LAMBDA {
+    return to_f32(mul(add(load_some_bytes(a + i, count), set_i32(-qa.zero)), add(load_some_bytes(b + i, count), set_i32(-qb.zero))));
   });
 }
 
 void requantize(const uint8_t* x, uint8_t* y, int64_t n, Operand q, const IntegerResult& r) {
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store_bytes(y + i, result_lanes(real_lanes(load_bytes(x + i), q), r));
-  if (i < n) store_bytes(y + i, result_lanes(real_lanes(load_bytes(some(x + i, n - i).v), q), r), static_cast<int>(n - i));
+  store_results(y, n, r, [&](int64_t i, int64_t count) QCORE_INLINE_LAMBDA { return real_lanes(load_some_bytes(x + i, count), q); });
 }
 
 // Plain loops: compilers vectorise them for each ISA.

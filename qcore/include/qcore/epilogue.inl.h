@@ -17,6 +17,8 @@ QCORE_INLINE Lanes<T> some(const T* p, int64_t count) {
   return lanes;
 }
 
+QCORE_INLINE I32 load_some_bytes(const uint8_t* p, int64_t count) { return count >= kLanes ? load_bytes(p) : load_bytes(some(p, count).v); }
+
 // `count` lanes of the result (16 but for the last columns).
 QCORE_INLINE void store_bytes(uint8_t* p, const I32& v, int count) {
   if (count >= kLanes) return store_bytes(p, v);
@@ -84,7 +86,7 @@ QCORE_INLINE F32 result(const I32& acc, const SummedOutput& out, const Requantiz
   const F32 own = result(acc, static_cast<const RequantizedOutput&>(out), c, row, column, count);
   const Residual& other = out.residual;
   const uint8_t* p = other.x + row * other.stride + column;
-  const F32 x = real_lanes(count >= kLanes ? load_bytes(p) : load_bytes(some(p, count).v), other.operand);
+  const F32 x = real_lanes(load_some_bytes(p, count), other.operand);
   return mul(add(real_lanes(round_clamped(own, out.low, out.high, out.zero), other.own), x), set_f32(other.sum.multiplier));
 }
 

@@ -11,7 +11,7 @@ void sums(const uint8_t* x, int64_t n, int64_t* sum, int64_t* squares) {
     const int64_t end = n - begin < kSafe ? n : begin + kSafe;
     I32 total = set_i32(0), square = set_i32(0);
     for (int64_t i = begin; i < end; i += kLanes) {
-      const I32 v = end - i >= kLanes ? load_bytes(x + i) : load_bytes(some(x + i, end - i).v);
+      const I32 v = load_some_bytes(x + i, end - i);
       total = add(total, v);
       square = add(square, mul(v, v));
     }

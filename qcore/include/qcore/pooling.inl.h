@@ -16,7 +16,7 @@ void average(const uint8_t* const* rows, int64_t count, uint8_t* y, int64_t chan
     const int64_t left = channels - c;
     I32 sum = set_i32(p.offset);
     for (int64_t r = 0; r < count; ++r) {
-      sum = add(sum, left >= kLanes ? load_bytes(rows[r] + c) : load_bytes(some(rows[r] + c, left).v));
+      sum = add(sum, load_some_bytes(rows[r] + c, left));
     }
     const F32 total = to_f32(sum), multiplier = set_f32(p.multiplier);
     const auto zero = static_cast<float>(p.zero);
