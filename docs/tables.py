@@ -84,6 +84,7 @@ def conformance_table() -> str:
         "threads": "threads",
         "misuse": "misuse",
         "limit": "limits",
+        "graphs": "graphs",
         "supports": "supports",
     }
     lines = []
