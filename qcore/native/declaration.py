@@ -77,7 +77,7 @@ OPS = (
             operator,
             activations=(),
             weights=WEIGHTS,
-            options=("reduce_range", "float16"),
+            options=("per_row", "reduce_range", "float16"),
             limits=(Limit("in_features", MAX_ACCUMULATED, _SUM),),
         )
         for operator in RECURRENT

@@ -33,7 +33,7 @@ def packed(operator: Any, kind: str, native: Any, directions: int = 1) -> Any:
     cells = [
         (_weight(cell.w_ih, cell.q_ih, cell.b_ih), _weight(cell.w_hh, cell.q_hh, cell.b_hh)) for cell in operator.cells
     ]
-    return native.recurrent(kind, directions, cells, operator.reduce_range, operator.float16)
+    return native.recurrent(kind, directions, cells, operator.reduce_range, operator.per_row, operator.float16)
 
 
 def _weight(weight: Tensor, qweight: QParams | None, bias: Tensor | None) -> tuple[Any, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from torch import Tensor
@@ -29,10 +29,14 @@ class CellWeights:
 
 @dataclass(frozen=True, eq=False)
 class _Recurrent(Operator):
-    """Shared: the weights of all cells, all int8 or all float16; `reduce_range` as in LinearDynamic."""
+    """Shared: the weights of all cells, all int8 or all float16; `reduce_range` and `per_row` as in LinearDynamic.
+
+    A range is that of one linear's whole input: of a layer's input at all steps, or of the state at one.
+    """
 
     cells: tuple[CellWeights, ...]
     reduce_range: bool = False
+    per_row: bool = field(default=False, kw_only=True)
 
     @property
     def qweight(self) -> QParams | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from qcore_reference.linear_fp16 import build_linear_fp16
 from qcore_reference.weighted import WEIGHTS
 
 OPS = tuple(
-    OpSpec(operator, activations=(), weights=WEIGHTS, options=("reduce_range", "float16"), limits=LIMITS)
+    OpSpec(operator, activations=(), weights=WEIGHTS, options=("per_row", "reduce_range", "float16"), limits=LIMITS)
     for operator in (LSTM, GRU, LSTMCell, GRUCell, RNNCell)
 )
 
@@ -62,10 +63,10 @@ class Cell:
     step: Step
 
     @classmethod
-    def of(cls, weights: CellWeights, step: Step, reduce_range: bool) -> Cell:
+    def of(cls, weights: CellWeights, step: Step, operator: Any) -> Cell:
         return cls(
-            _linear(weights.w_ih, weights.q_ih, weights.b_ih, reduce_range),
-            _linear(weights.w_hh, weights.q_hh, weights.b_hh, reduce_range),
+            _linear(weights.w_ih, weights.q_ih, weights.b_ih, operator),
+            _linear(weights.w_hh, weights.q_hh, weights.b_hh, operator),
             step,
         )
 
@@ -89,14 +90,15 @@ class Cell:
         return torch.cat(outputs[::-1] if reverse else outputs), state
 
 
-def _linear(weight: Tensor, qweight: QParams | None, bias: Tensor | None, reduce_range: bool) -> Kernel:
+def _linear(weight: Tensor, qweight: QParams | None, bias: Tensor | None, operator: Any) -> Kernel:
     if qweight is None:
         return build_linear_fp16(LinearFp16(weight, bias))
-    return build_linear_dynamic(LinearDynamic(weight, qweight, bias, reduce_range=reduce_range))
+    options = {"reduce_range": operator.reduce_range, "per_row": operator.per_row}
+    return build_linear_dynamic(LinearDynamic(weight, qweight, bias, **options))
 
 
 def _layers(operator: LSTM | GRU, step: Step) -> Callable[[Tensor, State, Tensor | None], tuple[Tensor, State]]:
-    cells = [Cell.of(weights, step, operator.reduce_range) for weights in operator.cells]
+    cells = [Cell.of(weights, step, operator) for weights in operator.cells]
     directions = 2 if operator.bidirectional else 1
 
     def run(x: Tensor, states: State, batch_sizes: Tensor | None) -> tuple[Tensor, State]:
@@ -151,7 +153,7 @@ def build_gru(operator: GRU) -> Kernel:
 
 
 def build_lstm_cell(operator: LSTMCell) -> Kernel:
-    cell = Cell.of(operator.cells[0], lstm_step, operator.reduce_range)
+    cell = Cell.of(operator.cells[0], lstm_step, operator)
 
     def lstm_cell(x: Tensor, h: Tensor, c: Tensor) -> State:
         return cell.once(x, (h, c))
@@ -160,14 +162,14 @@ def build_lstm_cell(operator: LSTMCell) -> Kernel:
 
 
 def build_gru_cell(operator: GRUCell) -> Kernel:
-    return _one_state(Cell.of(operator.cells[0], gru_step, operator.reduce_range))
+    return _one_state(Cell.of(operator.cells[0], gru_step, operator))
 
 
 def build_rnn_cell(operator: RNNCell) -> Kernel:
     steps = {"tanh": rnn_tanh_step, "relu": rnn_relu_step}
     if operator.nonlinearity not in steps:
         raise ArgumentError(f"rnn_cell: nonlinearity {operator.nonlinearity!r} is not one of {', '.join(steps)}")
-    return _one_state(Cell.of(operator.cells[0], steps[operator.nonlinearity], operator.reduce_range))
+    return _one_state(Cell.of(operator.cells[0], steps[operator.nonlinearity], operator))
 
 
 def _one_state(cell: Cell) -> Kernel:

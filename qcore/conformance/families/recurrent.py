@@ -29,6 +29,7 @@ from qcore.tensor.qparams import QParams, per_channel, per_tensor
 
 GATES: dict[type[Operator], int] = {LSTM: 4, LSTMCell: 4, GRU: 3, GRUCell: 3, RNNCell: 1}
 States: TypeAlias = "list[Tensor]"
+Options: TypeAlias = "dict[str, bool]"
 Step: TypeAlias = "Callable[[Tensor, Tensor, States], States]"
 
 
@@ -75,33 +76,33 @@ def rnn_relu_step(a: Tensor, b: Tensor, state: States) -> States:
     return [torch.where(b + a < 0, torch.zeros(()), b + a)]
 
 
-def linear(x: Tensor, weight: Tensor, qweight: QParams | None, bias: Tensor | None, reduce_range: bool) -> Tensor:
+def linear(x: Tensor, weight: Tensor, qweight: QParams | None, bias: Tensor | None, options: Options) -> Tensor:
     """The linear of an input or a state, with integer or float16 weights."""
     if qweight is None:
         return linear_fp16.expected(x, LinearFp16(weight, bias))
-    found = linear_dynamic.expected(x, LinearDynamic(weight, qweight, bias, reduce_range=reduce_range)).values
+    found = linear_dynamic.expected(x, LinearDynamic(weight, qweight, bias, **options)).values
     assert isinstance(found, Tensor)
     return found
 
 
-def one_step(step: Step, cell: CellWeights, x: Tensor, state: States, reduce_range: bool) -> States:
+def one_step(step: Step, cell: CellWeights, x: Tensor, state: States, options: Options) -> States:
     """What a single cell does."""
-    a = linear(x, cell.w_ih, cell.q_ih, cell.b_ih, reduce_range)
-    return step(a, linear(state[0], cell.w_hh, cell.q_hh, cell.b_hh, reduce_range), state)
+    a = linear(x, cell.w_ih, cell.q_ih, cell.b_ih, options)
+    return step(a, linear(state[0], cell.w_hh, cell.q_hh, cell.b_hh, options), state)
 
 
 def sequence(
-    step: Step, cell: CellWeights, x: Tensor, first: States, sizes: list[int], reverse: bool, reduce_range: bool
+    step: Step, cell: CellWeights, x: Tensor, first: States, sizes: list[int], reverse: bool, options: Options
 ) -> tuple[Tensor, States]:
     """One layer in one direction: x (sum of sizes, in), of which step t sees `sizes[t]` rows, and so of the state."""
-    a = linear(x, cell.w_ih, cell.q_ih, cell.b_ih, reduce_range)
+    a = linear(x, cell.w_ih, cell.q_ih, cell.b_ih, options)
     starts = [sum(sizes[:t]) for t in range(len(sizes))]
     state = [part.clone() for part in first]
     y = torch.zeros(x.shape[0], cell.w_hh.shape[1])
     for t in reversed(range(len(sizes))) if reverse else range(len(sizes)):
         rows = slice(starts[t], starts[t] + sizes[t])
         running = [part[: sizes[t]] for part in state]
-        b = linear(running[0], cell.w_hh, cell.q_hh, cell.b_hh, reduce_range)
+        b = linear(running[0], cell.w_hh, cell.q_hh, cell.b_hh, options)
         for part, new in zip(state, step(a[rows], b, running), strict=True):
             part[: sizes[t]] = new
         y[rows] = state[0][: sizes[t]]
@@ -112,6 +113,7 @@ def layers(step: Step, operator: LSTM | GRU, x: Tensor, states: States, batch_si
     """All layers; each one's output is the next one's input, both directions side by side."""
     sizes = [x.shape[1]] * x.shape[0] if batch_sizes is None else [int(size) for size in batch_sizes]
     y = x.reshape(-1, x.shape[-1])
+    options: Options = {"reduce_range": operator.reduce_range, "per_row": operator.per_row}
     directions = 1 + operator.bidirectional
     final: list[States] = []
     for layer in range(len(operator.cells) // directions):
@@ -119,11 +121,15 @@ def layers(step: Step, operator: LSTM | GRU, x: Tensor, states: States, batch_si
         for direction in range(directions):
             number = layer * directions + direction
             first = [part[number] for part in states]
-            found.append(sequence(step, operator.cells[number], y, first, sizes, direction == 1, operator.reduce_range))
+            found.append(sequence(step, operator.cells[number], y, first, sizes, direction == 1, options))
         y = torch.cat([output for output, _ in found], 1)
         final += [state for _, state in found]
     whole = y if batch_sizes is not None else y.reshape(*x.shape[:2], -1)
     return Expected((whole, *(torch.stack([state[k] for state in final]) for k in range(len(states)))))
+
+
+def _options(facet: Facet) -> Options:
+    return {name: name in facet.options for name in ("reduce_range", "per_row")}
 
 
 def _weight(draw: Draw, facet: Facet, rows: int, columns: int) -> tuple[Tensor, QParams | None]:
@@ -161,7 +167,7 @@ def _make_layers(facet: Facet, recipe: RecurrentRecipe) -> Case:
     batch = recipe.shape[1] if recipe.sizes is None else recipe.sizes[0]
     states = [_floats(draw, recipe, (len(cells), batch, recipe.hidden)) for _ in range(2 if kind is LSTM else 1)]
     sizes = None if recipe.sizes is None else torch.tensor(recipe.sizes)
-    switches = {"reduce_range": "reduce_range" in facet.options, "bidirectional": recipe.bidirectional}
+    switches = {**_options(facet), "bidirectional": recipe.bidirectional}
     operator = LSTM(cells, **switches) if kind is LSTM else GRU(cells, **switches)
     step = lstm_step if kind is LSTM else gru_step
     return Case(operator, (x, *states, sizes), lambda: layers(step, operator, x, states, sizes))
@@ -173,18 +179,18 @@ def _make_cell(facet: Facet, recipe: RecurrentRecipe) -> Case:
     cell = _cell(draw, facet, recipe, recipe.shape[-1])
     x = _floats(draw, recipe, recipe.shape)
     state = [_floats(draw, recipe, (recipe.shape[0], recipe.hidden)) for _ in range(2 if kind is LSTMCell else 1)]
-    reduce_range = "reduce_range" in facet.options
+    options = _options(facet)
     operator: Operator
     if kind is RNNCell:
-        operator = RNNCell((cell,), reduce_range=reduce_range, nonlinearity=recipe.nonlinearity)
+        operator = RNNCell((cell,), **options, nonlinearity=recipe.nonlinearity)
         step = rnn_tanh_step if recipe.nonlinearity == "tanh" else rnn_relu_step
     elif kind is LSTMCell:
-        operator, step = LSTMCell((cell,), reduce_range=reduce_range), lstm_step
+        operator, step = LSTMCell((cell,), **options), lstm_step
     else:
-        operator, step = GRUCell((cell,), reduce_range=reduce_range), gru_step
+        operator, step = GRUCell((cell,), **options), gru_step
 
     def oracle() -> Expected:
-        new = one_step(step, cell, x, state, reduce_range)
+        new = one_step(step, cell, x, state, options)
         return Expected(tuple(new) if len(new) > 1 else new[0])
 
     return Case(operator, (x, *state), oracle)

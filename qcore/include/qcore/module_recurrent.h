@@ -41,15 +41,16 @@ inline CellKind cell_kind(const std::string& name) {
 class RecurrentModule {
  public:
   // cells: a pair of weights (input, state) for each layer and direction; a weight: (weight, scales, zero points, per channel, bias).
-  RecurrentModule(const Kernels& kernels, const std::string& kind, int directions, const py::list& cells, bool reduce_range, bool float16)
+  RecurrentModule(const Kernels& kernels, const std::string& kind, int directions, const py::list& cells, bool reduce_range, bool per_row, bool float16)
       : has_c_(cell_kind(kind) == CellKind::lstm), directions_(directions), cells_(static_cast<int64_t>(cells.size())) {
     if (directions < 1 || directions > 2 || cells.empty() || cells.size() % static_cast<size_t>(directions) != 0) {
       throw ArgumentError(std::to_string(cells.size()) + " cells do not make layers of " + std::to_string(directions) + " directions");
     }
+    const RangeRule rule{reduce_range ? 127 : 255, per_row};
     if (float16) {
-      fill<HalfGates>(kernels, cell_kind(kind), cells, reduce_range);
+      fill<HalfGates>(kernels, cell_kind(kind), cells, rule);
     } else {
-      fill<IntegerGates>(kernels, cell_kind(kind), cells, reduce_range);
+      fill<IntegerGates>(kernels, cell_kind(kind), cells, rule);
     }
   }
 
@@ -72,7 +73,7 @@ class RecurrentModule {
 
  private:
   template <class Gates>
-  void fill(const Kernels& kernels, CellKind kind, const py::list& cells, bool reduce_range) {
+  void fill(const Kernels& kernels, CellKind kind, const py::list& cells, RangeRule rule) {
     const bool half = std::is_same_v<Gates, HalfGates>;
     const int64_t gates = gates_of(kind);
     std::unique_ptr<RecurrentLayers<Gates>> layers;
@@ -82,7 +83,7 @@ class RecurrentModule {
       const auto [input, input_rows] = gate_weight(pair[0].cast<py::tuple>(), half);
       if (i == 0) {
         hidden_ = state.in, in_ = input.in;
-        layers = std::make_unique<RecurrentLayers<Gates>>(kernels, kind, hidden_, directions_, reduce_range ? 127 : 255);
+        layers = std::make_unique<RecurrentLayers<Gates>>(kernels, kind, hidden_, directions_, rule);
       }
       const int64_t in = static_cast<int>(i) < directions_ ? in_ : directions_ * hidden_;
       if (state.in != hidden_ || rows != gates * hidden_ || input_rows != rows || input.in != in) {
@@ -161,8 +162,8 @@ inline void bind_recurrent(py::module_& m, py::class_<Kernels>& kernels) {
   py::class_<RecurrentModule>(m, "Recurrent").def("run", &RecurrentModule::run).def("step", &RecurrentModule::step);
   kernels
       .def("linear_half", [](const Kernels& k, const py::object& weight, const py::object& bias, bool relu) { return std::make_unique<HalfLinear>(k, weight, bias, relu); })
-      .def("recurrent", [](const Kernels& k, const std::string& kind, int directions, const py::list& cells, bool reduce_range, bool float16) {
-        return std::make_unique<RecurrentModule>(k, kind, directions, cells, reduce_range, float16);
+      .def("recurrent", [](const Kernels& k, const std::string& kind, int directions, const py::list& cells, bool reduce_range, bool per_row, bool float16) {
+        return std::make_unique<RecurrentModule>(k, kind, directions, cells, reduce_range, per_row, float16);
       });
 }
 

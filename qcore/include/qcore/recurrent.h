@@ -2,6 +2,8 @@
 // each gate, so that a panel's result is all that 16 values of the new state need.
 #pragma once
 
+#include <optional>
+
 #include "qcore/linear.h"
 #include "qcore/packed_half.h"
 
@@ -40,10 +42,19 @@ struct GateWeight {
   const float* bias = nullptr;
 };
 
+// How the input of a linear is quantized: to 0..qmax, by the range of all of it or of each row.
+struct RangeRule {
+  int32_t qmax;
+  bool per_row;
+};
+
 // The linear of all gates with int8 weights; its input is quantized by its own range.
 struct IntegerGates {
   using Input = GemmInput;
-  using Range = QParams;
+  struct Range {
+    int32_t qmax = 0;
+    std::optional<QParams> tensor;  // of all rows; none: each has its own
+  };
   PackedWeights w;
 
   IntegerGates(const GateColumns& columns, const GateWeight& from) {
@@ -54,11 +65,14 @@ struct IntegerGates {
            from.bias ? bias.data() : nullptr, columns.gates);
   }
 
-  static Range range(const Kernels& kernels, const float* x, int64_t n, int32_t qmax, int threads) {
+  static Range range(const Kernels& kernels, const float* x, int64_t n, RangeRule rule, int threads) {
+    if (rule.per_row) return {rule.qmax, std::nullopt};
     const auto [low, high] = range_of(kernels, x, n, threads);
-    return choose_qparams(low, high, qmax);
+    return {rule.qmax, choose_qparams(low, high, rule.qmax)};
   }
-  DynamicLinearJob job(const Kernels& kernels, const float* x, const Range& range) const { return {kernels, w, x, nullptr, false, 0, &range}; }
+  DynamicLinearJob job(const Kernels& kernels, const float* x, const Range& range) const {
+    return {kernels, w, x, nullptr, false, range.qmax, range.tensor ? &*range.tensor : nullptr};
+  }
   // Rows as they are while the state changes: these are quantized by then.
   static const float* kept(const float* x, int64_t, Scratch&) { return x; }
 };
@@ -76,7 +90,7 @@ struct HalfGates {
     w.pack(columns.count(), from.in, at, from.bias ? bias.data() : nullptr, columns.gates);
   }
 
-  static Range range(const Kernels&, const float*, int64_t, int32_t, int) { return {}; }
+  static Range range(const Kernels&, const float*, int64_t, RangeRule, int) { return {}; }
   HalfLinearJob job(const Kernels& kernels, const float* x, const Range&) const { return {kernels, w, x, nullptr, false}; }
   static const float* kept(const float* x, int64_t n, Scratch& scratch) {
     return static_cast<const float*>(std::memcpy(scratch.floats.reserve(n), x, static_cast<size_t>(n) * sizeof(float)));
@@ -125,8 +139,8 @@ class Recurrent {
 template <class Gates>
 class RecurrentLayers : public Recurrent {
  public:
-  RecurrentLayers(const Kernels& kernels, CellKind kind, int64_t hidden, int directions, int32_t qmax)
-      : kernels_(kernels), columns_{gates_of(kind), hidden}, directions_(directions), qmax_(qmax) {
+  RecurrentLayers(const Kernels& kernels, CellKind kind, int64_t hidden, int directions, RangeRule rule)
+      : kernels_(kernels), columns_{gates_of(kind), hidden}, directions_(directions), rule_(rule) {
     void (*const steps[])(const CellStep&) = {kernels.lstm_cell, kernels.gru_cell, kernels.rnn_tanh_cell, kernels.rnn_relu_cell};
     cell_step_ = steps[static_cast<int>(kind)];
   }
@@ -174,7 +188,7 @@ class RecurrentLayers : public Recurrent {
   void run_layer(int cell, const Sequence& s, const int64_t* starts, int threads) const {
     static thread_local Direction directions[2];
     const int64_t in = cells_[static_cast<size_t>(cell)]->input.w.k, hidden = columns_.hidden;
-    const auto range = Gates::range(kernels_, s.x, starts[s.steps] * in, qmax_, threads);
+    const auto range = Gates::range(kernels_, s.x, starts[s.steps] * in, rule_, threads);
     for (int d = 0; d < directions_; ++d) {
       Direction& v = directions[d];
       v.cell = cells_[static_cast<size_t>(cell + d)].get();
@@ -227,7 +241,7 @@ class RecurrentLayers : public Recurrent {
 
   void prepare_state(Direction& v, int64_t rows) const {
     const float* h = Gates::kept(v.h, rows * columns_.hidden, v.scratch);
-    v.range = Gates::range(kernels_, h, rows * columns_.hidden, qmax_, 1);
+    v.range = Gates::range(kernels_, h, rows * columns_.hidden, rule_, 1);
     v.rows = v.cell->state.job(kernels_, h, v.range).rows(0, rows, 0, v.scratch);
   }
 
@@ -252,7 +266,7 @@ class RecurrentLayers : public Recurrent {
   const Kernels& kernels_;
   GateColumns columns_;
   int directions_;
-  int32_t qmax_;
+  RangeRule rule_;
   void (*cell_step_)(const CellStep&);
   std::vector<std::unique_ptr<Cell>> cells_;
 };

@@ -27,6 +27,7 @@ class Cell(CellHolder):
         self.hidden_size = hidden_size
         self.bias = bias
         self.reduce_range = True
+        self.per_row = False
         self._init_cell(self.gates, input_size, hidden_size, bias, dtype)
 
     @property
@@ -50,7 +51,7 @@ class Cell(CellHolder):
         quantized.qcore_path = getattr(mod, "qcore_path", "")
         quantized._backend = getattr(mod, "qcore_backend", None)
         if not half:
-            quantized.reduce_range = dynamic_options(mod.qconfig.activation(), mod)[1]
+            quantized.per_row, quantized.reduce_range = dynamic_options(mod.qconfig.activation(), mod)
         quantized.take([mod.weight_ih, mod.weight_hh, mod.bias_ih, mod.bias_hh], mod)
         return quantized.train(mod.training)
 
@@ -87,11 +88,12 @@ class Cell(CellHolder):
         self.set_cell(w_ih, w_hh, b_ih, b_hh)
 
     def _options(self) -> dict[str, Any]:
-        return {**super()._options(), "reduce_range": self.reduce_range}
+        return {**super()._options(), "reduce_range": self.reduce_range, "per_row": self.per_row}
 
     def _set_options(self, options: dict[str, Any]) -> None:
         super()._set_options(options)
         self.reduce_range = bool(options.get("reduce_range", self.reduce_range))
+        self.per_row = bool(options.get("per_row", self.per_row))
 
     def _get_name(self) -> str:
         return "DynamicQuantized" + type(self).__name__
@@ -113,7 +115,7 @@ class LSTMCell(Cell):
 
     def operator(self) -> ops.LSTMCell:
         """The operator with this module's weights."""
-        return ops.LSTMCell((self.cell(),), self.reduce_range)
+        return ops.LSTMCell((self.cell(),), self.reduce_range, per_row=self.per_row)
 
     def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """(batch, input_size), and (h, c) or None for zeros -> (h, c)."""
@@ -132,7 +134,7 @@ class GRUCell(Cell):
 
     def operator(self) -> ops.GRUCell:
         """The operator with this module's weights."""
-        return ops.GRUCell((self.cell(),), self.reduce_range)
+        return ops.GRUCell((self.cell(),), self.reduce_range, per_row=self.per_row)
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """(batch, input_size), and h or None for zeros -> h."""
@@ -166,7 +168,7 @@ class RNNCell(Cell):
 
     def operator(self) -> ops.RNNCell:
         """The operator with this module's weights."""
-        return ops.RNNCell((self.cell(),), self.reduce_range, self.nonlinearity)
+        return ops.RNNCell((self.cell(),), self.reduce_range, self.nonlinearity, per_row=self.per_row)
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """(batch, input_size), and h or None for zeros -> h."""

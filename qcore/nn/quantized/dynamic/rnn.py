@@ -20,7 +20,9 @@ from qcore.tensor.qparams import QParams
 class Recurrent(QuantizedModule):
     """What LSTM and GRU share: layers of cells, one or two directions; arguments as of the float class, and `dtype`.
 
-    `dtype` of the weights: qint8 or torch.float16. There is no dropout between layers: that is for training.
+    `dtype` of the weights: qint8 or torch.float16. Inputs and states are quantized by their own range, or with
+    `per_row` by that of each row (one step of one sequence); `reduce_range`, as torch has it, means 7 bits. There is no
+    dropout between layers: that is for training.
     """
 
     gates: ClassVar[int] = 0
@@ -50,6 +52,7 @@ class Recurrent(QuantizedModule):
         self.bidirectional = bidirectional
         self.dtype = dtype
         self.reduce_range = True
+        self.per_row = False
         directions = 2 if bidirectional else 1
         widths = [input_size if layer == 0 else directions * hidden_size for layer in range(num_layers)]
         cells = [LayerCell(self.gates, width, hidden_size, bias, dtype) for width in widths for _ in range(directions)]
@@ -99,7 +102,7 @@ class Recurrent(QuantizedModule):
         quantized.qcore_path = getattr(mod, "qcore_path", "")
         quantized._backend = getattr(mod, "qcore_backend", None)
         if not half:
-            quantized.reduce_range = dynamic_options(mod.qconfig.activation(), mod)[1]
+            quantized.per_row, quantized.reduce_range = dynamic_options(mod.qconfig.activation(), mod)
         for cell, tensors in zip(quantized.cells, float_cells(mod), strict=True):
             cell.take(tensors, mod)
         return quantized.train(mod.training)
@@ -163,11 +166,12 @@ class Recurrent(QuantizedModule):
         return [state.float() for state in states]
 
     def _options(self) -> dict[str, Any]:
-        return {**super()._options(), "reduce_range": self.reduce_range}
+        return {**super()._options(), "reduce_range": self.reduce_range, "per_row": self.per_row}
 
     def _set_options(self, options: dict[str, Any]) -> None:
         super()._set_options(options)
         self.reduce_range = bool(options.get("reduce_range", self.reduce_range))
+        self.per_row = bool(options.get("per_row", self.per_row))
 
     def _get_name(self) -> str:
         return "DynamicQuantized" + type(self).__name__
@@ -199,7 +203,8 @@ class LSTM(Recurrent):
 
     def operator(self) -> ops.LSTM:
         """The operator with this module's weights."""
-        return ops.LSTM(tuple(cell.cell() for cell in self.cells), self.reduce_range, self.bidirectional)
+        cells = tuple(cell.cell() for cell in self.cells)
+        return ops.LSTM(cells, self.reduce_range, self.bidirectional, per_row=self.per_row)
 
     def forward(self, input: Any, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Any, tuple[Tensor, Tensor]]:
         """(time, batch, input_size), and (h, c) or None for zeros -> output, (h, c)."""
@@ -218,7 +223,8 @@ class GRU(Recurrent):
 
     def operator(self) -> ops.GRU:
         """The operator with this module's weights."""
-        return ops.GRU(tuple(cell.cell() for cell in self.cells), self.reduce_range, self.bidirectional)
+        cells = tuple(cell.cell() for cell in self.cells)
+        return ops.GRU(cells, self.reduce_range, self.bidirectional, per_row=self.per_row)
 
     def forward(self, input: Any, hx: Tensor | None = None) -> tuple[Any, Tensor]:
         """(time, batch, input_size), and h or None for zeros -> output, h."""
