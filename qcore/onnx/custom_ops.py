@@ -1,0 +1,74 @@
+"""The steps of a quantized model that torch has no operator for, each with its translation to ONNX.
+
+They compute in torch too, so that what is exported can be run and compared before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.library import custom_op
+
+OPSET = 21
+"""The first version of the ONNX operators with all that is needed here."""
+
+
+@custom_op("qcore_onnx::quantize", mutates_args=())
+def quantize(x: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
+    """Float -> integers of the zero point's dtype, per tensor."""
+    limits = torch.iinfo(zero_point.dtype)
+    return ((x / scale).round() + zero_point).clamp(limits.min, limits.max).to(zero_point.dtype)
+
+
+@quantize.register_fake
+def _(x: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
+    return torch.empty_like(x, dtype=zero_point.dtype)
+
+
+@custom_op("qcore_onnx::dequantize", mutates_args=())
+def dequantize(x: Tensor, scale: Tensor, zero_point: Tensor, axis: int) -> Tensor:
+    """Integers -> float, per tensor, or per channel of an axis where `scale` has a dimension."""
+    if scale.ndim:
+        shape = [1] * x.ndim
+        shape[axis] = -1
+        scale, zero_point = scale.reshape(shape), zero_point.reshape(shape)
+    return (x.float() - zero_point) * scale
+
+
+@dequantize.register_fake
+def _(x: Tensor, scale: Tensor, zero_point: Tensor, axis: int) -> Tensor:
+    return torch.empty_like(x, dtype=torch.float32)
+
+
+@custom_op("qcore_onnx::matmul_integer", mutates_args=())
+def matmul_integer(x: Tensor, weight: Tensor, weight_zero_point: Tensor) -> Tensor:
+    """uint8 (..., in) times 8-bit (in, out) less its zero point -> int32 sums (..., out)."""
+    return (x.double() @ (weight.double() - weight_zero_point)).to(torch.int32)
+
+
+@matmul_integer.register_fake
+def _(x: Tensor, weight: Tensor, weight_zero_point: Tensor) -> Tensor:
+    return x.new_empty((*x.shape[:-1], weight.shape[1]), dtype=torch.int32)
+
+
+def translations() -> dict[Any, Callable[..., Any]]:
+    """For torch.onnx.export: what each of them is in ONNX."""
+    from onnxscript import opset21 as op
+
+    def to_quantize(x: Any, scale: Any, zero_point: Any) -> Any:
+        return op.QuantizeLinear(x, scale, zero_point)
+
+    def to_dequantize(x: Any, scale: Any, zero_point: Any, axis: int) -> Any:
+        return op.DequantizeLinear(x, scale, zero_point, axis=axis)
+
+    def to_matmul_integer(x: Any, weight: Any, weight_zero_point: Any) -> Any:
+        return op.MatMulInteger(x, weight, None, weight_zero_point)
+
+    return {
+        torch.ops.qcore_onnx.quantize.default: to_quantize,
+        torch.ops.qcore_onnx.dequantize.default: to_dequantize,
+        torch.ops.qcore_onnx.matmul_integer.default: to_matmul_integer,
+    }

@@ -1,0 +1,109 @@
+"""export_onnx: a converted model as an ONNX file; export_graph: a quantized graph as an ONNX model."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qcore.errors import ArgumentError, QcoreError
+from qcore.graph.ir import Graph
+from qcore.nn.quantized.base import QuantizedModule
+
+
+def export_onnx(
+    model: nn.Module,
+    path: str | Path,
+    example_inputs: tuple[Any, ...],
+    dynamic_shapes: Any = None,
+    *,
+    unsigned_weights: bool = False,
+) -> None:
+    """Write a converted model as ONNX: QuantizeLinear and DequantizeLinear around float operators, int8 weights.
+
+    Static, dynamic, graph mode or eager; what stayed float is exported as it is. `example_inputs`: a tuple as the model
+    is called with. The first dimension of every input is free, unless `dynamic_shapes`, as of torch.onnx.export, says
+    otherwise. With `unsigned_weights`, int8 weights are stored as uint8, 128 greater: for ONNX Runtime on x86 CPUs
+    without VNNI, whose kernels for int8 weights saturate. Results of an operator are within one step of the model's
+    own: ONNX rounds a little differently. An LSTM becomes an operator of ONNX Runtime's own.
+    Raises UnsupportedError that names each module without a translation, ArgumentError for a model that was not
+    converted, QcoreError where `onnx` and `onnxscript` are not installed. Source: the ONNX operators, version 21.
+    """
+    if not isinstance(example_inputs, tuple):
+        raise ArgumentError(
+            "export_onnx: example_inputs must be a tuple of inputs as the model is called with; got "
+            f"{type(example_inputs).__name__}"
+        )
+    if not any(isinstance(module, QuantizedModule) for module in model.modules()):
+        raise ArgumentError(
+            f"export_onnx: this {type(model).__name__} has no quantized module; convert it first, or use "
+            "torch.onnx.export for a float model"
+        )
+    _need_packages()
+    from qcore.onnx.rewrite import rewritten
+
+    if dynamic_shapes is None:
+        batch = torch.export.Dim.DYNAMIC
+        dynamic_shapes = tuple(
+            {0: batch} if isinstance(each, Tensor) and each.ndim else None for each in example_inputs
+        )
+    exported = _export(rewritten(model, example_inputs, unsigned_weights), example_inputs, dynamic_shapes)
+    exported.save(str(path))
+
+
+def export_graph(graph: Graph, example_inputs: tuple[Tensor, ...], *, unsigned_weights: bool = False) -> bytes:
+    """A quantized graph as a serialized ONNX model of those sizes: its inputs and outputs are integers, or floats.
+
+    Raises UnsupportedError that names each node without a translation.
+    """
+    _need_packages()
+    from qcore.onnx.graph import GraphModule
+
+    program = _export(GraphModule(graph, unsigned_weights).eval(), example_inputs, None)
+    return program.model_proto.SerializeToString()  # type: ignore[no-any-return]
+
+
+def _export(module: nn.Module, inputs: tuple[Any, ...], dynamic_shapes: Any) -> Any:
+    from qcore.onnx.custom_ops import OPSET, translations
+
+    with _quiet(), torch.no_grad():
+        return torch.onnx.export(
+            module,
+            inputs,
+            dynamo=True,
+            opset_version=OPSET,
+            dynamic_shapes=dynamic_shapes,
+            custom_translation_table=translations(),
+            verbose=False,
+        )
+
+
+def _need_packages() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise QcoreError(
+            f"exporting to ONNX needs {error.name}, which is not installed: pip install 'torch-qcore[onnx]'"
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what torch's exporter says of itself and of packages that are not needed."""
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning)
+            warnings.filterwarnings("ignore", category=DeprecationWarning)
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,323 @@
+"""Each operator as a float module that computes with the numbers that its integers stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from qcore import operators as ops
+from qcore.onnx.custom_ops import dequantize
+from qcore.operators import Operator
+from qcore.tensor.qparams import QParams
+
+
+def scale_and_zero_point(q: QParams, channels: int | None = None) -> tuple[Tensor, Tensor]:
+    """Both as ONNX takes them: float32, and integers of the values' own dtype; one for each channel where asked."""
+    scale = torch.as_tensor(q.scale, dtype=torch.float32)
+    zero_point = torch.as_tensor(q.zero_point).to(q.dtype.storage)
+    if channels is not None:
+        scale, zero_point = scale.expand(channels).contiguous(), zero_point.expand(channels).contiguous()
+    return scale, zero_point
+
+
+def as_unsigned(x: Tensor) -> Tensor:
+    """int8 -> uint8, each value 128 greater."""
+    return (x.to(torch.int16) + 128).to(torch.uint8)
+
+
+class QuantizeDequantize(nn.Module):
+    """Float -> the numbers that integers with these parameters stand for."""
+
+    def __init__(self, q: QParams) -> None:
+        super().__init__()
+        scale, zero_point = scale_and_zero_point(q)
+        self.register_buffer("scale", scale)
+        self.register_buffer("zero_point", zero_point)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape of x."""
+        integers = torch.ops.qcore_onnx.quantize(x, self.scale, self.zero_point)
+        result: Tensor = torch.ops.qcore_onnx.dequantize(integers, self.scale, self.zero_point, 0)
+        return result
+
+
+class WithWeight(nn.Module):
+    """An operator with an integer weight, kept as integers; the bias too where the parameters of x are known."""
+
+    weight: Tensor
+    weight_scale: Tensor
+    weight_zero_point: Tensor
+    bias: Tensor | None
+    bias_scale: Tensor
+    bias_zero_point: Tensor
+
+    def __init__(self, operator: Any, qx: QParams | None, unsigned: bool, axis: int, outputs: int) -> None:
+        super().__init__()
+        self.operator = operator
+        self.axis = axis
+        per_channel = operator.qweight.axis is not None
+        scale, zero_point = scale_and_zero_point(operator.qweight, operator.weight.shape[axis] if per_channel else None)
+        weight = operator.weight.contiguous()
+        if unsigned:
+            weight, zero_point = as_unsigned(weight), as_unsigned(zero_point)
+        self.register_buffer("weight", weight)
+        self.register_buffer("weight_scale", scale)
+        self.register_buffer("weight_zero_point", zero_point)
+        bias = operator.bias
+        self.integer_bias = False
+        if bias is not None and qx is not None and scale.numel() in (1, outputs):
+            self.integer_bias = True
+            both = (scale * torch.as_tensor(qx.scale, dtype=torch.float32)).expand(outputs).contiguous()
+            bias = (bias / both).round().clamp(-(2**31), 2**31 - 129).to(torch.int32)
+            self.register_buffer("bias_scale", both)
+            self.register_buffer("bias_zero_point", torch.zeros(outputs, dtype=torch.int32))
+        self.register_buffer("bias", None if bias is None else bias.detach().clone())
+
+    def values(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias as floats."""
+        to_float = torch.ops.qcore_onnx.dequantize
+        weight: Tensor = to_float(self.weight, self.weight_scale, self.weight_zero_point, self.axis)
+        if not self.integer_bias:
+            return weight, self.bias
+        return weight, to_float(self.bias, self.bias_scale, self.bias_zero_point, 0)
+
+    def activated(self, y: Tensor) -> Tensor:
+        """With the ReLU, where one is fused."""
+        return F.relu(y) if self.operator.relu else y
+
+
+class Linear(WithWeight):
+    """Linear."""
+
+    def __init__(self, operator: ops.Linear, qx: QParams | None, unsigned: bool) -> None:
+        super().__init__(operator, qx, unsigned, 0, operator.weight.shape[0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out)."""
+        return self.activated(F.linear(x, *self.values()))
+
+
+class Conv(WithWeight):
+    """Convolution."""
+
+    def __init__(self, operator: ops.Conv, qx: QParams | None, unsigned: bool) -> None:
+        super().__init__(operator, qx, unsigned, 0, operator.weight.shape[0])
+        self.function: Callable[..., Tensor] = (F.conv1d, F.conv2d, F.conv3d)[operator.spatial - 1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, in, ...) -> (batch, out, ...)."""
+        op = self.operator
+        geometry = (op.stride or 1, op.padding or 0, op.dilation or 1, op.groups)
+        return self.activated(self.function(x, *self.values(), *geometry))
+
+
+class ConvTranspose(WithWeight):
+    """Transposed convolution."""
+
+    def __init__(self, operator: ops.ConvTranspose, qx: QParams | None, unsigned: bool) -> None:
+        super().__init__(operator, qx, unsigned, 1, operator.weight.shape[1] * operator.groups)
+        functions = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
+        self.function: Callable[..., Tensor] = functions[operator.spatial - 1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, in, ...) -> (batch, out, ...)."""
+        op = self.operator
+        geometry = (op.stride or 1, op.padding or 0, op.output_padding or 0, op.groups, op.dilation or 1)
+        return self.activated(self.function(x, *self.values(), *geometry))
+
+
+class LinearDynamic(nn.Module):
+    """Linear on floats, in integers: x is quantized by its range, and the sums are corrected for its zero point."""
+
+    weight: Tensor
+    weight_scale: Tensor
+    weight_zero_point: Tensor
+    sums: Tensor
+    bias: Tensor | None
+
+    def __init__(self, operator: ops.LinearDynamic, qx: QParams | None, unsigned: bool) -> None:
+        super().__init__()
+        self.operator = operator
+        weight = operator.weight.t().contiguous()
+        self.register_buffer("weight", as_unsigned(weight) if unsigned else weight)
+        self.register_buffer("weight_zero_point", torch.tensor(128 if unsigned else 0, dtype=self.weight.dtype))
+        self.register_buffer("weight_scale", torch.as_tensor(operator.qweight.scale, dtype=torch.float32))
+        self.register_buffer("sums", weight.sum(0, dtype=torch.int32))
+        self.register_buffer("bias", None if operator.bias is None else operator.bias.detach().clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out)."""
+        op = self.operator
+        most = 127 if op.reduce_range else 255
+        low = (x.amin(-1, keepdim=True) if op.per_row else x.amin()).clamp(max=0)
+        high = (x.amax(-1, keepdim=True) if op.per_row else x.amax()).clamp(min=0)
+        scale = (high - low) / most
+        scale = torch.where(scale == 0, 0.1, scale)
+        zero_point = (-low / scale).round().clamp(0, most)
+        integers = ((x / scale).round() + zero_point).clamp(0, most).to(torch.uint8)
+        sums = torch.ops.qcore_onnx.matmul_integer(integers, self.weight, self.weight_zero_point)
+        sums = sums - zero_point.to(torch.int32) * self.sums
+        y = sums.float() * (scale * self.weight_scale)
+        y = y if self.bias is None else y + self.bias
+        return F.relu(y) if op.relu else y
+
+
+class LinearFp16(nn.Module):
+    """Linear with a float16 weight."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(self, operator: ops.LinearFp16, qx: QParams | None, unsigned: bool) -> None:
+        super().__init__()
+        self.relu = operator.relu
+        self.register_buffer("weight", operator.weight)
+        self.register_buffer("bias", operator.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out)."""
+        y = F.linear(x, self.weight.float(), self.bias)
+        return F.relu(y) if self.relu else y
+
+
+class Embedding(nn.Module):
+    """Rows of a table, gathered as integers."""
+
+    weight: Tensor
+    row_scale: Tensor
+    row_zero_point: Tensor
+
+    def __init__(self, operator: ops.Embedding, qx: QParams | None, unsigned: bool) -> None:
+        super().__init__()
+        self.register_buffer("weight", operator.weight)
+        self.register_buffer("row_scale", torch.as_tensor(operator.qweight.scale, dtype=torch.float32))
+        self.register_buffer("row_zero_point", torch.as_tensor(operator.qweight.zero_point, dtype=torch.float32))
+
+    def forward(self, indices: Tensor) -> Tensor:
+        """(...) -> (..., width)."""
+        rows = F.embedding(indices, self.weight).float()
+        zero_point, scale = self.row_zero_point[indices], self.row_scale[indices]
+        return (rows - zero_point.unsqueeze(-1)) * scale.unsqueeze(-1)
+
+
+class PReLU(nn.Module):
+    """x above zero, x * weight below."""
+
+    weight: Tensor
+
+    def __init__(self, operator: ops.PReLU, qx: QParams | None, unsigned: bool) -> None:
+        super().__init__()
+        scale, zero_point = scale_and_zero_point(operator.qweight)
+        self.register_buffer("weight", dequantize(operator.weight, scale, zero_point, 0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape of x."""
+        return F.prelu(x, self.weight)
+
+
+class Function(nn.Module):
+    """An operator that torch has as a function of its float inputs."""
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *inputs: Any) -> Tensor:
+        """As the operator."""
+        return self.function(*inputs)
+
+
+_LOOKUPS: dict[str, Callable[..., Tensor]] = {
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "elu": F.elu,
+    "celu": F.celu,
+    "selu": F.selu,
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "silu": F.silu,
+    "mish": F.mish,
+    "softplus": F.softplus,
+    "hardswish": F.hardswish,
+    "hardsigmoid": F.hardsigmoid,
+    "leaky_relu": F.leaky_relu,
+    "threshold": F.threshold,
+}
+_MAX_POOLS = (F.max_pool1d, F.max_pool2d, F.max_pool3d)
+_AVERAGES = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)
+
+
+def _relued(function: Callable[..., Tensor], relu: bool) -> Callable[..., Tensor]:
+    return (lambda *inputs: F.relu(function(*inputs))) if relu else function
+
+
+def _avg_pool(op: ops.AvgPool) -> Callable[..., Tensor]:
+    options = (op.kernel_size, op.stride or None, op.padding or 0, op.ceil_mode, op.count_include_pad)
+    if op.spatial == 1:
+        return lambda x: F.avg_pool1d(x, *options)
+    function: Callable[..., Tensor] = F.avg_pool2d if op.spatial == 2 else F.avg_pool3d
+    return lambda x: function(x, *options, op.divisor_override)
+
+
+def _max_pool(op: ops.MaxPool) -> Callable[..., Tensor]:
+    options = (op.kernel_size, op.stride or None, op.padding or 0, op.dilation or 1, op.ceil_mode)
+    return lambda x: _MAX_POOLS[op.spatial - 1](x, *options)
+
+
+def _interpolate(op: ops.Interpolate) -> Callable[..., Tensor]:
+    align = op.align_corners if op.mode == "bilinear" else None
+    return lambda x: F.interpolate(x, op.size, op.scale_factor, op.mode, align)  # type: ignore[arg-type]
+
+
+_FUNCTIONS: dict[type[Operator], Callable[[Any], Callable[..., Tensor]]] = {
+    ops.Add: lambda op: _relued(torch.add, op.relu),
+    ops.Mul: lambda op: _relued(torch.mul, op.relu),
+    ops.Cat: lambda op: _relued(lambda xs: torch.cat(xs, op.dim), op.relu),
+    ops.Clamp: lambda op: lambda x: torch.clamp(x, op.low, op.high),
+    ops.Lookup: lambda op: lambda x: _LOOKUPS[op.function](x, *op.args),
+    ops.Softmax: lambda op: lambda x: F.softmax(x, op.dim),
+    ops.MaxPool: _max_pool,
+    ops.AvgPool: _avg_pool,
+    ops.AdaptiveAvgPool: lambda op: lambda x: _AVERAGES[op.spatial - 1](x, op.output_size),
+    ops.Mean: lambda op: lambda x: x.mean(op.dims or tuple(range(x.ndim)), op.keepdim),
+    ops.Interpolate: _interpolate,
+    ops.BatchNorm: lambda op: _relued(
+        lambda x: F.batch_norm(x, op.running_mean, op.running_var, op.weight, op.bias, eps=op.eps), op.relu
+    ),
+    ops.LayerNorm: lambda op: lambda x: F.layer_norm(x, op.normalized_shape, op.weight, op.bias, op.eps),
+    ops.GroupNorm: lambda op: lambda x: F.group_norm(x, op.num_groups, op.weight, op.bias, op.eps),
+    ops.InstanceNorm: lambda op: lambda x: F.instance_norm(x, weight=op.weight, bias=op.bias, eps=op.eps),
+}
+_MODULES: dict[type[Operator], Callable[[Any, QParams | None, bool], nn.Module]] = {
+    ops.Linear: Linear,
+    ops.Conv: Conv,
+    ops.ConvTranspose: ConvTranspose,
+    ops.LinearDynamic: LinearDynamic,
+    ops.LinearFp16: LinearFp16,
+    ops.Embedding: Embedding,
+    ops.PReLU: PReLU,
+}
+
+
+def reason_against(operator: Operator) -> str:
+    """Why an operator cannot be exported; empty if it can."""
+    if type(operator) not in _FUNCTIONS and type(operator) not in _MODULES:
+        return f"{operator.name} has no translation to ONNX"
+    if isinstance(operator, ops.LinearDynamic) and bool((torch.as_tensor(operator.qweight.zero_point) != 0).any()):
+        return "linear_dynamic with zero points in its weight has no translation to ONNX"
+    if isinstance(operator, ops.Embedding) and operator.mapping is not None:
+        return "an embedding with a pruned table has no translation to ONNX"
+    return ""
+
+
+def float_module(operator: Operator, qx: QParams | None = None, unsigned: bool = False) -> nn.Module:
+    """The module for an operator that `reason_against` has nothing against.
+
+    `qx`: the parameters of x, if known; `unsigned`: whether int8 weights are kept as uint8, 128 greater.
+    """
+    make = _MODULES.get(type(operator))
+    return Function(_FUNCTIONS[type(operator)](operator)) if make is None else make(operator, qx, unsigned)
