@@ -37,6 +37,7 @@ from qcore.errors import (
 from qcore.extension import Extension
 from qcore.graph.execution import on_modules
 from qcore.hookspec import hookimpl
+from qcore.onnx.export import export_onnx
 from qcore.registry import registry
 from qcore.report import report
 from qcore.tensor.dtypes import (
@@ -85,6 +86,7 @@ __all__ = [
     "convert_fx",
     "convert_to_reference_fx",
     "dequantize",
+    "export_onnx",
     "fuse_fx",
     "fuse_modules",
     "fuse_modules_qat",

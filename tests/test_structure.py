@@ -33,6 +33,7 @@ LAYERS = [
     ("nn",),
     ("api", "fx"),
     ("graph",),
+    ("onnx",),
     ("", "conformance", "compat", "explain", "scaffold", "cli", "__main__"),
 ]
 

@@ -276,6 +276,7 @@ def _interpolate(op: ops.Interpolate) -> Callable[..., Tensor]:
 _FUNCTIONS: dict[type[Operator], Callable[[Any], Callable[..., Tensor]]] = {
     ops.Add: lambda op: _relued(torch.add, op.relu),
     ops.Mul: lambda op: _relued(torch.mul, op.relu),
+    ops.MatMul: lambda op: torch.matmul,
     ops.Cat: lambda op: _relued(lambda xs: torch.cat(xs, op.dim), op.relu),
     ops.Clamp: lambda op: lambda x: torch.clamp(x, op.low, op.high),
     ops.Lookup: lambda op: lambda x: _LOOKUPS[op.function](x, *op.args),

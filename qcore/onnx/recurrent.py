@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from qcore.nn.quantized.dynamic.rnn import LSTM
+from qcore.onnx.floats import as_unsigned
 from qcore.operators import CellWeights
 
 _ORDER = (0, 3, 1, 2)
@@ -17,14 +18,14 @@ _ORDER = (0, 3, 1, 2)
 class DynamicLSTM(nn.Module):
     """Arguments and results as nn.LSTM, without packed sequences."""
 
-    def __init__(self, lstm: LSTM) -> None:
+    def __init__(self, lstm: LSTM, unsigned: bool) -> None:
         super().__init__()
         self.batch_first = lstm.batch_first
         self.hidden_size = lstm.hidden_size
         self.directions = 2 if lstm.bidirectional else 1
         cells = [holder.cell() for holder in lstm.cells]
         self.layers = nn.ModuleList(
-            _Layer(cells[first : first + self.directions]) for first in range(0, len(cells), self.directions)
+            _Layer(cells[first : first + self.directions], unsigned) for first in range(0, len(cells), self.directions)
         )
 
     def forward(self, x: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
@@ -54,23 +55,37 @@ class _Layer(nn.Module):
     r: Tensor
     w_scale: Tensor
     r_scale: Tensor
-    zeros: Tensor
+    zero_point: Tensor
     bias: Tensor
 
-    def __init__(self, cells: list[CellWeights]) -> None:
+    def __init__(self, cells: list[CellWeights], unsigned: bool) -> None:
         super().__init__()
-        self.register_buffer("w", torch.stack([_by_gate(cell.w_ih).t() for cell in cells]).contiguous())
-        self.register_buffer("r", torch.stack([_by_gate(cell.w_hh).t() for cell in cells]).contiguous())
+        for name, weights in (("w", [cell.w_ih for cell in cells]), ("r", [cell.w_hh for cell in cells])):
+            stacked = torch.stack([_by_gate(weight).t() for weight in weights]).contiguous()
+            self.register_buffer(name, as_unsigned(stacked) if unsigned else stacked)
         self.register_buffer("w_scale", torch.stack([_scales(cell.q_ih, cell.w_ih) for cell in cells]))
         self.register_buffer("r_scale", torch.stack([_scales(cell.q_hh, cell.w_hh) for cell in cells]))
-        self.register_buffer("zeros", torch.zeros(self.w_scale.shape, dtype=torch.int8))
+        self.register_buffer("zero_point", torch.full(self.w_scale.shape, 128 if unsigned else 0, dtype=self.w.dtype))
         self.register_buffer("bias", torch.stack([_biases(cell) for cell in cells]))
 
     def forward(self, x: Tensor, h: Tensor, c: Tensor) -> Any:
         state = tuple(h.shape)
         return torch.onnx.ops.symbolic_multi_out(
             "com.microsoft::DynamicQuantizeLSTM",
-            (x, self.w, self.r, self.bias, None, h, c, None, self.w_scale, self.zeros, self.r_scale, self.zeros),
+            (
+                x,
+                self.w,
+                self.r,
+                self.bias,
+                None,
+                h,
+                c,
+                None,
+                self.w_scale,
+                self.zero_point,
+                self.r_scale,
+                self.zero_point,
+            ),
             {"direction": "bidirectional" if state[0] == 2 else "forward", "hidden_size": state[2]},
             dtypes=(x.dtype, x.dtype, x.dtype),
             shapes=((x.shape[0], *state), state, state),

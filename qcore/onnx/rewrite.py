@@ -40,7 +40,7 @@ class Seen:
             if isinstance(module, QuantizedModule)
         ]
         try:
-            with torch.inference_mode():
+            with torch.no_grad():
                 model(*inputs)
         finally:
             for hook in hooks:
@@ -172,7 +172,7 @@ def _float_form(module: Any, qx: QParams | None, out: QParams | None, unsigned: 
     if isinstance(module, QFunctional):
         return Functional(module.output_qparams)
     if isinstance(module, LSTM):
-        return DynamicLSTM(module)
+        return DynamicLSTM(module, unsigned)
     if isinstance(module, ScalarOperation):
         return Rounded(Function(_scaled(module)), out)
     operator = module.operator()

@@ -1,0 +1,137 @@
+"""Exported models in ONNX Runtime against the model itself."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import qcore
+
+onnx = pytest.importorskip("onnx", reason="the extra `onnx` is not installed")
+runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+
+
+def run(path, inputs):
+    """The first output of a file in ONNX Runtime."""
+    onnx.checker.check_model(str(path), full_check=True)
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [each.name for each in session.get_inputs()]
+    feeds = {name: each.numpy() for name, each in zip(names, inputs, strict=True)}
+    return torch.from_numpy(session.run(None, feeds)[0])
+
+
+class Residual(nn.Module):
+    """Convolutions with a residual, pooling, a concatenation and a linear layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+        self.second = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, groups=2), nn.BatchNorm2d(8), nn.ReLU6())
+        self.last = nn.Linear(16, 5)
+
+    def forward(self, x):
+        x = self.first(x)
+        y = self.second(x) + x
+        both = torch.cat([nn.functional.hardswish(y), nn.functional.max_pool2d(x, 3, 1, 1)], 1)
+        return self.last(nn.functional.adaptive_avg_pool2d(both, 1).flatten(1))
+
+
+def converted(model, inputs):
+    prepared = qcore.prepare(model, example_inputs=inputs, backend="reference")
+    prepared(*inputs)
+    return qcore.convert(prepared)
+
+
+def test_a_conv_net_in_graph_mode(tmp_path):
+    torch.manual_seed(0)
+    images = torch.randn(4, 3, 12, 12)
+    model = converted(Residual().eval(), (images,))
+    qcore.export_onnx(model, tmp_path / "net.onnx", (images,), unsigned_weights=True)
+    for batch in (images, images[:1]):  # the batch size is free
+        expected, found = model(batch), run(tmp_path / "net.onnx", (batch,))
+        steps = (expected - found).abs() / model.last.scale
+        assert steps.max() <= 2  # one for each of the last two roundings
+        assert (steps > 0.5).float().mean() < 0.2
+    kinds = {node.op_type for node in onnx.load(tmp_path / "net.onnx").graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear", "Conv", "Gemm"} <= kinds
+
+
+def test_weights_are_integers_in_the_file(tmp_path):
+    images = torch.randn(2, 3, 12, 12)
+    model = converted(Residual().eval(), (images,))
+    for unsigned, name in ((False, "INT8"), (True, "UINT8")):
+        qcore.export_onnx(model, tmp_path / "net.onnx", (images,), unsigned_weights=unsigned)
+        kinds = [each.data_type for each in onnx.load(tmp_path / "net.onnx").graph.initializer if len(each.dims) > 1]
+        assert set(kinds) == {getattr(onnx.TensorProto, name)}
+
+
+class Eager(nn.Module):
+    """With stubs and a FloatFunctional."""
+
+    def __init__(self):
+        super().__init__()
+        self.quant, self.dequant = qcore.QuantStub(), qcore.DeQuantStub()
+        self.a, self.b = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.sum = qcore.nn.quantized.FloatFunctional()
+
+    def forward(self, x):
+        x = self.quant(x)
+        return self.dequant(self.sum.add(self.a(x), self.b(x)))
+
+
+def test_an_eager_model(tmp_path):
+    torch.manual_seed(1)
+    x = torch.randn(8, 6)
+    prepared = qcore.prepare(Eager().eval(), backend="reference")
+    prepared(x)
+    model = qcore.convert(prepared)
+    qcore.export_onnx(model, tmp_path / "eager.onnx", (x,), unsigned_weights=True)
+    difference = (model(x) - run(tmp_path / "eager.onnx", (x,))).abs()
+    assert difference.max() <= 1.01 * model.sum.scale
+
+
+def test_a_dynamic_model_keeps_floats_between_its_layers(tmp_path):
+    torch.manual_seed(2)
+    x = torch.randn(3, 7, 16)
+    model = nn.Sequential(nn.Linear(16, 32), nn.LayerNorm(32), nn.GELU(), nn.Linear(32, 4)).eval()
+    quantized = qcore.quantize_dynamic(model, backend="reference")
+    qcore.export_onnx(quantized, tmp_path / "dynamic.onnx", (x,), unsigned_weights=True)
+    found = run(tmp_path / "dynamic.onnx", (x,))
+    noise = (quantized(x) - model(x)).abs().max()
+    assert (quantized(x) - found).abs().max() < noise / 4
+    assert sum(node.op_type == "MatMulInteger" for node in onnx.load(tmp_path / "dynamic.onnx").graph.node) == 2
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_an_lstm_becomes_the_runtimes_own(tmp_path, bidirectional):
+    torch.manual_seed(3)
+
+    class Tagger(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm = nn.LSTM(8, 12, 2, batch_first=True, bidirectional=bidirectional)
+
+        def forward(self, x):
+            return self.lstm(x)[0]
+
+    x = torch.randn(2, 9, 8)
+    model = Tagger().eval()
+    quantized = qcore.quantize_dynamic(model, backend="reference")
+    qcore.export_onnx(quantized, tmp_path / "lstm.onnx", (x,), unsigned_weights=True)
+    # ONNX Runtime quantizes with other ranges, by tensor and step
+    assert (run(tmp_path / "lstm.onnx", (x,)) - model(x)).abs().max() < 0.03
+
+
+def test_what_has_no_translation_is_named(tmp_path):
+    model = nn.ModuleDict({"table": nn.EmbeddingBag(10, 4)})
+    quantized = qcore.quantize_dynamic(model, dtype=qcore.quint8, backend="reference")
+    with pytest.raises(qcore.UnsupportedError, match=r"table \(embedding_bag has no translation"):
+        qcore.export_onnx(quantized, tmp_path / "bag.onnx", (torch.zeros(1, 2, dtype=torch.long),))
+
+
+def test_bad_arguments_are_told(tmp_path):
+    with pytest.raises(qcore.ArgumentError, match="has no quantized module; convert it first"):
+        qcore.export_onnx(nn.Linear(2, 2), tmp_path / "x.onnx", (torch.zeros(1, 2),))
+    with pytest.raises(qcore.ArgumentError, match="must be a tuple"):
+        qcore.export_onnx(nn.Linear(2, 2), tmp_path / "x.onnx", torch.zeros(1, 2))
