@@ -256,7 +256,7 @@ def _relued(function: Callable[..., Tensor], relu: bool) -> Callable[..., Tensor
 
 
 def _avg_pool(op: ops.AvgPool) -> Callable[..., Tensor]:
-    options = (op.kernel_size, op.stride or None, op.padding or 0, op.ceil_mode, op.count_include_pad)
+    options: Any = (op.kernel_size, op.stride or None, op.padding or 0, op.ceil_mode, op.count_include_pad)
     if op.spatial == 1:
         return lambda x: F.avg_pool1d(x, *options)
     function: Callable[..., Tensor] = F.avg_pool2d if op.spatial == 2 else F.avg_pool3d
@@ -270,7 +270,7 @@ def _max_pool(op: ops.MaxPool) -> Callable[..., Tensor]:
 
 def _interpolate(op: ops.Interpolate) -> Callable[..., Tensor]:
     align = op.align_corners if op.mode == "bilinear" else None
-    return lambda x: F.interpolate(x, op.size, op.scale_factor, op.mode, align)  # type: ignore[arg-type]
+    return lambda x: F.interpolate(x, op.size, op.scale_factor, op.mode, align)
 
 
 _FUNCTIONS: dict[type[Operator], Callable[[Any], Callable[..., Tensor]]] = {
