@@ -51,14 +51,8 @@ QCORE_INLINE __m256i same_pair(const int16_t* p) {
   std::memcpy(&pair, p, 4);
   return _mm256_set1_epi32(pair);
 }
-template <int kValues>
-QCORE_INLINE auto load_same(const int16_t* p) {
-  if constexpr (kValues == 2) {
-    return same_pair(p);
-  } else {
-    return Pairs{same_pair(p), same_pair(p + 2)};
-  }
-}
+QCORE_INLINE __m256i load_same(const int16_t* p, Constant<2>) { return same_pair(p); }
+QCORE_INLINE Pairs load_same(const int16_t* p, Constant<4>) { return {same_pair(p), same_pair(p + 2)}; }
 
 QCORE_INLINE Each4 load_each4(const uint8_t* a, const uint8_t* b, const uint8_t* c, const uint8_t* d) {
   const auto twice = [](const uint8_t* p) { return _mm256_broadcastsi128_si256(load_128(p)); };
@@ -80,6 +74,7 @@ QCORE_INLINE void store_256(void* p, __m256i x) { _mm256_storeu_si256(static_cas
 
 // The tiles of the GEMM read values of 16 bits: of rows always, of weights where enough rows share their widening. A group of four
 // becomes the pair of its first and third, then that of its second and fourth value.
+using Tiles = void;
 struct Widening {
   static QCORE_INLINE void weights(const int8_t* p, int16_t* to) {
     const Weights w = load_weights(p);

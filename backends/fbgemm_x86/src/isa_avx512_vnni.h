@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "qcore/inline.h"
+#include "qcore/kernels.h"
 
 #define QCORE_ISA avx512_vnni
 #define QCORE_ISA_NAME "avx512_vnni"
@@ -26,13 +27,13 @@ QCORE_INLINE T& part(T& x) {
   return x;
 }
 
+using Tiles = void;
 using Widening = void;
 constexpr int kTileUnits = 4;
 constexpr int tile_units(int64_t /*rows*/) { return kTileUnits; }
 constexpr int tile_rows(int units) { return units == 4 ? 6 : 8; }
 
-template <int>
-QCORE_INLINE Same load_same(const uint8_t* p) {
+QCORE_INLINE Same load_same(const uint8_t* p, Constant<kGroup>) {
   int32_t four;
   std::memcpy(&four, p, 4);
   return _mm512_set1_epi32(four);

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "qcore/inline.h"
+#include "qcore/kernels.h"
 
 #define QCORE_ISA neon
 #define QCORE_ISA_NAME "neon"
@@ -16,10 +17,7 @@ namespace {
 
 #include "lanes_neon.h"
 
-struct Same {
-  int16x4_t v;
-};
-struct Each4 {  // each of the four along K: 16 lanes
+struct Each4 {  // each of the four along K: 16 lanes, less 128
   int16x8_t low[4], high[4];
 };
 struct Weights {
@@ -35,22 +33,15 @@ QCORE_INLINE T& part(T& x) {
 using Widening = void;
 constexpr int kTileUnits = 1;
 constexpr int tile_units(int64_t /*rows*/) { return kTileUnits; }
-constexpr int tile_rows(int /*units*/) { return 4; }
-
-template <int>
-QCORE_INLINE Same load_same(const uint8_t* p) {
-  uint32_t four;
-  std::memcpy(&four, p, 4);
-  return {vreinterpret_s16_u16(vget_low_u16(vmovl_u8(vcreate_u8(four))))};
-}
+constexpr int tile_rows(int /*units*/) { return 5; }
 
 QCORE_INLINE Each4 load_each4(const uint8_t* a, const uint8_t* b, const uint8_t* c, const uint8_t* d) {
   const uint8_t* const rows[4] = {a, b, c, d};
   Each4 r;
   for (int j = 0; j < 4; ++j) {
     const uint8x16_t x = vld1q_u8(rows[j]);
-    r.low[j] = vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(x)));
-    r.high[j] = vreinterpretq_s16_u16(vmovl_high_u8(x));
+    r.low[j] = vreinterpretq_s16_u16(vsubl_u8(vget_low_u8(x), vdup_n_u8(128)));
+    r.high[j] = vreinterpretq_s16_u16(vsubl_high_u8(x, vdupq_n_u8(128)));
   }
   return r;
 }
@@ -65,15 +56,6 @@ QCORE_INLINE Weights load_weights(const int8_t* p) {
   return r;
 }
 
-template <int J>
-QCORE_INLINE I32 dot_of(const I32& acc, const Same& x, const Weights& w) {
-  return {{vmlal_lane_s16(acc.v[0], vget_low_s16(w.low[J]), x.v, J), vmlal_high_lane_s16(acc.v[1], w.low[J], x.v, J),
-           vmlal_lane_s16(acc.v[2], vget_low_s16(w.high[J]), x.v, J), vmlal_high_lane_s16(acc.v[3], w.high[J], x.v, J)}};
-}
-QCORE_INLINE I32 dot(const I32& acc, const Same& x, const Weights& w) {
-  return dot_of<3>(dot_of<2>(dot_of<1>(dot_of<0>(acc, x, w), x, w), x, w), x, w);
-}
-
 QCORE_INLINE I32 dot(const I32& acc, const Each4& x, const Weights& w) {
   I32 r = acc;
   for (int j = 0; j < 4; ++j) {
@@ -84,6 +66,60 @@ QCORE_INLINE I32 dot(const I32& acc, const Each4& x, const Weights& w) {
   }
   return r;
 }
+
+// Products of signed bytes are summed by twos in 16 bits, which is exact unless both are -128 * -128, then pairwise to 32. A register
+// holds 16 values along K of one row, one column, or (four of them) their sum.
+struct Tiles {
+  static constexpr Layout kLayout{16, true, true};
+  static constexpr int kRowStep = 1;
+
+  static void prepare(const GemmInput& in, void* to) { sign_rows(in, static_cast<int8_t*>(to), in.groups * kLayout.group); }
+
+  template <bool Extreme>
+  static QCORE_INLINE int32x4_t add_products(int32x4_t sum, int8x16_t x, int8x16_t w) {
+    const int16x8_t low = vmull_s8(vget_low_s8(x), vget_low_s8(w));
+    if constexpr (Extreme) {
+      return vpadalq_s16(vpadalq_s16(sum, low), vmull_high_s8(x, w));
+    } else {
+      return vpadalq_s16(sum, vmlal_high_s8(low, x, w));
+    }
+  }
+
+  // Four columns from the `quarter`th on.
+  template <int R, bool Extreme>
+  static QCORE_INLINE void accumulate_quarter(const GemmInput& in, const int8_t* w, int64_t row, int quarter, I32* result) {
+    const int64_t bytes = in.groups * kLayout.group;
+    const int8_t* rows[R];
+    int32x4_t sums[R][4];
+    unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
+      rows[r.value] = static_cast<const int8_t*>(in.prepared) + (row + r.value) * bytes;
+      for (int i = 0; i < 4; ++i) sums[r.value][i] = vdupq_n_s32(0);
+    });
+    for (int64_t k = 0; k < bytes; k += 16, w += 256) {
+      int8x16_t x[R];
+      unroll<R>([&](auto r) QCORE_INLINE_LAMBDA { x[r.value] = vld1q_s8(rows[r.value] + k); });
+      const int8x16x4_t columns = vld1q_s8_x4(w);
+      unroll<4>([&](auto i) QCORE_INLINE_LAMBDA {
+        unroll<R>([&](auto r) QCORE_INLINE_LAMBDA { sums[r.value][i.value] = add_products<Extreme>(sums[r.value][i.value], x[r.value], columns.val[i.value]); });
+      });
+    }
+    unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
+      const auto& s = sums[r.value];
+      result[r.value].v[quarter] = vpaddq_s32(vpaddq_s32(s[0], s[1]), vpaddq_s32(s[2], s[3]));
+    });
+  }
+
+  template <int R>
+  static QCORE_INLINE void accumulate(const GemmInput& in, const int8_t* w, bool extreme, int64_t row, I32* result) {
+    for (int quarter = 0; quarter < 4; ++quarter, w += 64) {
+      if (extreme) {
+        accumulate_quarter<R, true>(in, w, row, quarter, result);
+      } else {
+        accumulate_quarter<R, false>(in, w, row, quarter, result);
+      }
+    }
+  }
+};
 
 }  // namespace
 }  // namespace qcore::neon

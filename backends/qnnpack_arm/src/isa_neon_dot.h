@@ -1,5 +1,4 @@
-// The vocabulary in NEON with dot products (sdot). Activations less 128 are signed bytes, as sdot wants them: what that takes away
-// is added again as products of the weights with 64, twice.
+// The vocabulary in NEON with dot products (sdot). Activations less 128 are signed bytes, as sdot wants them.
 #pragma once
 
 #include <arm_neon.h>
@@ -8,6 +7,7 @@
 #include <cstring>
 
 #include "qcore/inline.h"
+#include "qcore/kernels.h"
 
 #define QCORE_ISA neon_dot
 #define QCORE_ISA_NAME "neon_dot"
@@ -19,9 +19,6 @@ namespace {
 
 struct Weights {
   int8x16_t v[4];
-};
-struct Same {
-  int8x16_t v;  // less 128
 };
 struct Each4 {
   int8x16_t v[4];  // less 128
@@ -36,41 +33,70 @@ QCORE_INLINE T& part(T& x) {
 using Widening = void;
 constexpr int kTileUnits = 1;
 constexpr int tile_units(int64_t /*rows*/) { return kTileUnits; }
-constexpr int tile_rows(int /*units*/) { return 6; }
-
-QCORE_INLINE int8x16_t less_128(uint8x16_t x) { return vreinterpretq_s8_u8(veorq_u8(x, vdupq_n_u8(128))); }
+constexpr int tile_rows(int /*units*/) { return 5; }
 
 QCORE_INLINE Weights load_weights(const int8_t* p) { return {{vld1q_s8(p), vld1q_s8(p + 16), vld1q_s8(p + 32), vld1q_s8(p + 48)}}; }
-
-template <int>
-QCORE_INLINE Same load_same(const uint8_t* p) {
-  uint32_t four;
-  std::memcpy(&four, p, 4);
-  return {less_128(vreinterpretq_u8_u32(vdupq_n_u32(four)))};
-}
 
 QCORE_INLINE Each4 load_each4(const uint8_t* a, const uint8_t* b, const uint8_t* c, const uint8_t* d) {
   const Bytes64 x = transpose(vld1q_u8(a), vld1q_u8(b), vld1q_u8(c), vld1q_u8(d));
   return {{less_128(x.v[0]), less_128(x.v[1]), less_128(x.v[2]), less_128(x.v[3])}};
 }
 
-// 128 times the sum of the weights.
-QCORE_INLINE int32x4_t restore_128(int32x4_t acc, int8x16_t w) {
-  const int8x16_t half = vdupq_n_s8(64);
-  return vdotq_s32(vdotq_s32(acc, w, half), w, half);
-}
-
-QCORE_INLINE I32 dot(const I32& acc, const Same& x, const Weights& w) {
-  I32 r;
-  for (int i = 0; i < 4; ++i) r.v[i] = vdotq_s32(restore_128(acc.v[i], w.v[i]), w.v[i], x.v);
-  return r;
-}
-
 QCORE_INLINE I32 dot(const I32& acc, const Each4& x, const Weights& w) {
   I32 r;
-  for (int i = 0; i < 4; ++i) r.v[i] = vdotq_s32(restore_128(acc.v[i], w.v[i]), w.v[i], x.v[i]);
+  for (int i = 0; i < 4; ++i) r.v[i] = vdotq_s32(acc.v[i], w.v[i], x.v[i]);
   return r;
 }
+
+// A register of a row is 16 values along K, each four of which are multiplied from their lane.
+struct Tiles {
+  static constexpr Layout kLayout{4, true, true};
+  static constexpr int kRowStep = 1;
+
+  static void prepare(const GemmInput& in, void* to) { sign_rows(in, static_cast<int8_t*>(to), in.groups * kLayout.group); }
+
+  template <int R>
+  struct Sums {
+    int32x4_t v[R][4];
+  };
+
+  template <int R, int Lane>
+  static QCORE_INLINE void add_lane(Sums<R>& sums, const int8x16_t (&x)[R], const int8_t* w) {
+    const int8x16x4_t columns = vld1q_s8_x4(w);
+    unroll<4>([&](auto i) QCORE_INLINE_LAMBDA {
+      unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
+        sums.v[r.value][i.value] = vdotq_laneq_s32(sums.v[r.value][i.value], columns.val[i.value], x[r.value], Lane);
+      });
+    });
+  }
+
+  template <int R>
+  static QCORE_INLINE void accumulate(const GemmInput& in, const int8_t* w, bool, int64_t row, I32* result) {
+    const int64_t bytes = in.groups * kLayout.group;
+    const int8_t* rows[R];
+    Sums<R> sums;
+    unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
+      rows[r.value] = static_cast<const int8_t*>(in.prepared) + (row + r.value) * bytes;
+      for (int i = 0; i < 4; ++i) sums.v[r.value][i] = vdupq_n_s32(0);
+    });
+    int8x16_t x[R];
+    int64_t k = 0;
+    for (; k + 16 <= bytes; k += 16, w += 256) {
+      unroll<R>([&](auto r) QCORE_INLINE_LAMBDA { x[r.value] = vld1q_s8(rows[r.value] + k); });
+      add_lane<R, 0>(sums, x, w);
+      add_lane<R, 1>(sums, x, w + 64);
+      add_lane<R, 2>(sums, x, w + 128);
+      add_lane<R, 3>(sums, x, w + 192);
+    }
+    for (; k < bytes; k += 4, w += 64) {
+      unroll<R>([&](auto r) QCORE_INLINE_LAMBDA { x[r.value] = vreinterpretq_s8_s32(vld1q_dup_s32(reinterpret_cast<const int32_t*>(rows[r.value] + k))); });
+      add_lane<R, 0>(sums, x, w);
+    }
+    unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
+      for (int i = 0; i < 4; ++i) result[r.value].v[i] = sums.v[r.value][i];
+    });
+  }
+};
 
 }  // namespace
 }  // namespace qcore::neon_dot

@@ -124,6 +124,23 @@ QCORE_INLINE F32 keep(uint16_t bits, const F32& a) {
 
 #undef QCORE_QUARTERS
 
+QCORE_INLINE int8x16_t less_128(uint8x16_t x) { return vreinterpretq_s8_u8(veorq_u8(x, vdupq_n_u8(128))); }
+
+// Rows as signed bytes, one after the other.
+inline void sign_rows(const GemmInput& in, int8_t* to, int64_t bytes) {
+  for (int64_t row = 0; row < in.rows; ++row, to += bytes) {
+    const uint8_t* x = in.x + row * in.stride;
+    int64_t i = 0;
+    for (; i + 16 <= bytes; i += 16) vst1q_s8(to + i, less_128(vld1q_u8(x + i)));
+    for (; i < bytes; i += 4) {
+      uint32_t four;
+      std::memcpy(&four, x + i, 4);
+      four ^= 0x80808080u;
+      std::memcpy(to + i, &four, 4);
+    }
+  }
+}
+
 // Four rows of 16 bytes, transposed: four bytes for each of 16 lanes.
 struct Bytes64 {
   uint8x16_t v[4];

@@ -37,7 +37,7 @@ class Buffer {
 
 struct Scratch {
   Buffer<uint8_t> rows;
-  Buffer<int16_t> wide_rows, wide_panel;
+  Buffer<int16_t> prepared, wide_panel;
   Buffer<int32_t> sums;
   Buffer<float> scales, floats;
   Buffer<int32_t> zeros;

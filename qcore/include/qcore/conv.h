@@ -28,7 +28,7 @@ struct ConvJob {
   bool pointwise;  // every output pixel reads one input pixel, in order
 
   GemmInput rows(int64_t first, int64_t count, int64_t group, Scratch& scratch) const {
-    const int64_t stride = w.k_groups * kGroup, channels = windows.channels / w.groups, offset = group * channels;
+    const int64_t stride = w.row_bytes(), channels = windows.channels / w.groups, offset = group * channels;
     if (pointwise && stride == w.k) {
       const uint8_t* from = x + first * windows.channels + offset;
       return gemm_input(kernels, w, from, windows.channels, count, scratch);

@@ -57,7 +57,7 @@ struct PhaseJob {
   int64_t pixels() const { return sizes.batch * count[0] * count[1] * count[2]; }
 
   GemmInput rows(int64_t begin, int64_t rows, int64_t group, Scratch& scratch) const {
-    const int64_t stride = phase.w.k_groups * kGroup, channels = sizes.in_channels / geometry.groups;
+    const int64_t stride = phase.w.row_bytes(), channels = sizes.in_channels / geometry.groups;
     uint8_t* packed = packed_rows(phase.w, rows, scratch);
     for (int64_t r = 0; r < rows; ++r) {
       uint8_t* to = packed + r * stride;

@@ -3,27 +3,49 @@
 namespace qcore::QCORE_ISA {
 namespace {
 
-constexpr bool kWidens = !std::is_void_v<Widening>;
+constexpr bool kWidens = !std::is_void_v<Widening>, kOwnTiles = !std::is_void_v<Tiles>;
 using RowValue = std::conditional_t<kWidens, int16_t, uint8_t>;  // what the tiles read of rows
 
-template <class Wide>
-void widen_rows(const GemmInput& in, int16_t* to) {
-  for (int64_t row = 0; row < in.rows; ++row) Wide::row(in.x + row * in.stride, to + row * in.groups * kGroup, in.groups);
+template <class Own>
+constexpr Layout layout_of() {
+  if constexpr (std::is_void_v<Own>) {
+    return {};
+  } else {
+    return Own::kLayout;
+  }
 }
+template <class Own>
+constexpr int64_t row_step_of() {
+  if constexpr (std::is_void_v<Own>) {
+    return 1;
+  } else {
+    return Own::kRowStep;
+  }
+}
+constexpr Layout kLayout = layout_of<Tiles>();
+constexpr int64_t kRowStep = row_step_of<Tiles>();  // tiles begin at multiples of it
+constexpr int64_t kUnitBytes = kLanes * kLayout.group;
 
 template <class Wide>
-constexpr auto rows_widener() -> void (*)(const GemmInput&, int16_t*) {
-  if constexpr (std::is_void_v<Wide>) {
-    return nullptr;
-  } else {
+void widen_rows(const GemmInput& in, void* to) {
+  for (int64_t row = 0; row < in.rows; ++row) Wide::row(in.x + row * in.stride, static_cast<int16_t*>(to) + row * in.groups * kGroup, in.groups);
+}
+
+template <class Wide = Widening, class Own = Tiles>
+constexpr auto rows_preparer() -> void (*)(const GemmInput&, void*) {
+  if constexpr (!std::is_void_v<Own>) {
+    return Own::prepare;
+  } else if constexpr (!std::is_void_v<Wide>) {
     return widen_rows<Wide>;
+  } else {
+    return nullptr;
   }
 }
 
 template <class Value>
 QCORE_INLINE const Value* row_of(const GemmInput& in, int64_t row) {
   if constexpr (sizeof(Value) == 2) {
-    return in.wide_rows + row * in.groups * kGroup;
+    return static_cast<const int16_t*>(in.prepared) + row * in.groups * kGroup;
   } else {
     return in.x + row * in.stride;
   }
@@ -40,6 +62,7 @@ template <class Value>
 struct Units {
   const Value* w;
   int64_t step;  // distance of steps
+  bool extreme = false;
 
   static constexpr int kValues = kGroup / sizeof(Value);  // a dot product takes 4 bytes along K, or 2 widened values
 };
@@ -60,7 +83,7 @@ __attribute__((noinline)) void accumulate(const GemmInput& in, const Units<Value
     decltype(load_weights(w)) weights[U];
     unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { weights[u.value] = load_weights(w + u.value * kLanes * kValues); });
     unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
-      const auto values = load_same<kValues>(x[r.value] + k);
+      const auto values = load_same(x[r.value] + k, Constant<kValues>{});
       unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { acc[r.value][u.value] = dot(acc[r.value][u.value], values, weights[u.value]); });
     });
     w += units.step;
@@ -70,9 +93,21 @@ __attribute__((noinline)) void accumulate(const GemmInput& in, const Units<Value
   });
 }
 
+// The same by what the ISA has for it.
+template <class Own, int R>
+__attribute__((noinline)) void accumulate(const GemmInput& in, const Units<int8_t>& units, int64_t row, Tile& tile) {
+  Own::template accumulate<R>(in, units.w, units.extreme, row, tile.sums);
+}
+
 template <int R, int U, class Value>
 void accumulate_rows(int rows, const GemmInput& in, const Units<Value>& units, int64_t row, Tile& tile) {
-  if (rows == R) return accumulate<R, U>(in, units, row, tile);
+  if (rows == R) {
+    if constexpr (kOwnTiles) {
+      return accumulate<Tiles, R>(in, units, row, tile);
+    } else {
+      return accumulate<R, U>(in, units, row, tile);
+    }
+  }
   if constexpr (R > 1) accumulate_rows<R - 1, U>(rows, in, units, row, tile);
 }
 
@@ -116,6 +151,12 @@ QCORE_INLINE void finish(const Tile& tile, const GemmPanel& panel, const Output&
   });
 }
 
+// Where one of several tiles of nearly equal height begins.
+QCORE_INLINE int64_t tile_begin(int64_t rows, int64_t tile, int64_t tiles) {
+  const int64_t begin = (rows + kRowStep - 1) / kRowStep * tile / tiles * kRowStep;
+  return begin < rows ? begin : rows;
+}
+
 // All rows against U units, in tiles of nearly equal height.
 template <int U, class Value, class Output>
 void rows_of(const GemmInput& in, const Units<Value>& units, const GemmPanel& panel, const Output& out, int unit) {
@@ -124,8 +165,8 @@ void rows_of(const GemmInput& in, const Units<Value>& units, const GemmPanel& pa
   const int64_t tiles = (in.rows + kRows - 1) / kRows;
   Tile tile;
   for (int64_t t = 0; t < tiles; ++t) {
-    const int64_t row = in.rows * t / tiles;
-    const int rows = static_cast<int>(in.rows * (t + 1) / tiles - row);
+    const int64_t row = tile_begin(in.rows, t, tiles);
+    const int rows = static_cast<int>(tile_begin(in.rows, t + 1, tiles) - row);
     accumulate_rows<kRows, U>(rows, in, units, row, tile);
     if (out.weight_zero) subtract_weight_zeros(tile, in, out.weight_zero + panel.column + unit * kLanes, row, rows, U);
     finish<U>(tile, panel, out, row, rows, unit);
@@ -144,7 +185,8 @@ void units_of(int units, const GemmInput& in, const GemmPanel& panel, const Outp
     if constexpr (U > 1) units_of<U - 1>(units, in, panel, out, unit);
     return;
   }
-  const Units<int8_t> packed{panel.w + unit * kUnit, int64_t{panel.units} * kUnit};
+  const int64_t unit_bytes = kLayout.units_first ? in.groups * kUnitBytes : kUnitBytes;
+  const Units<int8_t> packed{panel.w + unit * unit_bytes, panel.units * kUnitBytes, panel.extreme};
   if constexpr (kWidens && U == 1) {
     constexpr int kTiles = 3;  // that share widened weights, to be worth their making
     if (in.rows > kTiles * tile_rows(U)) return rows_of<U>(in, widened<Widening>(in, packed), panel, out, unit);
@@ -169,16 +211,16 @@ void gemm_u8(const GemmInput& in, const GemmPanel& panel, const RequantizedOutpu
 // The largest tile again and again, over operands in the L1 cache.
 int64_t peak(int64_t rounds) {
   using Value = std::conditional_t<kWidens, int16_t, int8_t>;
-  constexpr int kGroups = 64, kRows = tile_rows(kTileUnits), kStep = kTileUnits * kLanes * Units<Value>::kValues;
-  alignas(64) static const RowValue x[kRows * kGroups * kGroup] = {1, 2, 3, 4};
-  alignas(64) static const Value w[kGroups * kTileUnits * kUnit] = {1, -2, 3};
-  const GemmInput in{reinterpret_cast<const uint8_t*>(x), kGroups * kGroup, kRows, kGroups, nullptr, reinterpret_cast<const int16_t*>(x)};
+  constexpr int64_t kDepth = 256, kRows = tile_rows(kTileUnits);
+  alignas(64) static const RowValue x[kRows * kDepth] = {1, 2, 3, 4};
+  alignas(64) static const Value w[kTileUnits * kLanes * kDepth] = {1, -2, 3};
+  const GemmInput in{reinterpret_cast<const uint8_t*>(x), kDepth, kRows, kDepth / kLayout.group, nullptr, x};
   Tile tile;
   for (int64_t round = 0; round < rounds; ++round) {
-    accumulate<kRows, kTileUnits>(in, Units<Value>{w, kStep}, 0, tile);
+    accumulate_rows<kRows, kTileUnits>(kRows, in, Units<Value>{w, kTileUnits * kLanes * Units<Value>::kValues}, 0, tile);
     asm volatile("" : : "r"(&tile) : "memory");
   }
-  return rounds * kGroups * kRows * kTileUnits;
+  return rounds * kDepth / kGroup * kRows * kTileUnits;
 }
 
 }  // namespace

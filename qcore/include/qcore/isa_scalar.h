@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "qcore/inline.h"
+#include "qcore/kernels.h"
 
 #define QCORE_ISA scalar
 #define QCORE_ISA_NAME "scalar"
@@ -34,13 +35,13 @@ QCORE_INLINE T& part(T& x) {
   return x;
 }
 
+using Tiles = void;                                             // a GEMM of its own: layout, rows and tiles, where an ISA has it
 using Widening = void;                                          // how tiles get values of 16 bits, where they need them
 constexpr int kTileUnits = 1;                                   // units of 16 columns that a tile of many rows spans at most
 constexpr int tile_units(int64_t /*rows*/) { return kTileUnits; }
 constexpr int tile_rows(int /*units*/) { return 4; }         // rows of a tile
 
-template <int>
-QCORE_INLINE Same load_same(const uint8_t* p) {
+QCORE_INLINE Same load_same(const uint8_t* p, Constant<kGroup>) {
   Same r;
   std::memcpy(r.v, p, 4);
   return r;

@@ -6,23 +6,31 @@
 namespace qcore {
 
 constexpr int kLanes = 16;         // lanes of every vector type, on every ISA
-constexpr int kGroup = 4;          // values along K that one dot product instruction takes
-constexpr int kUnit = 64;          // bytes of packed weights for kLanes columns and one group
+constexpr int kGroup = 4;          // values along K that `dot` takes
+constexpr int kUnit = 64;          // bytes of packed weights for kLanes columns and kGroup
 constexpr int kMaxTileSums = 24;    // vectors that a tile accumulates at most
 constexpr int kMaxPanelUnits = 4;  // a panel is at most 4 x 16 columns wide
 
-// Rows of activations; groups * 4 bytes are read of each.
+// How an ISA's GEMM has its operands: weights are packed [K / group][units][16 columns][group], or by units first. Signed rows are int8:
+// uint8 less 128, as their zero point and sums are; the taps of a depthwise convolution are then as well.
+struct Layout {
+  int32_t group = kGroup;
+  bool units_first = false;
+  bool signed_rows = false;
+};
+
+// Rows of activations; groups * Layout::group bytes are read of each.
 struct GemmInput {
   const uint8_t* x;
   int64_t stride;
   int64_t rows;
   int64_t groups;
   const int32_t* sums;  // of each row; null where all weight zero points are 0
-  const int16_t* wide_rows = nullptr;  // the rows, as Kernels::widen_rows has made them
-  int16_t* wide_panel = nullptr;       // room for groups * kUnit
+  const void* prepared = nullptr;  // the rows, as Kernels::prepare_rows has made them
+  int16_t* wide_panel = nullptr;   // room for groups * kUnit
 };
 
-// Packed weights [group][units][16 columns][4]; `column` indexes parameters (padded to 16), `output` the result.
+// Packed weights; `column` indexes parameters (padded to 16), `output` the result. extreme: -128 stands twice in a column, half a group apart.
 struct GemmPanel {
   const int8_t* w;
   int32_t units;
@@ -30,6 +38,7 @@ struct GemmPanel {
   int64_t column;
   int64_t output;
   int64_t group;
+  bool extreme;
 };
 
 // A result in integers: clamp(rint(value * multiplier), low, high) + zero.
@@ -221,7 +230,8 @@ struct Neighbours {
 // One instruction set's kernels.
 struct Kernels {
   const char* name;
-  void (*widen_rows)(const GemmInput&, int16_t* to);  // to groups * 4 each, if the GEMM of this ISA reads 16 bits; else null
+  Layout layout;
+  void (*prepare_rows)(const GemmInput&, void* to);  // to 2 bytes for each that is read of a row, and one row more; null: rows stay as they are
   void (*gemm_u8)(const GemmInput&, const GemmPanel&, const RequantizedOutput&);
   void (*gemm_f32)(const GemmInput&, const GemmPanel&, const FloatOutput&);
   void (*depthwise)(const DepthwiseInput&, const RequantizedOutput&);

@@ -15,7 +15,7 @@ struct StaticLinearJob {
 
   GemmInput rows(int64_t first, int64_t count, int64_t, Scratch& scratch) const {
     const uint8_t* from = x + first * w.k;
-    const int64_t stride = w.k_groups * kGroup;
+    const int64_t stride = w.row_bytes();
     if (stride == w.k) return gemm_input(kernels, w, from, stride, count, scratch);
     uint8_t* packed = packed_rows(w, count, scratch);
     for (int64_t r = 0; r < count; ++r) {
@@ -42,7 +42,7 @@ struct DynamicLinearJob {
   const QParams* tensor;  // of all of x; null: each row has its own
 
   GemmInput rows(int64_t first, int64_t count, int64_t, Scratch& scratch) const {
-    const int64_t stride = w.k_groups * kGroup;
+    const int64_t stride = w.row_bytes();
     uint8_t* packed = packed_rows(w, count, scratch);
     float* scales = scratch.scales.reserve(count);
     int32_t* zeros = scratch.zeros.reserve(count);
@@ -50,7 +50,7 @@ struct DynamicLinearJob {
       const float* row = x + (first + r) * w.k;
       const QParams q = tensor ? *tensor : row_qparams(row);
       scales[r] = static_cast<float>(q.scale);
-      zeros[r] = q.zero;
+      zeros[r] = w.row_zero(q.zero);
       kernels.quantize(row, packed + r * stride, w.k, quantize_parameters(q, 0, 255));
       pad_row(w, packed + r * stride);
     }

@@ -56,17 +56,18 @@ void run_gemm(const Weights& w, int64_t rows, int threads, const Job& job) {
 inline const int32_t* row_sums(const PackedWeights& w, const uint8_t* x, int64_t stride, int64_t rows, Scratch& scratch) {
   if (!w.has_zeros) return nullptr;
   int32_t* sums = scratch.sums.reserve(rows);
-  for (int64_t r = 0; r < rows; ++r) sums[r] = std::accumulate(x + r * stride, x + r * stride + w.k, int32_t{0});
+  const auto first = static_cast<int32_t>(w.layout.signed_rows ? -128 * w.k : 0);
+  for (int64_t r = 0; r < rows; ++r) sums[r] = std::accumulate(x + r * stride, x + r * stride + w.k, first);
   return sums;
 }
 
 // Rows at hand, `stride` apart, with what the kernels need of them.
 inline GemmInput gemm_input(const Kernels& kernels, const PackedWeights& w, const uint8_t* x, int64_t stride, int64_t rows, Scratch& scratch) {
   GemmInput input{x, stride, rows, w.k_groups, row_sums(w, x, stride, rows, scratch)};
-  if (kernels.widen_rows) {
-    int16_t* wide = scratch.wide_rows.reserve(rows * w.k_groups * kGroup);
-    kernels.widen_rows(input, wide);
-    input.wide_rows = wide;
+  if (kernels.prepare_rows) {
+    void* prepared = scratch.prepared.reserve((rows + 1) * w.row_bytes());
+    kernels.prepare_rows(input, prepared);
+    input.prepared = prepared;
   }
   return input;
 }
@@ -74,7 +75,7 @@ inline GemmInput gemm_input(const Kernels& kernels, const PackedWeights& w, cons
 // One panel over rows, with this thread's room for its weights.
 template <class Output>
 void multiply_rows(const Kernels& kernels, GemmInput input, const GemmPanel& panel, const Output& out) {
-  if (kernels.widen_rows) input.wide_panel = Scratch::of_thread().wide_panel.reserve(input.groups * kUnit);
+  if (kernels.prepare_rows) input.wide_panel = Scratch::of_thread().wide_panel.reserve(input.groups * kUnit);
   if constexpr (std::is_same_v<Output, FloatOutput>) {
     kernels.gemm_f32(input, panel, out);
   } else {
@@ -84,11 +85,11 @@ void multiply_rows(const Kernels& kernels, GemmInput input, const GemmPanel& pan
 
 // Room for `count` rows of one K, padded to whole groups.
 inline uint8_t* packed_rows(const PackedWeights& w, int64_t count, Scratch& scratch) {
-  return scratch.rows.reserve(count * w.k_groups * kGroup);
+  return scratch.rows.reserve(count * w.row_bytes());
 }
 
 inline void pad_row(const PackedWeights& w, uint8_t* row) {
-  for (int64_t i = w.k; i < w.k_groups * kGroup; ++i) row[i] = 0;
+  for (int64_t i = w.k; i < w.row_bytes(); ++i) row[i] = 0;
 }
 
 }  // namespace qcore

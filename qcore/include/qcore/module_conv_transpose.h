@@ -35,7 +35,7 @@ class ConvTranspose {
         const Sizes3& tap = phase.taps[static_cast<size_t>(i / per_group)];
         return data[((g * per_group + i % per_group) * n + c) * taps + (tap[0] * kernel[1] + tap[1]) * kernel[2] + tap[2]];
       };
-      phase.w.pack(groups, n, per_group * static_cast<int64_t>(phase.taps.size()), at, q, biases);
+      phase.w.pack(kernels_.layout, groups, n, per_group * static_cast<int64_t>(phase.taps.size()), at, q, biases);
     };
     covered_ = true;
     for (size_t d = 0; d < 3; ++d) covered_ = covered_ && static_cast<int64_t>(residues(geometry_, d).size()) == stride[d];
@@ -94,7 +94,7 @@ class ConvTranspose {
     const int64_t channels = w.n * w.groups;
     const auto parameters = untouched_.cache.get(w, qx, qy);
     const int32_t none = 0;
-    const uint8_t nothing[kGroup] = {};
+    const uint8_t nothing[1] = {};
     for (const GemmPanel& panel : w.panels) kernels_.gemm_u8({nothing, 0, 1, 0, &none}, panel, parameters->output(w, y, channels, relu_));
     for (int64_t i = 1; i < pixels; ++i) std::memcpy(y + i * channels, y, static_cast<size_t>(channels));
   }

@@ -76,7 +76,7 @@ class Linear {
     const int64_t n = w.shape(0), k = w.shape(1);
     check_accumulated(w.numel() ? k : 0);
     const int8_t* data = w.data<int8_t>();
-    packed_.pack(1, n, k, [&](int64_t, int64_t c, int64_t i) { return data[c * k + i]; }, weight_quantization(scales, zeros, per_channel, n), checked_bias(bias, n));
+    packed_.pack(kernels.layout, 1, n, k, [&](int64_t, int64_t c, int64_t i) { return data[c * k + i]; }, weight_quantization(scales, zeros, per_channel, n), checked_bias(bias, n));
   }
 
   void run(const py::object& x, double scale_x, int64_t zero_x, double scale_y, int64_t zero_y, const py::object& y, int threads) {
@@ -163,12 +163,12 @@ class Conv {
     const auto* data = w.data<int8_t>();
     depthwise_ = groups > 1 && per_group_ == 1 && outputs == groups && zero;
     if (depthwise_) {
-      packed_.pack(1, outputs, taps, [&](int64_t, int64_t c, int64_t tap) { return data[c * taps + tap]; }, q, checked_bias(bias, outputs), 1);
+      packed_.pack(Layout{kGroup, false, kernels.layout.signed_rows}, 1, outputs, taps, [&](int64_t, int64_t c, int64_t tap) { return data[c * taps + tap]; }, q, checked_bias(bias, outputs), 1);
       lines_.pack(kernel_, stride, dilation, outputs, [&](int64_t c, int64_t tap) { return data[c * taps + tap]; });
     } else {
       const int64_t n = outputs / groups;
       const auto at = [&](int64_t g, int64_t c, int64_t i) { return data[((g * n + c) * per_group_ + i % per_group_) * taps + i / per_group_]; };
-      packed_.pack(groups, n, per_group_ * taps, at, q, checked_bias(bias, outputs));
+      packed_.pack(kernels.layout, groups, n, per_group_ * taps, at, q, checked_bias(bias, outputs));
     }
   }
 

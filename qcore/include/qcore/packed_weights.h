@@ -21,6 +21,7 @@ struct WeightQuantization {
 
 // `groups` matrices of `n` columns and `k` rows. Parameters of column c of group g lie at g * padded_n + c.
 struct PackedWeights {
+  Layout layout;
   int64_t groups = 1, n = 0, k = 0;
   int64_t padded_n = 0, k_groups = 0;
   Buffer<int8_t> data;
@@ -33,15 +34,18 @@ struct PackedWeights {
   bool has_bias = false;
   bool per_channel = false;
 
-  int64_t row_bytes() const { return k_groups * kGroup; }
+  // A zero point of activations, as the rows have it.
+  int32_t row_zero(int32_t zero) const { return layout.signed_rows ? zero - 128 : zero; }
+
+  int64_t row_bytes() const { return k_groups * layout.group; }
 
   // `at(group, column, row)` reads a weight.
   template <class At>
-  void pack(int64_t groups_, int64_t n_, int64_t k_, const At& at, const WeightQuantization& q, const float* bias_, int64_t panel_units = kMaxPanelUnits) {
-    groups = groups_, n = n_, k = k_;
-    padded_n = round_up(n, kLanes), k_groups = round_up(k, kGroup) / kGroup;
+  void pack(const Layout& layout_, int64_t groups_, int64_t n_, int64_t k_, const At& at, const WeightQuantization& q, const float* bias_, int64_t panel_units = kMaxPanelUnits) {
+    layout = layout_, groups = groups_, n = n_, k = k_;
+    padded_n = round_up(n, kLanes), k_groups = round_up(k, layout.group) / layout.group;
     const int64_t units = padded_n / kLanes;
-    const int64_t bytes = groups * units * k_groups * kUnit;
+    const int64_t bytes = groups * units * kLanes * row_bytes();
     std::memset(data.reserve(bytes), 0, static_cast<size_t>(bytes));
     column_sums.assign(static_cast<size_t>(groups * padded_n), 0);
     scales.assign(column_sums.size(), 1.0f);
@@ -55,22 +59,27 @@ struct PackedWeights {
       for (int64_t p = 0; p < count; ++p) {
         const int64_t unit = units * p / count, width = units * (p + 1) / count - unit;
         const int64_t column = unit * kLanes, columns = std::min(width * kLanes, n - column);
-        panels.push_back({out, static_cast<int32_t>(width), static_cast<int32_t>(columns), g * padded_n + column, g * n + column, g});
+        panels.push_back({out, static_cast<int32_t>(width), static_cast<int32_t>(columns), g * padded_n + column, g * n + column, g, false});
         for (int64_t c = 0; c < columns; ++c) {
-          pack_column(out, g, column + c, c, width, at, q, bias_);
+          pack_column(panels.back(), out, g, column + c, c, width, at, q, bias_);
         }
-        out += width * k_groups * kUnit;
+        out += width * kLanes * row_bytes();
       }
     }
   }
 
  private:
   template <class At>
-  void pack_column(int8_t* panel, int64_t g, int64_t column, int64_t lane, int64_t width, const At& at, const WeightQuantization& q, const float* bias_) {
+  void pack_column(GemmPanel& panel, int8_t* out, int64_t g, int64_t column, int64_t lane, int64_t width, const At& at, const WeightQuantization& q, const float* bias_) {
+    const int64_t unit = kLanes * layout.group, half = layout.group / 2;
+    const int64_t step = layout.units_first ? unit : width * unit;
+    out += lane / kLanes * (layout.units_first ? k_groups * unit : unit) + lane % kLanes * layout.group;
     uint32_t sum = 0;
     for (int64_t i = 0; i < k; ++i) {
       const int8_t w = at(g, column, i);
-      panel[(i / kGroup * width * kLanes + lane) * kGroup + i % kGroup] = w;
+      int8_t* to = out + i / layout.group * step + i % layout.group;
+      *to = w;
+      panel.extreme = panel.extreme || (w == -128 && i % layout.group >= half && to[-half] == -128);
       sum += static_cast<uint32_t>(static_cast<int32_t>(w));
     }
     const auto to = static_cast<size_t>(g * padded_n + column);

@@ -42,7 +42,7 @@ struct Requantization {
     offset.resize(size), bias.resize(size), multiplier.resize(size);
     for (size_t c = 0; c < size; ++c) {
       const float scale = static_cast<float>(x.scale) * w.scales[c];
-      offset[c] = static_cast<int32_t>(0u - static_cast<uint32_t>(x.zero) * static_cast<uint32_t>(w.column_sums[c]));
+      offset[c] = static_cast<int32_t>(0u - static_cast<uint32_t>(w.row_zero(x.zero)) * static_cast<uint32_t>(w.column_sums[c]));
       bias[c] = w.has_bias && w.per_channel ? w.bias[c] / scale : w.bias[c];
       multiplier[c] = scale / static_cast<float>(y.scale);
     }

@@ -57,11 +57,11 @@ struct IntegerGates {
   };
   PackedWeights w;
 
-  IntegerGates(const GateColumns& columns, const GateWeight& from) {
+  IntegerGates(const Kernels& kernels, const GateColumns& columns, const GateWeight& from) {
     const WeightQuantization& q = from.quantization;
     const std::vector<float> bias = from.bias ? columns.ordered(from.bias, 0.0f) : std::vector<float>();
     const auto at = [&](int64_t, int64_t c, int64_t i) { return columns.row(c) < 0 ? int8_t{0} : from.integers[columns.row(c) * from.in + i]; };
-    w.pack(1, columns.count(), from.in, at, {columns.ordered(q.scales.data(), 1.0f), columns.ordered(q.zeros.data(), 0), q.per_channel},
+    w.pack(kernels.layout, 1, columns.count(), from.in, at, {columns.ordered(q.scales.data(), 1.0f), columns.ordered(q.zeros.data(), 0), q.per_channel},
            from.bias ? bias.data() : nullptr, columns.gates);
   }
 
@@ -84,7 +84,7 @@ struct HalfGates {
   struct Range {};
   PackedHalf w;
 
-  HalfGates(const GateColumns& columns, const GateWeight& from) {
+  HalfGates(const Kernels&, const GateColumns& columns, const GateWeight& from) {
     const std::vector<float> bias = from.bias ? columns.ordered(from.bias, 0.0f) : std::vector<float>();
     const auto at = [&](int64_t c, int64_t i) { return columns.row(c) < 0 ? uint16_t{0} : from.halves[columns.row(c) * from.in + i]; };
     w.pack(columns.count(), from.in, at, from.bias ? bias.data() : nullptr, columns.gates);
@@ -146,7 +146,7 @@ class RecurrentLayers : public Recurrent {
   }
 
   void add_cell(const GateWeight& input, const GateWeight& state) {
-    cells_.push_back(std::make_unique<Cell>(Cell{Gates(columns_, input), Gates(columns_, state)}));
+    cells_.push_back(std::make_unique<Cell>(Cell{Gates(kernels_, columns_, input), Gates(kernels_, columns_, state)}));
   }
 
   void run(const Sequence& sequence, int threads) const override {
