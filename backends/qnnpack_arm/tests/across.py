@@ -1,0 +1,141 @@
+"""Models made on one machine that run on another: `across.py make BACKEND FILE`, `across.py compare BACKEND FILE ISA`.
+
+The second, on each instruction set named, compares every bit, also of what modules give to each other. It exits with 1,
+and the names of what differs, where anything does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import qcore
+from qcore.nn.float_functional import FloatFunctional
+
+
+class ConvNet(nn.Module):
+    """Convolutions of all kinds (strided, grouped, depthwise, 1x1), a residual, pooling and a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.quant, self.dequant = qcore.QuantStub(), qcore.DeQuantStub()
+        self.first = nn.Sequential(nn.Conv2d(3, 24, 3, stride=2, padding=1), nn.ReLU())
+        self.depthwise = nn.Sequential(nn.Conv2d(24, 24, 3, padding=1, groups=24), nn.ReLU())
+        self.pointwise = nn.Conv2d(24, 24, 1)
+        self.grouped = nn.Conv2d(24, 40, 3, groups=4)
+        self.sum, self.activation, self.pool = FloatFunctional(), nn.Hardswish(), nn.AdaptiveAvgPool2d(2)
+        self.head = nn.Linear(160, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(self.quant(x))
+        x = self.sum.add_relu(self.pointwise(self.depthwise(x)), x)
+        return self.dequant(self.head(self.pool(self.activation(self.grouped(x))).flatten(1)))
+
+
+class TransformerBlock(nn.Module):
+    """Attention and a feed-forward part, both with a residual and a norm, all quantized."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.quant, self.dequant = qcore.QuantStub(), qcore.DeQuantStub()
+        self.attention = nn.MultiheadAttention(32, 4, batch_first=True)
+        self.first, self.second = FloatFunctional(), FloatFunctional()
+        self.norm_1, self.norm_2 = nn.LayerNorm(32), nn.LayerNorm(32)
+        self.feed = nn.Sequential(nn.Linear(32, 80), nn.GELU(), nn.Linear(80, 32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.quant(x)
+        x = self.norm_1(self.first.add(x, self.attention(x, x, x)[0]))
+        return self.dequant(self.norm_2(self.second.add(x, self.feed(x))))
+
+
+def conv_net(backend: str, x: Tensor) -> nn.Module:
+    model = qcore.fuse_modules(ConvNet().eval(), [["first.0", "first.1"], ["depthwise.0", "depthwise.1"]])
+    return _calibrated(model, backend, x)
+
+
+def transformer_block(backend: str, x: Tensor) -> nn.Module:
+    return _calibrated(TransformerBlock().eval(), backend, x)
+
+
+def lstm(backend: str, x: Tensor) -> nn.Module:
+    return qcore.quantize_dynamic(nn.LSTM(20, 40, 2, bidirectional=True), backend=backend)
+
+
+def _calibrated(model: nn.Module, backend: str, x: Tensor) -> nn.Module:
+    prepared = qcore.prepare(model, backend=backend)
+    prepared(x)
+    return qcore.convert(prepared)
+
+
+MODELS = {conv_net: (2, 3, 17, 17), transformer_block: (2, 9, 32), lstm: (7, 2, 20)}
+"""How each is made, and the shape of its input."""
+
+
+@torch.inference_mode()
+def results(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    """What each module gives, in the order of their calls: integers where it is quantized, and floats as their bits."""
+    found: dict[str, Tensor] = {}
+
+    def keep(name: str, output: Any) -> None:
+        if isinstance(output, (tuple, list)):
+            for part in output:
+                keep(name, part)
+        elif isinstance(output, Tensor):
+            bits = output.int_repr() if isinstance(output, qcore.QTensor) else output.view(torch.int32)
+            found[f"{len(found)} {name}"] = bits.contiguous().clone()
+
+    handles = [
+        module.register_forward_hook(lambda _m, _x, output, name=name: keep(name or "whole", output))
+        for name, module in model.named_modules()
+    ]
+    model(x)
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+def make(backend: str) -> dict[str, Any]:
+    """Every model converted: its state, an input, and all results."""
+    torch.manual_seed(0)
+    made = {}
+    for build, shape in MODELS.items():
+        model = build(backend, torch.randn(shape))
+        x = torch.randn(shape)
+        made[build.__name__] = {"state": model.state_dict(), "x": x, "results": results(model, x)}
+    return made
+
+
+def different(backend: str, made: dict[str, Any]) -> tuple[int, list[str]]:
+    """How many numbers were compared, and which results are not those of the machine that made the models."""
+    compared, wrong = 0, []
+    for build, shape in MODELS.items():
+        there = made[build.__name__]
+        model = build(backend, torch.randn(shape))  # calibrated with anything: the state replaces what it gave
+        model.load_state_dict(there["state"])
+        here = results(model, there["x"])
+        if here.keys() != there["results"].keys():
+            wrong.append(f"{build.__name__}: {list(here)} instead of {list(there['results'])}")
+            continue
+        compared += sum(bits.numel() for bits in here.values())
+        wrong += [
+            f"{build.__name__}: {name}" for name, bits in here.items() if not torch.equal(bits, there["results"][name])
+        ]
+    return compared, wrong
+
+
+if __name__ == "__main__":
+    command, name, file, *isas = sys.argv[1:]
+    if command == "make":
+        torch.save(make(name), file)
+    failed = False
+    for isa in isas:
+        os.environ["QCORE_FORCE_ISA"] = isa
+        count, wrong = different(name, torch.load(file, weights_only=True))
+        print(f"{isa}: {count} numbers compared, {len(wrong)} results differ", *wrong, sep="\n", flush=True)
+        failed |= bool(wrong)
+    sys.exit(failed)

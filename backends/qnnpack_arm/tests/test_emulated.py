@@ -1,0 +1,58 @@
+"""The ARM kernels, really run: on emulated CPUs with each instruction set, and against what the x86 backend gave."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import qcore
+
+HERE = Path(__file__).parent
+ISAS = ["neon_i8mm", "neon_dot", "neon"]
+FOUND = {"max,sme=off": ISAS, "cortex-a76": ISAS[1:], "a64fx": ISAS[2:], "cortex-a53": ISAS[2:]}
+"""Emulated CPU -> the instruction sets it has: the last one is ARMv8.0."""
+
+
+@pytest.mark.parametrize("cpu", FOUND)
+def test_the_module_finds_what_a_cpu_has_and_its_kernels_run_there(machine, cpu):
+    assert machine.python(HERE / "dispatch.py", machine.module, cpu=cpu).split() == FOUND[cpu]
+
+
+@pytest.fixture(scope="module")
+def judged(machine):
+    """The kit at work on every instruction set: whole on the best one; on the others, unless QCORE_ARM_WHOLE is set, on
+    the operators whose kernels differ, since it takes minutes.
+    """
+    runs = {}
+    for isa in ISAS:
+        whole = isa == ISAS[0] or "QCORE_ARM_WHOLE" in os.environ
+        selection = [] if whole else ["-k", "linear or conv"]
+        command = ["-m", "qcore", "conformance", "qnnpack_arm", "--quick", *selection]
+        runs[isa] = machine.start(*command, QCORE_FORCE_ISA=isa)
+    yield runs
+    for run in runs.values():
+        run.kill()
+        run.communicate()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_conformance(judged, machine, isa):
+    machine.said_by(judged[isa], timeout=3000)
+
+
+@pytest.fixture(scope="module")
+def made_here(tmp_path_factory):
+    """The models, converted and run on this machine's best backend."""
+    if not qcore.registry.status("fbgemm_x86").usable:
+        pytest.skip("the models are made by fbgemm_x86, which cannot run here")
+    file = tmp_path_factory.mktemp("across") / "models.pt"
+    subprocess.run([sys.executable, HERE / "across.py", "make", "fbgemm_x86", file], check=True, timeout=300)
+    return file
+
+
+def test_models_from_x86_give_the_same_bits(machine, made_here):
+    said = machine.python(HERE / "across.py", "compare", "qnnpack_arm", made_here, *ISAS)
+    assert said.count(" numbers compared, 0 results differ") == len(ISAS)
+    assert min(int(line.split()[1]) for line in said.splitlines()) > 50_000

@@ -1,0 +1,68 @@
+"""On the emulated CPU: `emulated.py MARKERS SYSTEM SHAPE...` runs each shape once between the markers of count.c.
+
+SYSTEM: an instruction set of qnnpack_arm, or "torch" for its qnnpack engine. The calls go through the kernel objects of
+Python, torch's through its dispatcher: a few thousand instructions each.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from qcore import operators as ops
+from qcore.tensor.dtypes import qint8, quint8
+from qcore.tensor.qparams import per_tensor
+
+X_SCALE, Y_SCALE, W_SCALE = 0.05, 1.0, 0.01
+
+
+def call_of(system: str, shape: tuple[int, ...]) -> Callable[[], Any]:
+    """The convolution, or linear layer where one pixel is a row, of one system."""
+    channels, height, width, outputs, kernel, stride, groups = shape
+    taps = outputs * (channels // groups) * kernel * kernel
+    weight = (torch.arange(taps) * 37 % 251 - 125).to(torch.int8).reshape(outputs, channels // groups, kernel, kernel)
+    x = (torch.arange(channels * height * width) * 29 % 256).to(torch.uint8).reshape(1, height, width, channels)
+    bias, linear = torch.full((outputs,), 7.0), kernel == stride == width == 1
+    geometry = [stride] * 2, [kernel // 2] * 2, [1] * 2
+    if linear:
+        weight, x = weight.reshape(outputs, channels), x.reshape(height, channels)
+    else:
+        x = x.permute(0, 3, 1, 2)
+    if system == "torch":
+        torch.backends.quantized.engine = "qnnpack"
+        theirs = torch._make_per_tensor_quantized_tensor(x, X_SCALE, 131)
+        weight = torch._make_per_tensor_quantized_tensor(weight, W_SCALE, 0)
+        if linear:
+            packed = torch.ops.quantized.linear_prepack(weight, bias)
+            return lambda: torch.ops.quantized.linear(theirs, packed, Y_SCALE, 128)
+        packed = torch.ops.quantized.conv2d_prepack(weight, bias, *geometry, groups)
+        return lambda: torch.ops.quantized.conv2d(theirs, packed, Y_SCALE, 128)
+    from qcore_qnnpack_arm.backend import QnnpackArm
+
+    w, qx, qy = per_tensor(W_SCALE, 0, qint8), per_tensor(X_SCALE, 131, quint8), per_tensor(Y_SCALE, 128, quint8)
+    operator: ops.Operator = ops.Linear(weight, w, bias)
+    if not linear:
+        operator = ops.Conv(weight, w, bias, False, *map(tuple, geometry), groups)
+    run = QnnpackArm().build(operator, isa=system)
+    return lambda: run(x, qx, qy)
+
+
+def main() -> None:
+    """Each shape: once to warm caches of parameters and code up, once between the markers."""
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    markers = ctypes.CDLL(sys.argv[1])
+    for shape in sys.argv[3:]:
+        call = call_of(sys.argv[2], tuple(map(int, shape.split(","))))
+        call()
+        markers.begin()
+        call()
+        markers.end()
+
+
+main()
