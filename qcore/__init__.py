@@ -35,7 +35,9 @@ from qcore.errors import (
     UnsupportedError,
 )
 from qcore.extension import Extension
+from qcore.graph.compile import compile
 from qcore.graph.execution import on_modules
+from qcore.graph.profile import profile
 from qcore.hookspec import hookimpl
 from qcore.onnx.export import export_onnx
 from qcore.registry import registry
@@ -82,6 +84,7 @@ __all__ = [
     "UnsupportedError",
     "Verdict",
     "WeightSpec",
+    "compile",
     "convert",
     "convert_fx",
     "convert_to_reference_fx",
@@ -105,6 +108,7 @@ __all__ = [
     "prepare_fx",
     "prepare_qat",
     "prepare_qat_fx",
+    "profile",
     "qint8",
     "qint32",
     "quantize",

@@ -82,8 +82,7 @@ class Execution:
         self.parts = [Part(part, backend.compile(part), backend.name, name) for part, backend in made]
         self.backend = name
         called = {node for stage in stages for node in stage.calls}
-        self._compiled = [node for node in model.graph.nodes if node.op == "call_module" and node not in called]
-        self._watched = list(_owners(model, self._compiled))
+        self._watched = list(_owners(model, [node for node in model.graph.nodes if node not in called]))
         self._constants = _constants(self._watched)
         self.code = _code(model, stages, self.parts, names) if self.parts else None
 
@@ -120,7 +119,10 @@ _PREFIX = "qcore_part_"
 
 def _owners(model: nn.Module, nodes: list[fx.Node]) -> Iterator[tuple[dict[str, Any], str, Any]]:
     """Where each called module is held, under what name, and the module."""
-    for path in dict.fromkeys(str(node.target) for node in nodes):
+    calls = [node for node in nodes if node.op == "call_module"]
+    # methods of a module are called on what get_attr gives
+    calls += [each for node in nodes for each in node.all_input_nodes[:1] if each.op == "get_attr"]
+    for path in dict.fromkeys(str(node.target) for node in calls):
         parent, _, name = path.rpartition(".")
         owner: Any = model.get_submodule(parent)._modules
         yield owner, name, owner[name]
@@ -167,14 +169,15 @@ def _code(
             root[name] = part
             made = graph.call_module(name, tuple(results[value.name] for value in stage.part.inputs))
             for number, value in enumerate(stage.part.outputs):
-                results[value.name] = graph.call_function(_item, (made, number))
+                results[value.name] = graph.call_function(item, (made, number))
     for node in reversed(graph.nodes):
-        if not node.users and (node.target in NOT_TENSORS or node.target is python.getitem):
-            graph.erase_node(node)  # sizes that a part asks for itself
+        if not node.users and (node.op == "get_attr" or node.target in NOT_TENSORS or node.target is python.getitem):
+            graph.erase_node(node)  # what only parts use
     return fx.GraphModule(root, graph)
 
 
-def _item(values: tuple[Any, ...], number: int) -> Any:
+def item(values: tuple[Any, ...], number: int) -> Any:
+    """One output of a part."""
     return values[number]
 
 

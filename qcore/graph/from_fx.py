@@ -19,12 +19,15 @@ from qcore.graph.moves import Relabel, Remap, Unsqueeze
 from qcore.nn.quantized.activation import ReLU6
 from qcore.nn.quantized.conv import ConvBase
 from qcore.nn.quantized.dynamic.linear import Linear as DynamicLinear
+from qcore.nn.quantized.functional_modules import QFunctional
 from qcore.nn.quantized.static import StaticOutput
 from qcore.nn.quantized.stubs import DeQuantize, Quantize
 from qcore.tensor.dtypes import qint8, quint8
 from qcore.tensor.qtensor import QTensor
 
 _FLOAT = Value("", None)
+FUNCTIONALS = {"add": ops.Add(), "add_relu": ops.Add(relu=True), "mul": ops.Mul(), "cat": ops.Cat()}
+"""Methods of QFunctional, and what they compute."""
 
 
 @dataclass
@@ -87,6 +90,8 @@ class _Reader:
                 self._module(node, self.modules[str(node.target)])
             elif is_dequantize(node):
                 self._add(node, ops.Dequantize(), _FLOAT, self._quantized(node.args[0]))
+            elif node.op == "call_method" and self._functional(node) is not None:
+                self._method(node, self._functional(node))
             elif node.target is torch.stack:
                 self._stack(node)
             elif node.op in ("call_function", "call_method") and node.target in CALLS:
@@ -152,7 +157,8 @@ class _Reader:
     # --- kinds of nodes ---------------------------------------------------------------------------------------------
 
     def _module(self, node: fx.Node, module: Any) -> None:
-        if module._forward_hooks or module._forward_pre_hooks or node.kwargs:
+        elsewhere = getattr(module, "backend", None) not in (None, self.model.qcore_runs_on)
+        if module._forward_hooks or module._forward_pre_hooks or node.kwargs or elsewhere:
             return
         if isinstance(module, Quantize):
             self._add(node, module.operator(), Value("", module._out), self._float(node.args[0]))
@@ -181,6 +187,22 @@ class _Reader:
         if isinstance(module, Operation) and module.negate:
             raise Unfit("it subtracts")
         self._add(node, module.operator(), Value("", module.output_qparams), *inputs)
+
+    def _functional(self, node: fx.Node) -> QFunctional | None:
+        """The QFunctional whose method a node calls."""
+        owner = node.args[0]
+        module = self.modules.get(str(owner.target)) if isinstance(owner, fx.Node) and owner.op == "get_attr" else None
+        return module if isinstance(module, QFunctional) else None
+
+    def _method(self, node: fx.Node, module: Any) -> None:
+        operator: Any = FUNCTIONALS.get(str(node.target))
+        if operator is None or node.kwargs or module.backend not in (None, self.model.qcore_runs_on):
+            raise Unfit("it is no operator of two inputs")
+        given: Any = node.args[1:]
+        if isinstance(operator, ops.Cat):
+            operator, given = ops.Cat(given[1] if len(given) > 1 else 0), given[0]
+        inputs = [self._quantized(each) for each in given]
+        self._add(node, operator, Value("", module.output_qparams), *inputs)
 
     def _scalar(self, node: fx.Node, module: ScalarOperation, x: Value) -> None:
         """What adding and multiplying numbers makes of each integer, found by doing it to all of them."""

@@ -10,7 +10,9 @@ from typing import Any, ClassVar
 
 from qcore.backend import Availability, Backend, Kernel
 from qcore.capability import Capability
+from qcore.graph.ir import Graph, Node
 from qcore.native.declaration import BUILDERS, CAPABILITY
+from qcore.native.plan import NativePlan, can_compile
 from qcore.operators import Operator
 
 FORCE = "QCORE_FORCE_ISA"
@@ -70,3 +72,11 @@ class NativeBackend(Backend):
         """The operator's kernel, its weights packed; `isa` chooses among the instruction sets of this CPU."""
         kernel: Kernel = BUILDERS[type(operator)](operator, self.kernels(isa))
         return kernel
+
+    def claims(self, graph: Graph) -> list[Node]:
+        """What plans have steps for."""
+        return [node for node in graph.nodes if can_compile(node)]
+
+    def compile(self, graph: Graph, *, isa: str | None = None) -> NativePlan:
+        """The graph's native plan; `isa` as in `build`."""
+        return NativePlan(graph, self.kernels(isa))

@@ -109,13 +109,13 @@ class Clamp:
 
             return integer(operator.low, qx.dtype.qmin), integer(operator.high, qx.dtype.qmax)
 
-        self._bounds = bounds
+        self.bounds = bounds
         self._run = native.clamp
 
     def __call__(self, x: Tensor, qx: QParams) -> Tensor:
         x = dense(x)
         y = empty_like(x)
-        self._run(x, y, *self._bounds(qx), get_num_threads())
+        self._run(x, y, *self.bounds(qx), get_num_threads())
         return y
 
 
@@ -129,13 +129,13 @@ class Lookup:
                 per_tensor(given.scale, given.zero_point, given.dtype)  # refuses what is no scale or zero point
             return tables.table(operator.function, operator.args, qx, out).contiguous()
 
-        self._table = table
+        self.table = table
         self._run = native.lookup
 
     def __call__(self, x: Tensor, qx: QParams, out: QParams) -> Tensor:
         x = dense(x)
         y = empty_like(x)
-        self._run(x, y, self._table(qx, out), get_num_threads())
+        self._run(x, y, self.table(qx, out), get_num_threads())
         return y
 
 

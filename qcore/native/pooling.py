@@ -38,11 +38,11 @@ def window_count(size: int, kernel: int, stride: int, padding: int, dilation: in
     return steps if steps * stride >= size + padding else steps + 1
 
 
-class _Windows:
+class Windows:
     """Kernel size, stride, padding and dilation in three dimensions, and the sizes they give."""
 
     def __init__(self, operator: ops.MaxPool | ops.AvgPool) -> None:
-        rank = operator.spatial or 0
+        self.rank = rank = operator.spatial or 0
         kernel = tuple(operator.kernel_size)
         stride = tuple(operator.stride) or kernel
         padding = tuple(operator.padding) or (0,) * rank
@@ -54,21 +54,21 @@ class _Windows:
                 f"{operator.name}: kernel_size, stride, dilation must be at least 1, padding at least 0"
             )
         self._spans = tuple(zip(kernel, stride, padding, dilation, strict=True))
-        self._ceil_mode = operator.ceil_mode
+        self.ceil_mode = operator.ceil_mode
         lead = 3 - rank
         self.kernel, self.stride = (1,) * lead + kernel, (1,) * lead + stride
         self.padding, self.dilation = (0,) * lead + padding, (1,) * lead + dilation
 
     def sizes(self, x: Tensor) -> list[int]:
         spatial = x.shape[x.ndim - len(self._spans) :]
-        return [window_count(size, *span, self._ceil_mode) for size, span in zip(spatial, self._spans, strict=False)]
+        return [window_count(size, *span, self.ceil_mode) for size, span in zip(spatial, self._spans, strict=False)]
 
 
 class MaxPool:
     """kernel(x, qx) -> y"""
 
     def __init__(self, operator: ops.MaxPool, native: Any) -> None:
-        self._windows, self._native = _Windows(operator), native
+        self._windows, self._native = Windows(operator), native
 
     def __call__(self, x: Tensor, qx: QParams) -> Tensor:
         w = self._windows
@@ -83,7 +83,7 @@ class AvgPool:
     """kernel(x, qx) -> y"""
 
     def __init__(self, operator: ops.AvgPool, native: Any) -> None:
-        self._windows, self._native = _Windows(operator), native
+        self._windows, self._native = Windows(operator), native
         self._include_pad = operator.count_include_pad
         if operator.divisor_override == 0:
             raise ArgumentError("avg_pool: divisor_override must not be 0")

@@ -33,7 +33,8 @@ class Linear:
     """kernel(x, qx, out) -> y"""
 
     def __init__(self, operator: ops.Linear, native: Any) -> None:
-        self._run = native.linear(operator.weight.contiguous(), *constants(operator), operator.relu).run
+        self.packed = native.linear(operator.weight.contiguous(), *constants(operator), operator.relu)
+        self._run = self.packed.run
         self._features = operator.weight.shape[:1]
 
     def __call__(self, x: Tensor, qx: QParams, out: QParams) -> Tensor:
@@ -76,7 +77,8 @@ class Conv:
         ones, zeros = (1,) * lead, (0,) * lead
         weight = weight.contiguous().view(*weight.shape[:2], *ones, *kernel)
         geometry = ones + stride, zeros + padding, ones + dilation, operator.groups
-        self._run = native.conv(weight, *constants(operator), operator.relu, *geometry).run
+        self.packed = native.conv(weight, *constants(operator), operator.relu, *geometry)
+        self._run = self.packed.run
 
         @lru_cache(maxsize=64)
         def output_shape(shape: torch.Size) -> tuple[int, ...]:

@@ -8,6 +8,7 @@
 #include "qcore/module_interpolate.h"
 #include "qcore/module_matmul.h"
 #include "qcore/module_normalization.h"
+#include "qcore/module_plan.h"
 #include "qcore/module_recurrent.h"
 #include "qcore/module_training.h"
 
@@ -37,6 +38,7 @@ void bind_module(py::module_& m) {
   bind_normalization(kernels);
   bind_activation(kernels);
   bind_interpolate(kernels);
+  bind_plan(m, kernels);
   bind_training(kernels);
   bind_recurrent(m, kernels);
   bind_embedding(m, kernels);

@@ -182,19 +182,23 @@ inline Windows pooling_windows(const TensorView& in, const TensorView& out, cons
   return windows;
 }
 
-inline void max_pool(const Kernels& kernels, const py::object& x, const py::object& y, const Tuple3& kernel, const Tuple3& stride, const Tuple3& padding,
-                     const Tuple3& dilation, int threads) {
-  const TensorView in(x, "x", DType::u8), out(y, "y", DType::u8);
-  const Windows windows = pooling_windows(in, out, kernel, stride, padding, dilation);
-  checked_threads(threads);
-  const py::gil_scoped_release release;
-  each_window(windows, in.data<uint8_t>(), out.data<uint8_t>(), threads, [&](const uint8_t* const* rows, int64_t count, uint8_t* to, const Windows::Place&) {
+inline void run_max_pool(const Kernels& kernels, const Windows& windows, const uint8_t* x, uint8_t* y, int threads) {
+  each_window(windows, x, y, threads, [&](const uint8_t* const* rows, int64_t count, uint8_t* to, const Windows::Place&) {
     if (count == 0) {
       std::memset(to, 0, static_cast<size_t>(windows.channels));
     } else {
       kernels.max(rows, count, to, windows.channels);
     }
   });
+}
+
+inline void max_pool(const Kernels& kernels, const py::object& x, const py::object& y, const Tuple3& kernel, const Tuple3& stride, const Tuple3& padding,
+                     const Tuple3& dilation, int threads) {
+  const TensorView in(x, "x", DType::u8), out(y, "y", DType::u8);
+  const Windows windows = pooling_windows(in, out, kernel, stride, padding, dilation);
+  checked_threads(threads);
+  const py::gil_scoped_release release;
+  run_max_pool(kernels, windows, in.data<uint8_t>(), out.data<uint8_t>(), threads);
 }
 
 // The elements of one window that count along one dimension: with padding, but not what ceil_mode adds beyond it, or without.
@@ -208,6 +212,18 @@ inline AverageParameters average_parameters(int64_t rows, int64_t divisor, int32
   return {static_cast<int32_t>(-rows * zero), 1.0f / static_cast<float>(divisor), zero, fused};
 }
 
+inline void run_avg_pool(const Kernels& kernels, const Windows& windows, const uint8_t* x, uint8_t* y, int32_t zero, bool include_pad, int64_t divisor,
+                         int threads) {
+  each_window(windows, x, y, threads, [&](const uint8_t* const* rows, int64_t count, uint8_t* to, const Windows::Place& place) {
+    int64_t n = divisor;
+    if (n == 0) {
+      n = 1;
+      for (size_t d = 0; d < 3; ++d) n *= counted(windows, d, place.start[d], include_pad);
+    }
+    kernels.average(rows, count, to, windows.channels, average_parameters(count, n, zero, false));
+  });
+}
+
 inline void avg_pool(const Kernels& kernels, const py::object& x, const py::object& y, int64_t zero, const Tuple3& kernel, const Tuple3& stride,
                      const Tuple3& padding, bool include_pad, int64_t divisor, int threads) {
   const TensorView in(x, "x", DType::u8), out(y, "y", DType::u8);
@@ -215,13 +231,12 @@ inline void avg_pool(const Kernels& kernels, const py::object& x, const py::obje
   const int32_t z = checked_u8(1.0, zero, "x").zero;
   checked_threads(threads);
   const py::gil_scoped_release release;
-  each_window(windows, in.data<uint8_t>(), out.data<uint8_t>(), threads, [&](const uint8_t* const* rows, int64_t count, uint8_t* to, const Windows::Place& place) {
-    int64_t n = divisor;
-    if (n == 0) {
-      n = 1;
-      for (size_t d = 0; d < 3; ++d) n *= counted(windows, d, place.start[d], include_pad);
-    }
-    kernels.average(rows, count, to, windows.channels, average_parameters(count, n, z, false));
+  run_avg_pool(kernels, windows, in.data<uint8_t>(), out.data<uint8_t>(), z, include_pad, divisor, threads);
+}
+
+inline void run_adaptive_avg_pool(const Kernels& kernels, const Windows& windows, const uint8_t* x, uint8_t* y, int32_t zero, int threads) {
+  each_adaptive_window(windows, x, y, threads, [&](const uint8_t* const* rows, int64_t count, uint8_t* to) {
+    kernels.average(rows, count, to, windows.channels, average_parameters(count, count, zero, true));
   });
 }
 
@@ -231,9 +246,7 @@ inline void adaptive_avg_pool(const Kernels& kernels, const py::object& x, const
   const int32_t z = checked_u8(1.0, zero, "x").zero;
   checked_threads(threads);
   const py::gil_scoped_release release;
-  each_adaptive_window(windows, in.data<uint8_t>(), out.data<uint8_t>(), threads, [&](const uint8_t* const* rows, int64_t count, uint8_t* to) {
-    kernels.average(rows, count, to, windows.channels, average_parameters(count, count, z, true));
-  });
+  run_adaptive_avg_pool(kernels, windows, in.data<uint8_t>(), out.data<uint8_t>(), z, threads);
 }
 
 inline void set_error(const char* type, const std::exception& error) {

@@ -85,8 +85,16 @@ class Linear {
     const auto parameters = cache_.get(packed_, checked_u8(scale_x, zero_x, "x"), checked_u8(scale_y, zero_y, "y"));
     checked_threads(threads);
     const py::gil_scoped_release release;
-    run_gemm(packed_, rows, threads, StaticLinearJob{kernels_, packed_, in.data<uint8_t>(), parameters->output(packed_, out.data<uint8_t>(), packed_.n, relu_)});
+    run_rows(in.data<uint8_t>(), rows, parameters->output(packed_, out.data<uint8_t>(), packed_.n, relu_), threads);
   }
+
+  // The same for arguments that were checked.
+  void run_rows(const uint8_t* x, int64_t rows, const RequantizedOutput& out, int threads) const {
+    run_gemm(packed_, rows, threads, StaticLinearJob{kernels_, packed_, x, out});
+  }
+
+  const PackedWeights& packed() const { return packed_; }
+  bool relu() const { return relu_; }
 
   void run_dynamic(const py::object& x, const py::object& y, bool reduce_range, bool per_row, int threads) {
     const TensorView in(x, "x", DType::f32), out(y, "y", DType::f32);
@@ -181,27 +189,56 @@ class Conv {
     Windows windows = make_windows(in, kernel_, stride_, padding_, dilation_);
     take_output_sizes(windows, out);
     for (size_t d = 0; d < 3; ++d) {
-      const int64_t room = windows.in[d] + 2 * padding_[d] - dilation_[d] * (kernel_[d] - 1) - 1;
-      if (room < 0) throw ArgumentError("the kernel is larger than the padded input");
-      if (windows.out[d] != room / stride_[d] + 1) {
-        throw ArgumentError("y has size " + std::to_string(windows.out[d]) + " where the convolution gives " + std::to_string(room / stride_[d] + 1));
+      const int64_t size = output_size(windows, d);
+      if (windows.out[d] != size) {
+        throw ArgumentError("y has size " + std::to_string(windows.out[d]) + " where the convolution gives " + std::to_string(size));
       }
     }
     const auto parameters = cache_.get(packed_, checked_u8(scale_x, zero_x, "x"), checked_u8(scale_y, zero_y, "y"));
     checked_threads(threads);
     const py::gil_scoped_release release;
-    const RequantizedOutput output = parameters->output(packed_, out.data<uint8_t>(), out.shape(1), relu_);
-    const auto* data = in.data<uint8_t>();
-    const auto zero = static_cast<uint8_t>(zero_x);
+    run_windows(windows, in.data<uint8_t>(), static_cast<uint8_t>(zero_x), parameters->output(packed_, out.data<uint8_t>(), out.shape(1), relu_), threads);
+  }
+
+  // The same for arguments that were checked.
+  void run_windows(const Windows& windows, const uint8_t* x, uint8_t zero, const RequantizedOutput& output, int threads) const {
+    const uint8_t* end = x + windows.batch * windows.channels * windows.in[0] * windows.in[1] * windows.in[2];
     if (depthwise_) {
-      run_depthwise(kernels_, lines_, windows, data, data + in.numel(), zero, output, threads);
+      run_depthwise(kernels_, lines_, windows, x, end, zero, output, threads);
     } else {
       const bool pointwise = windows.taps() == 1 && windows.in == windows.out && padding_ == Tuple3{0, 0, 0};
-      run_gemm(packed_, windows.pixels(), threads, ConvJob{kernels_, packed_, windows, data, data + in.numel(), zero, output, pointwise});
+      run_gemm(packed_, windows.pixels(), threads, ConvJob{kernels_, packed_, windows, x, end, zero, output, pointwise});
     }
   }
 
+  // The windows over x (batch, channels, *spatial). Raises ArgumentError for other channels, and a kernel that is larger than x.
+  Windows windows(int rank, const int64_t* sizes) const {
+    if (rank < 3 || rank > 5 || sizes[1] != per_group_ * groups_) {
+      throw ArgumentError("x must have " + std::to_string(per_group_ * groups_) + " channels, and 1 to 3 dimensions after them");
+    }
+    Windows v;
+    v.batch = sizes[0], v.channels = sizes[1];
+    v.kernel = kernel_, v.stride = stride_, v.padding = padding_, v.dilation = dilation_;
+    for (size_t d = 0; d < 3; ++d) {
+      const int i = rank - 3 + static_cast<int>(d);
+      v.in[d] = i >= 2 ? sizes[i] : 1;
+      v.out[d] = output_size(v, d);
+    }
+    return v;
+  }
+
+  bool depthwise() const { return depthwise_; }
+  int64_t channels() const { return depthwise_ ? packed_.n : packed_.n * groups_; }
+  const PackedWeights& packed() const { return packed_; }
+  bool relu() const { return relu_; }
+
  private:
+  static int64_t output_size(const Windows& v, size_t d) {
+    const int64_t room = v.in[d] + 2 * v.padding[d] - v.dilation[d] * (v.kernel[d] - 1) - 1;
+    if (room < 0) throw ArgumentError("the kernel is larger than the padded input");
+    return room / v.stride[d] + 1;
+  }
+
   const Kernels& kernels_;
   PackedWeights packed_;
   DepthwiseWeights lines_;  // depthwise

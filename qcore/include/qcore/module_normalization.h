@@ -84,24 +84,27 @@ inline void batch_norm(const Kernels& kernels, const py::object& x, int64_t zero
   });
 }
 
+inline void run_mean_of_rows(const Kernels& kernels, const uint8_t* x, int64_t rows, int64_t n, int32_t zero, uint8_t* y, int threads) {
+  const float share = 1.0f / static_cast<float>(n);
+  parallel_ranges(threads, rows, kElementwiseGrain / n + 1, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      int64_t sum, squares;
+      kernels.sums(x + row * n, n, &sum, &squares);
+      const float mean = std::fma(static_cast<float>(sum - n * zero), share, static_cast<float>(zero));
+      y[row] = static_cast<uint8_t>(std::nearbyint(std::clamp(mean, 0.0f, 255.0f)));
+    }
+  });
+}
+
 // y (rows): the mean of each row of x (rows, n).
 inline void mean_of_rows(const Kernels& kernels, const py::object& x, int64_t zero, const py::object& y, int threads) {
   const TensorView in(x, "x", DType::u8), out(y, "y", DType::u8);
   in.of_rank(2).contiguous(), out.contiguous().with_elements(in.shape(0));
   const int32_t z = checked_u8(1.0, zero, "x").zero;
-  const int64_t n = in.shape(1);
-  if (n == 0) in.fail("has no elements to average");
+  if (in.shape(1) == 0) in.fail("has no elements to average");
   checked_threads(threads);
   const py::gil_scoped_release release;
-  const float share = 1.0f / static_cast<float>(n);
-  parallel_ranges(threads, in.shape(0), kElementwiseGrain / n + 1, [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      int64_t sum, squares;
-      kernels.sums(in.data<uint8_t>() + row * n, n, &sum, &squares);
-      const float mean = std::fma(static_cast<float>(sum - n * z), share, static_cast<float>(z));
-      out.data<uint8_t>()[row] = static_cast<uint8_t>(std::nearbyint(std::clamp(mean, 0.0f, 255.0f)));
-    }
-  });
+  run_mean_of_rows(kernels, in.data<uint8_t>(), in.shape(0), in.shape(1), z, out.data<uint8_t>(), threads);
 }
 
 inline void bind_normalization(py::class_<Kernels>& kernels) {

@@ -1,0 +1,68 @@
+"""Compile a model that was converted module by module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import fx, nn
+
+from qcore.errors import ArgumentError, QuantizationError
+from qcore.fx.graph_module import QuantizedGraphModule
+from qcore.fx.trace import Untraceable, trace
+from qcore.graph.from_fx import FUNCTIONALS
+from qcore.nn.quantized.base import QuantizedModule
+from qcore.nn.quantized.functional_modules import QFunctional
+from qcore.registry import registry
+
+
+def compile(model: nn.Module, example_inputs: tuple[Any, ...]) -> nn.Module:
+    """A model from convert or quantize_dynamic, traced, so that what its backend claims runs as compiled parts.
+
+    The result shares the model's modules, and so its weights; a model from convert_fx is returned as it is.
+    `example_inputs`: a tuple of inputs as the model takes them. Modules that cannot be traced are called as they are.
+    Raises ArgumentError for example inputs that are no tuple; QuantizationError for a model that is not converted, or
+    cannot be traced, with the line that stands against it.
+    """
+    if isinstance(model, QuantizedGraphModule) and "qcore_runs_on" in vars(model):
+        return model
+    if not isinstance(example_inputs, tuple):
+        raise ArgumentError(f"compile: example_inputs must be a tuple of inputs, not {type(example_inputs).__name__}")
+    if not any(isinstance(module, QuantizedModule) for module in model.modules()):
+        raise QuantizationError(
+            "compile: this model has no quantized modules; give it what convert, quantize_dynamic or convert_fx made"
+        )
+    try:
+        with _recording(model):
+            traced = trace(model, lambda path, module: "", example_inputs).model
+    except Untraceable as error:
+        raise QuantizationError(f"compile: this model {error}") from error
+    traced.qcore_runs_on = registry.choose(getattr(model, "qcore_backend", None)).name  # type: ignore[assignment]
+    traced.carry(model)
+    return traced.train(model.training)
+
+
+@contextmanager
+def _recording(model: nn.Module) -> Iterator[None]:
+    """Within it, methods of QFunctionals that are called with what a tracer gives are recorded, as calls of methods."""
+    found = [(path, module) for path, module in model.named_modules() if isinstance(module, QFunctional)]
+    for path, module in found:
+        vars(module).update({name: _recorder(module, path, name) for name in FUNCTIONALS})
+    try:
+        yield
+    finally:
+        for _, module in found:
+            for name in FUNCTIONALS:
+                vars(module).pop(name)
+
+
+def _recorder(module: nn.Module, path: str, name: str) -> Callable[..., Any]:
+    def record(*args: Any, **kwargs: Any) -> Any:
+        given = args[0][0] if name == "cat" else args[0]
+        if not isinstance(given, fx.Proxy):
+            return getattr(type(module), name)(module, *args, **kwargs)
+        owner = given.tracer.create_proxy("get_attr", path, (), {})
+        return given.tracer.create_proxy("call_method", name, (owner, *args), kwargs)
+
+    return record

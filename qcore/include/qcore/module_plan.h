@@ -1,0 +1,230 @@
+// Python classes of a plan and its programs: nodes are added one by one, sizes bound, and then a call is one call of `run`.
+#pragma once
+
+#include <optional>
+#include <tuple>
+
+#include "qcore/plan_moves.h"
+#include "qcore/plan_pooling.h"
+
+namespace qcore {
+
+using SizesAndStrides = std::pair<std::vector<int64_t>, std::vector<int64_t>>;
+using Scale = std::pair<double, int64_t>;  // with its zero point
+
+inline QParams checked(const Scale& q) { return checked_u8(q.first, q.second, "a value"); }
+
+inline Extent checked_extent(const SizesAndStrides& given) {
+  const auto& [sizes, strides] = given;
+  if (sizes.size() != strides.size() || sizes.size() > kMostDimensions) throw ArgumentError("an input must have at most 8 dimensions");
+  Extent x;
+  x.rank = static_cast<int>(sizes.size());
+  std::copy(sizes.begin(), sizes.end(), x.size.begin());
+  std::copy(strides.begin(), strides.end(), x.stride.begin());
+  if (std::any_of(strides.begin(), strides.end(), [](int64_t step) { return step < 0; })) throw ArgumentError("an input must not have negative strides");
+  return x;
+}
+
+inline SizesAndStrides described(const Extent& x) { return {{x.size.begin(), x.size.begin() + x.rank}, {x.stride.begin(), x.stride.begin() + x.rank}}; }
+
+inline Finish checked_finish(int low, int high, const py::object& table) {
+  if (low < 0 || low > 255 || high < 0 || high > 255) throw ArgumentError("bounds must be in [0, 255]");
+  Finish finish{low, high, nullptr};
+  if (!table.is_none()) {
+    const TensorView values(table, "table", DType::u8);
+    values.contiguous().with_elements(256);
+    finish.table = std::make_shared<const std::vector<uint8_t>>(values.data<uint8_t>(), values.data<uint8_t>() + 256);
+  }
+  return finish;
+}
+
+// A plan with what Python owns of it.
+class PythonPlan {
+ public:
+  explicit PythonPlan(const Kernels& kernels) : kernels_(kernels) {}
+
+  int input(bool is_float) { return plan_.input(is_float ? 4 : 1); }
+  void output(int value) { plan_.output(value); }
+
+  int quantize(const std::string& path, int x, const Scale& out) {
+    return plan_.add(path, {x}, quantize_operation(kernels_, quantize_parameters(checked(out), 0, 255)));
+  }
+  int dequantize(const std::string& path, int x, const Scale& qx) {
+    const QParams q = checked(qx);
+    return plan_.add(path, {x}, dequantize_operation(kernels_, static_cast<float>(q.scale), q.zero));
+  }
+
+  // `inputs`: x, and where `sum` is given (the parameters of the other operand and of the result, and whether relu follows) that operand.
+  int conv(const std::string& path, const std::vector<int>& inputs, const py::object& packed, const Scale& qx, const Scale& out, const py::object& sum, int low, int high,
+           const py::object& table) {
+    const Conv& conv = packed.cast<const Conv&>();
+    kept_.push_back(packed);
+    return plan_.add(path, inputs, conv_operation(kernels_, conv, static_cast<uint8_t>(checked(qx).zero), constants(conv, inputs, qx, out, sum, low, high, table)));
+  }
+  int linear(const std::string& path, const std::vector<int>& inputs, const py::object& packed, const Scale& qx, const Scale& out, const py::object& sum, int low, int high,
+             const py::object& table) {
+    const Linear& linear = packed.cast<const Linear&>();
+    kept_.push_back(packed);
+    return plan_.add(path, inputs, linear_operation(kernels_, linear, constants(linear, inputs, qx, out, sum, low, high, table)));
+  }
+
+  int add(const std::string& path, int a, int b, const Scale& qa, const Scale& qb, const Scale& out, bool relu, int low, int high, const py::object& table) {
+    const QParams y = checked(out);
+    return plan_.add(path, {a, b}, binary_operation<&Kernels::add>(kernels_, operand(checked(qa)), operand(checked(qb)), integer_result(y, inverse(y.scale), relu),
+                                                                 checked_finish(low, high, table), y.zero));
+  }
+  int mul(const std::string& path, int a, int b, const Scale& qa, const Scale& qb, const Scale& out, bool relu, int low, int high, const py::object& table) {
+    const QParams y = checked(out);
+    const Operand left = operand(checked(qa)), right = operand(checked(qb));
+    return plan_.add(path, {a, b}, binary_operation<&Kernels::mul>(kernels_, left, right, integer_result(y, left.scale * right.scale * inverse(y.scale), relu),
+                                                                 checked_finish(low, high, table), y.zero));
+  }
+  int clamp(const std::string& path, int x, int low, int high) {
+    checked_finish(low, high, py::none());
+    return plan_.add(path, {x}, clamp_operation(kernels_, static_cast<uint8_t>(low), static_cast<uint8_t>(high)));
+  }
+  int table(const std::string& path, int x, const py::object& table) {
+    return plan_.add(path, {x}, table_operation(kernels_, checked_finish(0, 255, table).table));
+  }
+  int cat(const std::string& path, const std::vector<int>& inputs, int64_t dim, const std::vector<Scale>& given, const Scale& out, bool relu) {
+    if (inputs.empty() || given.size() != inputs.size()) throw ArgumentError("cat needs at least one input, and parameters for each");
+    std::vector<Operand> operands;
+    for (const Scale& q : given) operands.push_back(operand(checked(q)));
+    const QParams y = checked(out);
+    return plan_.add(path, inputs, cat_operation(kernels_, dim, std::move(operands), integer_result(y, inverse(y.scale), relu)));
+  }
+
+  int max_pool(const std::string& path, int x, int rank, const Tuple3& kernel, const Tuple3& stride, const Tuple3& padding, const Tuple3& dilation, bool ceil_mode) {
+    return plan_.add(path, {x}, max_pool_operation(kernels_, {rank, kernel, stride, padding, dilation, ceil_mode}));
+  }
+  int avg_pool(const std::string& path, int x, int rank, const Tuple3& kernel, const Tuple3& stride, const Tuple3& padding, bool ceil_mode, int64_t zero, bool include_pad,
+               int64_t divisor) {
+    return plan_.add(path, {x}, avg_pool_operation(kernels_, {rank, kernel, stride, padding, {1, 1, 1}, ceil_mode}, checked({1.0, zero}).zero, include_pad, divisor));
+  }
+  int adaptive_avg_pool(const std::string& path, int x, int rank, const Tuple3& sizes, int64_t zero) {
+    return plan_.add(path, {x}, adaptive_avg_pool_operation(kernels_, rank, sizes, checked({1.0, zero}).zero));
+  }
+  int mean(const std::string& path, int x, const std::vector<int64_t>& dims, bool keepdim, int64_t zero) {
+    return plan_.add(path, {x}, mean_operation(kernels_, dims, keepdim, checked({1.0, zero}).zero));
+  }
+
+  int identity(const std::string& path, int x) { return plan_.add(path, {x}, identity_operation()); }
+  int contiguous(const std::string& path, int x) { return plan_.add(path, {x}, contiguous_operation()); }
+  // `sizes`: (number, input, dim); where input is at least 0 its size `dim` in the place of the number.
+  int reshape(const std::string& path, const std::vector<int>& inputs, const std::vector<std::tuple<int64_t, int, int64_t>>& sizes) {
+    std::vector<ReshapedSize> found;
+    for (const auto& [number, input, dim] : sizes) {
+      if (input >= static_cast<int>(inputs.size())) throw ArgumentError("reshape asks for the size of an input that is not there");
+      found.push_back({number, input, dim});
+    }
+    return plan_.add(path, inputs, reshape_operation(std::move(found)));
+  }
+  int flatten(const std::string& path, int x, int64_t start, int64_t end) { return plan_.add(path, {x}, flatten_operation(start, end)); }
+  int permute(const std::string& path, int x, const std::vector<int64_t>& dims) { return plan_.add(path, {x}, permute_operation(dims)); }
+  int transpose(const std::string& path, int x, int64_t first, int64_t second) { return plan_.add(path, {x}, transpose_operation(first, second)); }
+  int squeeze(const std::string& path, int x, int64_t dim) { return plan_.add(path, {x}, squeeze_operation(dim)); }
+  int unsqueeze(const std::string& path, int x, int64_t dim) { return plan_.add(path, {x}, unsqueeze_operation(dim)); }
+  int select(const std::string& path, int x, int64_t dim, int64_t index) { return plan_.add(path, {x}, select_operation(dim, index)); }
+  int slice(const std::string& path, int x, int64_t dim, int64_t start, std::optional<int64_t> stop, int64_t step) {
+    return plan_.add(path, {x}, slice_operation(dim, start, stop.value_or(int64_t{1} << 62), step));
+  }
+  int chunk(const std::string& path, int x, int64_t chunks, int64_t dim, int64_t index) { return plan_.add(path, {x}, chunk_operation(chunks, dim, index)); }
+
+  const Plan& plan() const { return plan_; }
+
+ private:
+  template <class Weighted>
+  WeightedConstants constants(const Weighted& weighted, const std::vector<int>& inputs, const Scale& qx, const Scale& out, const py::object& sum, int low, int high,
+                              const py::object& table) const {
+    const QParams x = checked(qx), y = checked(out);
+    WeightedConstants made{std::make_shared<const Requantization>(weighted.packed(), x, y), weighted.packed(), weighted.relu(), y.zero, checked_finish(low, high, table)};
+    made.has_sum = !sum.is_none();
+    if (inputs.size() != (made.has_sum ? 2 : 1)) throw ArgumentError("a sum needs one more input, and nothing else does");
+    if (made.has_sum) {
+      const auto [other, total, relu] = sum.cast<std::tuple<Scale, Scale, bool>>();
+      const QParams q = checked(total);
+      made.sum = {operand(y), operand(checked(other)), integer_result(q, inverse(q.scale), relu)};
+      made.finish.bound(made.sum.result.low, made.sum.result.high, q.zero);
+    }
+    return made;
+  }
+
+  const Kernels& kernels_;
+  Plan plan_;
+  std::vector<py::object> kept_;
+};
+
+// A program with the plan that it belongs to.
+class PythonProgram {
+ public:
+  PythonProgram(const PythonPlan& plan, const std::vector<SizesAndStrides>& sizes) : plan_(plan.plan()) {
+    std::vector<Extent> extents;
+    for (const SizesAndStrides& each : sizes) extents.push_back(checked_extent(each));
+    program_ = plan_.bind(extents);
+  }
+
+  // Sizes, strides, and whether float, of each result.
+  std::vector<std::tuple<std::vector<int64_t>, std::vector<int64_t>, bool>> outputs() const {
+    std::vector<std::tuple<std::vector<int64_t>, std::vector<int64_t>, bool>> found;
+    for (const Place& place : program_->outputs()) {
+      auto [sizes, strides] = described(place.extent);
+      found.emplace_back(std::move(sizes), std::move(strides), place.item == 4);
+    }
+    return found;
+  }
+
+  int64_t arena_bytes() const { return program_->arena_bytes(); }
+
+  // Returns the seconds of each node of the plan where `timed`.
+  std::vector<double> run(const py::sequence& inputs, const py::sequence& outputs, int threads, bool timed) const {
+    std::vector<const uint8_t*> in;
+    std::vector<uint8_t*> out;
+    if (inputs.size() != program_->inputs().size() || outputs.size() != program_->outputs().size()) throw ArgumentError("inputs or outputs are too few or too many");
+    for (size_t i = 0; i < inputs.size(); ++i) in.push_back(checked_data(inputs[i], program_->inputs()[i], program_->input_item(i), "an input"));
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      const Place& place = program_->outputs()[i];
+      out.push_back(checked_data(outputs[i], place.extent, place.item, "an output"));
+    }
+    checked_threads(threads);
+    std::vector<double> seconds(timed ? plan_.nodes() : 0);
+    int node = 0;
+    try {
+      const py::gil_scoped_release release;
+      program_->run(in.data(), out.data(), threads, timed ? &seconds : nullptr, &node);
+    } catch (const ArgumentError& error) {
+      throw ArgumentError(plan_.about(node) + error.what());
+    }
+    return seconds;
+  }
+
+ private:
+  static uint8_t* checked_data(const py::handle& tensor, const Extent& extent, int item, const char* name) {
+    const TensorView view(tensor, name, item == 4 ? DType::f32 : DType::u8);
+    view.of_rank(extent.rank);
+    for (int i = 0; i < extent.rank; ++i) {
+      const auto d = static_cast<size_t>(i);
+      view.with_size(i, extent.size[d]);
+      if (extent.size[d] > 1 && view.numel() && view.stride(i) != extent.stride[d]) view.fail("has other strides than those that were bound");
+    }
+    return view.data<uint8_t>();
+  }
+
+  const Plan& plan_;
+  std::unique_ptr<Program> program_;
+};
+
+inline void bind_plan(py::module_& m, py::class_<Kernels>& kernels) {
+  py::class_<PythonProgram>(m, "Program").def("outputs", &PythonProgram::outputs).def("arena_bytes", &PythonProgram::arena_bytes).def("run", &PythonProgram::run);
+  using P = PythonPlan;
+  py::class_<P> plan(m, "Plan");
+  plan.def("input", &P::input).def("output", &P::output).def("quantize", &P::quantize).def("dequantize", &P::dequantize);
+  plan.def("conv", &P::conv).def("linear", &P::linear).def("add", &P::add).def("mul", &P::mul).def("clamp", &P::clamp).def("table", &P::table).def("cat", &P::cat);
+  plan.def("max_pool", &P::max_pool).def("avg_pool", &P::avg_pool).def("adaptive_avg_pool", &P::adaptive_avg_pool).def("mean", &P::mean);
+  plan.def("identity", &P::identity).def("contiguous", &P::contiguous).def("reshape", &P::reshape).def("flatten", &P::flatten).def("permute", &P::permute);
+  plan.def("transpose", &P::transpose).def("squeeze", &P::squeeze).def("unsqueeze", &P::unsqueeze).def("select", &P::select).def("slice", &P::slice);
+  plan.def("chunk", &P::chunk);
+  plan.def("bind", [](const P& p, const std::vector<SizesAndStrides>& sizes) { return std::make_unique<PythonProgram>(p, sizes); }, py::keep_alive<0, 1>());
+  kernels.def("plan", [](const Kernels& k) { return std::make_unique<PythonPlan>(k); }, py::keep_alive<0, 1>());
+}
+
+}  // namespace qcore
