@@ -32,6 +32,9 @@ _CONVS: dict[Any, type[Any]] = {
     F.conv_transpose3d: nn.ConvTranspose3d,
 }
 
+WITH_WEIGHTS = tuple(_NAMES)
+"""Functions that become modules where their weights are constants."""
+
 
 def functions_to_modules(model: QuantizedGraphModule) -> None:
     """In place: F.linear, F.conv2d and their kin with constant weights become modules that share these weights."""

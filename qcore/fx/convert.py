@@ -31,6 +31,7 @@ def to_reference(model: QuantizedGraphModule, backend: str, custom: dict[type[nn
     Raises QuantizationError, naming the place, where there was no calibration, or one that is not finite.
     """
     modules = dict(model.named_modules(remove_duplicate=False))
+    _drop_dynamic(model, modules)
     static = catalog.conversion()
     dynamic = catalog.mapping("dynamic")
     found = _found(model, modules)
@@ -63,6 +64,14 @@ def to_reference(model: QuantizedGraphModule, backend: str, custom: dict[type[nn
     finished(model)
 
 
+def _drop_dynamic(model: QuantizedGraphModule, modules: dict[str, nn.Module]) -> None:
+    """Take away what stood, in training, for the dynamic quantization that layers do themselves now."""
+    for node in list(model.graph.nodes):
+        if node.op == "call_module" and getattr(modules[str(node.target)], "qcore_dynamic", False):
+            node.replace_all_uses_with(node.args[0])
+            model.graph.erase_node(node)
+
+
 def _layer(
     node: fx.Node,
     module: nn.Module,
@@ -90,7 +99,7 @@ def _layer(
     ):
         same: Any = build(layer, target, backend)
         return ReferenceModule(float_form(module), same)
-    target = catalog.match(type(module), dynamic).target
+    target = catalog.match(type(module), {**catalog.trained_dynamic(), **dynamic}).target
     if target is None:
         raise QuantizationError(
             f"module {node.target!r} ({type(module).__name__}): no quantized class fits its qconfig"

@@ -14,6 +14,7 @@ from qcore.api.qconfig_mapping import QConfigMapping, as_qconfig_mapping
 from qcore.errors import QuantizationError
 from qcore.fx import constants, convert, leaves, observe
 from qcore.fx.attention import decompose_attention
+from qcore.fx.direct import DirectCalls
 from qcore.fx.fuse import fuse
 from qcore.fx.graph_module import FLOAT, QuantizedGraphModule, set_submodule
 from qcore.fx.kinds import kinds_of
@@ -48,6 +49,8 @@ class Preparation:
     rows: list[Row] = field(default_factory=list)
     seen: dict[str, Inputs] = field(default_factory=dict)
     """What modules are called with, by path; filled when it is needed."""
+    calls: DirectCalls = field(default_factory=DirectCalls)
+    """The functions that modules call themselves; filled with it."""
 
     def run(self, model: nn.Module, inputs: Inputs) -> nn.Module:
         """The prepared form of a model; QuantizationError for rules that match nothing."""
@@ -130,7 +133,11 @@ class Preparation:
             parts.update({inner: whole} if alone else dict(leaves.callable_parts(whole, inner)))
         parts = {inner: part for inner, part in parts.items() if any(True for _ in part.parameters())}
         if parts and not self.seen:
-            self.seen.update(leaves.inputs_of(*self.whole))
+            self.seen.update(leaves.inputs_of(*self.whole, self.calls))
+        for inner, whole in wholes.items():
+            full = _joined(path, inner)
+            if not leaves.is_layer(whole) and not self._is_standalone(full, whole):
+                self._add_direct_calls(full)
         for inner, part in parts.items():
             full = _joined(path, inner)
             if full not in self.seen:
@@ -145,6 +152,17 @@ class Preparation:
             if graph is not None and inner in wholes:
                 set_submodule(graph, inner, new)
             leaves.replace(root, inner, new)
+
+    def _add_direct_calls(self, path: str) -> None:
+        """Rows for the functions that a forward calls which cannot be traced."""
+        for call in self.calls.found.get(path, ()):
+            qconfig = self.resolver.resolve(self._relative(path), self._relative(path), call.name, 0)
+            reason = self.resolver.reason or (
+                f"called at {call.where}, in a forward that cannot be traced; call it from a module that can, or as a "
+                "FloatFunctional"
+            )
+            row = Row(_joined(path, call.name), call.name, "float", reason=reason, asked=qconfig is not None)
+            self.rows.append(row)
 
     def _layer(self, layer: nn.Module, path: str, inputs: Inputs) -> nn.Module:
         """A graph with one layer in it."""

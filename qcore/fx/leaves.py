@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from qcore.fx.direct import DirectCalls
 from qcore.fx.graph_module import QuantizedGraphModule
 from qcore.nn.intrinsic import FusedModule
 
@@ -30,16 +31,17 @@ def is_layer(module: nn.Module) -> bool:
     return isinstance(module, FusedModule) or not any(True for _ in module.children())
 
 
-def inputs_of(model: nn.Module, example_inputs: Inputs) -> dict[str, Inputs]:
+def inputs_of(model: nn.Module, example_inputs: Inputs, calls: DirectCalls) -> dict[str, Inputs]:
     """Run a model once on its example inputs, and note what its modules are called with, by path: a value for each
     parameter of forward, tensors as zeros of their shapes, which take no memory. Those that are not called are
-    left out."""
+    left out. `calls` notes the functions that each calls itself."""
     seen: dict[str, Inputs] = {}
 
     def note(path: str, module: nn.Module) -> Any:
         signature = inspect.signature(module.forward)
 
         def hook(_: nn.Module, args: Inputs, kwargs: dict[str, Any]) -> None:
+            calls.stack.append(path)
             if path not in seen:
                 bound = signature.bind(*args, **kwargs)
                 bound.apply_defaults()
@@ -47,13 +49,16 @@ def inputs_of(model: nn.Module, example_inputs: Inputs) -> dict[str, Inputs]:
 
         return module.register_forward_pre_hook(hook, with_kwargs=True)
 
+    def leave(*_: Any) -> None:
+        calls.stack.pop()
+
     modes = {module: module.training for module in model.modules()}
-    handles = [
-        note(path, module) for path, module in model.named_modules() if callable(getattr(module, "forward", None))
-    ]
+    callables = [each for each in model.named_modules() if callable(getattr(each[1], "forward", None))]
+    handles = [note(path, module) for path, module in callables]
+    handles += [module.register_forward_hook(leave) for _, module in callables]
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), calls:
             model(*example_inputs)
     finally:
         for handle in handles:

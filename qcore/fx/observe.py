@@ -8,10 +8,11 @@ from typing import Any
 
 from torch import fx, nn
 
-from qcore.api.fake_quantize import FixedQParamsFakeQuantize
+from qcore.api.fake_quantize import FakeQuantizeBase, FixedQParamsFakeQuantize
 from qcore.api.observer import FixedQParamsObserver
 from qcore.errors import QuantizationError
 from qcore.fx.graph_module import QuantizedGraphModule, finished
+from qcore.fx.match import Match
 from qcore.fx.patterns import Role
 from qcore.fx.plan import Step, activation_dtype
 from qcore.tensor.dtypes import quint8
@@ -21,7 +22,8 @@ OBSERVER = "activation_post_process"
 
 @dataclass(eq=False)
 class Slot:
-    """A place for an observer: after `value`, for all its users or only for `users`; slots of one group share it."""
+    """A place for an observer: after `value`, for all its users or only for `users`; slots of one group share it.
+    `dynamic`: it stands, in training, for what its user will do itself."""
 
     value: fx.Node
     make: Callable[[], nn.Module]
@@ -29,6 +31,7 @@ class Slot:
     where: str
     users: list[fx.Node] | None = None
     fixed: bool = False
+    dynamic: bool = False
     parent: Slot | None = None
     before: Slot | None = None
     node: fx.Node | None = field(default=None)
@@ -55,6 +58,8 @@ class Observing:
     def visit(self, step: Step) -> None:
         """Give an operation's inputs and result their slots."""
         found = step.found
+        if found is not None and step.how == "dynamic" and self.is_qat:
+            self._train_dynamic(step, found)
         if found is None or step.how not in ("static", "custom"):
             return
         first = found.inputs[0]
@@ -83,6 +88,14 @@ class Observing:
                     group.parent = free[0].group()
         self.slots.append(result)
         self.states[found.last] = result
+
+    def _train_dynamic(self, step: Step, found: Match) -> None:
+        """Fake-quantize what a layer will quantize by the range of each input."""
+        if isinstance(step.qconfig.activation(), FakeQuantizeBase):
+            for value in found.inputs:
+                slot = self._slot(value, step)
+                slot.users, slot.before, slot.dynamic = [found.root], self.states.get(value), True
+                self.slots.append(slot)
 
     def _need(self, value: fx.Node, user: fx.Node, step: Step) -> Slot | None:
         """The slot of a value that an operation reads; a new one before that operation where there is none."""
@@ -114,6 +127,7 @@ class Observing:
                 names[group] = f"{OBSERVER}_{len(names)}"
                 observer: Any = group.make()
                 observer.qcore_path = group.where
+                observer.qcore_dynamic = group.dynamic
                 observer.register_forward_pre_hook(refuse_integers)
                 self.model.add_module(names[group], observer)
             source = slot.before.node if slot.before is not None and slot.before.node is not None else slot.value

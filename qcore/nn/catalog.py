@@ -128,6 +128,11 @@ def conversion() -> Mapping:
     return {**mapping("static"), **trained, nnqatd.Linear: nnqd.Linear}
 
 
+def trained_dynamic() -> Mapping:
+    """Class that trains with fake quantization -> what it becomes where its activations are quantized dynamically."""
+    return {entry.qat: entry.dynamic for entry in CATALOG if entry.qat is not None and entry.dynamic is not None}
+
+
 def observed() -> Mapping:
     """Float module class -> the same in parts, for static quantization and training."""
     return {entry.float: entry.observed for entry in CATALOG if entry.observed is not None}
