@@ -49,6 +49,8 @@ class Preparation:
     rows: list[Row] = field(default_factory=list)
     seen: dict[str, Inputs] = field(default_factory=dict)
     """What modules are called with, by path; filled when it is needed."""
+    ranks: dict[str, int | None] = field(default_factory=dict)
+    """The dimensions of their first arguments; filled when that is needed."""
     calls: DirectCalls = field(default_factory=DirectCalls)
     """The functions that modules call themselves; filled with it."""
 
@@ -202,7 +204,16 @@ class Preparation:
                 continue
             qconfig = self.resolver.resolve(self._relative(_joined(path, inner)), "", type(child), 0)
             if qconfig is not None and type(child) not in self.observed and not no_static_activation(qconfig):
-                leaves.replace(module, inner, target.from_float(child))
+                parts: Any = target.from_float(child)
+                parts.traced_rank = self._rank(_joined(path, inner))
+                leaves.replace(module, inner, parts)
+
+    def _rank(self, path: str) -> int | None:
+        """How many dimensions the first argument of a module has; None for one that is not called."""
+        if not self.ranks:
+            for called, given in leaves.inputs_of(*self.whole, DirectCalls()).items():
+                self.ranks[called] = getattr(given[0], "ndim", None) if given else None
+        return self.ranks.get(path)
 
     def _set_modules(self, graph: QuantizedGraphModule, steps: list[Step]) -> None:
         """Give layers that will be quantized their QConfig, or put observed and trainable forms in their place."""

@@ -76,3 +76,30 @@ def test_nothing_changes_without_layer_norms():
     net = nn.Sequential(nn.Linear(8, 8), nn.GELU(), nn.Softmax(-1)).eval()
     prepared = qcore.prepare(net, example_inputs=(torch.randn(4, 8),), backend="reference")
     assert not [row for row in qcore.report(prepared).rows if row.outcome == "float"]
+
+
+class Attending(nn.Module):
+    """Multi-head attention of torch on (length, batch, features), or without a batch."""
+
+    def __init__(self, **options) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.attention, self.norm = nn.MultiheadAttention(16, 4, **options), nn.LayerNorm(16)
+
+    def forward(self, x):
+        return self.norm(self.attention(x, x, x, need_weights=False)[0])
+
+
+def test_multi_head_attention_is_traced_and_its_products_are_quantized():
+    for options, shape in (({}, (6, 2, 16)), ({"batch_first": True}, (2, 6, 16)), ({}, (6, 16))):
+        model, x = Attending(**options).eval(), torch.randn(shape, generator=torch.Generator().manual_seed(2))
+        prepared = qcore.prepare(model, example_inputs=(x,), backend="reference")
+        prepared(x)
+        quantized = qcore.convert(prepared)
+        found = rows(quantized)
+        assert [row.operator for row in found.values()].count("matmul") == 2
+        floats = {row.float_type for row in found.values() if row.outcome == "float"}
+        assert floats == {"softmax", "LayerNorm"}
+        with torch.no_grad():
+            expected = model(x)
+        assert (quantized(x) - expected).square().mean().sqrt() < 0.03 * expected.std()

@@ -29,6 +29,9 @@ class MultiheadAttention(Quantizable):
     _qkv_same_embed_dim = False
     # nn.TransformerEncoderLayer reads these two, and so keeps away from its fused float kernel
 
+    traced_rank: int | None = None
+    """Set while a graph is made of the module: the dimensions that its query has, since the graph holds for these."""
+
     def __init__(
         self,
         embed_dim: int,
@@ -87,13 +90,14 @@ class MultiheadAttention(Quantizable):
         """The attended values, and the weights (batch, [heads,] target, source), or None."""
         if is_causal and attn_mask is None:
             raise ArgumentError("is_causal=True says that attn_mask is causal; give that mask too")
-        batched = query.dim() == 3
+        batched = (query.dim() if self.traced_rank is None else self.traced_rank) == 3
         if not batched:
             query, key, value = (each.unsqueeze(1) for each in (query, key, value))
             key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
         elif self.batch_first:
             query, key, value = (each.transpose(0, 1) for each in (query, key, value))
-        self._check(query, key, value)
+        if self.traced_rank is None:
+            self._check(query, key, value)
         steps, batch = query.shape[0], query.shape[1]
 
         q = self.dequant_q(self._heads(_scaled(self.linear_Q(query), self.head_dim**-0.5)))
