@@ -8,12 +8,14 @@ from typing import Any
 import torch
 
 from qcore.backend import Kernel
+from qcore.custom_ops.schema import record
 from qcore.errors import QuantizationError, UnsupportedError
 from qcore.operators import Operator, is_constant_free
 from qcore.registry import registry, until_changed
 from qcore.selection import REFUSE
 from qcore.tensor.compiled import outside_of_graphs
 from qcore.tensor.dtypes import QDType
+from qcore.tensor.recording import LEARNING
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,11 @@ class Binding:
         """The kernel; operators without constants share one."""
         if is_constant_free(self.operator):
             return _shared_kernel(self.runs_on, self.operator)
-        return _untraced(registry.get(self.runs_on).build(self.operator), self.operator)
+        return _recordable(self.kernel(), self.operator, self.runs_on)
+
+    def kernel(self) -> Kernel:
+        """The kernel alone, which nothing that records may call."""
+        return registry.get(self.runs_on).build(self.operator)
 
 
 def bind(backend: str | None, operator: Operator, activations: tuple[QDType, ...] = ()) -> Binding:
@@ -37,8 +43,6 @@ def bind(backend: str | None, operator: Operator, activations: tuple[QDType, ...
     Raises UnsupportedError, with each backend's reason, when none of these nor a fallback does; QuantizationError where
     the selection says fallback=error.
     """
-    if torch._C._is_tracing():
-        raise _cannot_trace(operator)
     reasons: list[str] = []
     for candidate in registry.candidates(backend):
         verdict = candidate.supports(operator, activations)
@@ -64,26 +68,17 @@ def shared_kernel(backend: str | None, operator: Operator, activations: tuple[QD
 
 @until_changed
 def _shared_kernel(name: str, operator: Operator) -> Kernel:
-    return _untraced(registry.get(name).build(operator), operator)
+    return _recordable(registry.get(name).build(operator), operator, name)
 
 
-def _untraced(kernel: Kernel, operator: Operator) -> Kernel:
-    """The kernel, refusing to run while torch.jit.trace records: native code is invisible to it, so that it would
-    record what was computed as a constant.
-    """
-    is_tracing = torch._C._is_tracing
+def _recordable(kernel: Kernel, operator: Operator, backend: str) -> Kernel:
+    """The kernel; while something records (a trace, an export, a mode that sees every operator), its custom op."""
+    is_tracing, modes = torch._C._is_tracing, torch._C._len_torch_dispatch_stack  # is_recording(), a call less
 
     @outside_of_graphs
     def run(*args: Any) -> Any:
-        if is_tracing():
-            raise _cannot_trace(operator)
+        if is_tracing() or modes() or LEARNING:
+            return record(operator, backend, args)
         return kernel(*args)
 
     return run
-
-
-def _cannot_trace(operator: Operator) -> UnsupportedError:
-    return UnsupportedError(
-        f"torch.jit.trace cannot record {operator}. Instead of a trace, save the model's state_dict, or the whole "
-        "model by torch.save"
-    )

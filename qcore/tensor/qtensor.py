@@ -18,6 +18,7 @@ from qcore.tensor import qparams as _qparams
 from qcore.tensor.compiled import outside_of_graphs
 from qcore.tensor.dtypes import QDType, QScheme, as_qdtype
 from qcore.tensor.qparams import QParams
+from qcore.tensor.recording import is_recording, noted, quiet, recorded, unseen
 
 _TYPE_NAMES = {"quint8": "QUInt8Tensor", "qint8": "QInt8Tensor", "qint32": "QInt32Tensor", "quint4x2": "QUInt4x2Tensor"}
 
@@ -37,6 +38,9 @@ class QTensor(Tensor):
     @staticmethod
     @outside_of_graphs
     def __new__(cls, raw: Tensor, qparams: QParams, backend: str | None = None) -> QTensor:
+        if torch._C._is_tracing():
+            with unseen():
+                return QTensor.__new__(cls, raw, qparams, backend)
         self: QTensor = Tensor._make_wrapper_subclass(
             cls, raw.shape, raw.stride(), raw.storage_offset(), dtype=torch.float32, device=raw.device, storage_size=0
         )
@@ -273,20 +277,29 @@ class QTensor(Tensor):
     def __torch_function__(
         cls, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        if torch._C._is_tracing():
+            with quiet():
+                return cls._call(func, args, kwargs or {})
+        return cls._call(func, args, kwargs or {})
+
+    @classmethod
+    def _call(cls, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         handler = _dispatch.FUNCTIONS.get(func)
         if handler is not None:
-            return handler(*args, **(kwargs or {}))
-        with torch._C.DisableTorchFunctionSubclass():
-            try:
-                return func(*args, **(kwargs or {}))
-            except _dispatch.Refused as refused:
-                raise _dispatch.explained(func, refused) from None
+            return handler(*args, **kwargs)
+        try:
+            if is_recording():
+                return recorded(_dispatch.run, func, args, kwargs)
+            with torch._C.DisableTorchFunctionSubclass():
+                return func(*args, **kwargs)
+        except _dispatch.Refused as refused:
+            raise _dispatch.explained(func, refused) from None
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        return _dispatch.run(func, args, kwargs or {})
+        return noted(_dispatch.run, func, args, kwargs or {})
 
     # --- errors -----------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from qcore.errors import ArgumentTypeError
+from qcore.tensor.compiled import quietly
 
 Self = TypeVar("Self", bound="Quantizable")
 
@@ -14,6 +15,11 @@ Self = TypeVar("Self", bound="Quantizable")
 class Quantizable(nn.Module):
     """Base: prepare puts the form made by `from_float` in the place of a float module, then treats its parts as layers
     of the model; so does convert."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "forward" in vars(cls):
+            cls.forward = quietly(cls.forward)
 
     @classmethod
     def from_float(cls: type[Self], other: Any) -> Self:

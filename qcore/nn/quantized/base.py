@@ -12,7 +12,7 @@ from qcore.binding import Binding, bind
 from qcore.errors import QcoreError, QuantizationError
 from qcore.nn.intrinsic.folding import core_layer, first_layer
 from qcore.operators import Operator
-from qcore.tensor.compiled import outside_of_graphs
+from qcore.tensor.compiled import outside_of_graphs, quietly
 from qcore.tensor.dtypes import QDType, quint8
 from qcore.tensor.qtensor import QTensor
 
@@ -49,7 +49,7 @@ class QuantizedModule(nn.Module):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "forward" in vars(cls):
-            cls.forward = outside_of_graphs(cls.forward)
+            cls.forward = quietly(outside_of_graphs(cls.forward))
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,0 +1,131 @@
+"""Each operator as a custom op `qcore::NAME` on plain tensors: for traces, torch.compile and torch.export.
+
+Modules in eager mode call their kernel; a recorded call finds its kernel here, by what its constants are.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from qcore.backend import Kernel
+from qcore.binding import bind
+from qcore.custom_ops.schema import CALLS, RESULTS, operator_of, restore, schema
+from qcore.custom_ops.shapes import Form, forms
+from qcore.operators import LinearDynamic, Operator
+from qcore.registry import registry
+from qcore.tensor.dtypes import QDType, quint8
+from qcore.tensor.qparams import QParams
+
+_LIBRARY = torch.library.Library("qcore", "DEF")
+_BOUND = 1024
+
+
+class _Kernels:
+    """Kernels by backend, operator and constants: tensors count as the same while their memory and version are.
+
+    A weak reference to the memory of each tensor keeps its address from being used again while the entry is there, and
+    says when the tensor is gone.
+    """
+
+    def __init__(self) -> None:
+        self._found: OrderedDict[Any, tuple[Operator, Kernel, list[StorageWeakRef]]] = OrderedDict()
+        registry.when_changed(self._found.clear)
+
+    def get(
+        self, kind: type[Operator], constants: Sequence[Any], activations: tuple[QDType, ...]
+    ) -> tuple[Operator, Kernel]:
+        """The operator and its kernel for activations of these dtypes; built where they are not there."""
+        key = (kind, activations, *map(_identity, constants))
+        entry = self._found.get(key)
+        if entry is None:
+            *settings, backend = constants
+            operator = operator_of(kind, settings)
+            self._make_room()
+            held = [StorageWeakRef(each.untyped_storage()) for each in _tensors(constants)]
+            entry = self._found[key] = operator, bind(backend, operator, activations).kernel(), held
+        self._found.move_to_end(key)
+        return entry[0], entry[1]
+
+    def _make_room(self) -> None:
+        for key in [key for key, (_, _, held) in self._found.items() if any(each.expired() for each in held)]:
+            del self._found[key]
+        while len(self._found) >= _BOUND:
+            self._found.popitem(last=False)
+
+
+def _identity(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        version = 0 if value.is_inference() else value._version
+        storage = value.untyped_storage()
+        return storage._cdata, value.storage_offset(), tuple(value.shape), value.stride(), value.dtype, version
+    return tuple(map(_identity, value)) if isinstance(value, list | tuple) else value
+
+
+def _tensors(values: Sequence[Any]) -> list[Tensor]:
+    found = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, list | tuple):
+            found += _tensors(value)
+    return found
+
+
+_KERNELS = _Kernels()
+
+
+def _implementation(kind: type[Operator]) -> Callable[..., Any]:
+    def run(*arguments: Any) -> Any:
+        call, constants = restore(kind, arguments)
+        operator, kernel = _KERNELS.get(kind, constants, _activations(kind, call))
+        return _in_form(kernel(*call), forms(operator, call))
+
+    return run
+
+
+def _activations(kind: type[Operator], call: Sequence[Any]) -> tuple[QDType, ...]:
+    """Dtypes of the activations of a call, by which backends are asked."""
+    if kind is LinearDynamic:
+        return (quint8,)
+    parameters = [each for value in call for each in (value if isinstance(value, list) else [value])]
+    return tuple(each.dtype for each in parameters if isinstance(each, QParams))
+
+
+def _fake(kind: type[Operator]) -> Callable[..., Any]:
+    def outline(*arguments: Any) -> Any:
+        call, constants = restore(kind, arguments)
+        first = call[0][0] if isinstance(call[0], list) else call[0]
+        made = [
+            torch.empty(shape, dtype=dtype, device=first.device, memory_format=memory_format)
+            for shape, dtype, memory_format in forms(operator_of(kind, constants[:-1]), call)
+        ]
+        return made[0] if kind not in RESULTS else tuple(made)
+
+    return outline
+
+
+def _in_form(results: Any, expected: list[Form]) -> Any:
+    """Results in the memory layout that fake tensors have."""
+    many = results if isinstance(results, tuple | list) else (results,)
+    laid = [
+        result if result.is_contiguous(memory_format=form[2]) else result.contiguous(memory_format=form[2])
+        for result, form in zip(many, expected, strict=True)
+    ]
+    return tuple(laid) if isinstance(results, tuple | list) else laid[0]
+
+
+def _define(kind: type[Operator]) -> None:
+    _LIBRARY.define(schema(kind), tags=(torch.Tag.pt2_compliant_tag,))
+    for device in ("CPU", "CUDA"):
+        _LIBRARY.impl(kind.name, _implementation(kind), device)
+    torch.library.register_fake(f"qcore::{kind.name}", _fake(kind), lib=_LIBRARY)
+
+
+for _kind in CALLS:
+    _define(_kind)

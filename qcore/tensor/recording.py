@@ -1,0 +1,82 @@
+"""What records operators (torch.jit.trace, torch.export) sees the integers of quantized tensors, not their wrappers.
+
+It would record an operator on the wrapper before our handler is asked, and miss what that does with the integers. So
+an operator on quantized tensors runs twice: unseen, to learn what it is made of, and then by our handlers alone.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._pytree import tree_leaves, tree_map
+
+_is_tracing = torch._C._is_tracing
+_modes = torch._C._len_torch_dispatch_stack
+LEARNING: list[list[Any] | None] = []
+"""For each call that is being learned, the ATen operators that it was made of so far; None inside of one of them."""
+
+
+def is_recording() -> bool:
+    """Whether something sees every operator that runs."""
+    return _is_tracing() or bool(_modes())
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """A block of checks of ours while a trace is made: that they are not recorded needs no warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        yield
+
+
+@contextmanager
+def unseen() -> Iterator[None]:
+    """A block that nothing records."""
+    state = torch._C._get_tracing_state() if _is_tracing() else None
+    if state is not None:
+        torch._C._set_tracing_state(None)
+    try:
+        with _disable_current_modes():
+            yield
+    finally:
+        if state is not None:
+            torch._C._set_tracing_state(state)
+
+
+def noted(run: Callable[..., Any], func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """`run` an ATen operator, and note it where a call is being learned."""
+    if not LEARNING or LEARNING[-1] is None:
+        return run(func, args, kwargs)
+    log = LEARNING[-1]
+    LEARNING.append(None)  # what handlers call themselves belongs to them
+    try:
+        result = run(func, args, kwargs)
+    finally:
+        LEARNING.pop()
+    log.append((func, args, kwargs, result))
+    return result
+
+
+def recorded(run: Callable[..., Any], func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """A function on quantized tensors, by the handlers of the ATen operators that it is made of, which are recorded."""
+    log: list[Any] = []
+    LEARNING.append(log)
+    try:
+        with unseen(), torch._C.DisableTorchFunctionSubclass():
+            result = func(*args, **kwargs)
+    finally:
+        LEARNING.pop()
+    twins: dict[int, Any] = {}
+
+    def twin(value: Any) -> Any:
+        return twins.get(id(value), value)
+
+    for operator, operands, options, outcome in log:
+        again = run(operator, tree_map(twin, operands), tree_map(twin, options))
+        twins.update(zip(map(id, tree_leaves(outcome)), tree_leaves(again), strict=True))
+    return tree_map(twin, result)
