@@ -26,7 +26,7 @@ from qcore.api.size import model_size
 from qcore.api.stubs import DeQuantStub, QuantStub, QuantWrapper
 from qcore.backend import API_VERSION, Availability, Backend, Kernel
 from qcore.capability import Capability, Limit, OpSpec, Pattern, Verdict, WeightSpec, standard_patterns
-from qcore.custom_ops import library as _library  # registers torch.ops.qcore
+from qcore.custom_ops import library as _custom_ops  # noqa: F401  (registers torch.ops.qcore)
 from qcore.errors import (
     ArgumentError,
     ArgumentTypeError,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -31,6 +32,10 @@ class Binding:
         if is_constant_free(self.operator):
             return _shared_kernel(self.runs_on, self.operator)
         return _recordable(self.kernel(), self.operator, self.runs_on)
+
+    def recorder(self) -> Kernel:
+        """What records calls of it, and needs no kernel: constants may be fake while an export runs."""
+        return partial(_record, self.operator, self.runs_on)
 
     def kernel(self) -> Kernel:
         """The kernel alone, which nothing that records may call."""
@@ -69,6 +74,10 @@ def shared_kernel(backend: str | None, operator: Operator, activations: tuple[QD
 @until_changed
 def _shared_kernel(name: str, operator: Operator) -> Kernel:
     return _recordable(registry.get(name).build(operator), operator, name)
+
+
+def _record(operator: Operator, backend: str, *args: Any) -> Any:
+    return record(operator, backend, args)
 
 
 def _recordable(kernel: Kernel, operator: Operator, backend: str) -> Kernel:

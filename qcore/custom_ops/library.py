@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.multiprocessing.reductions import StorageWeakRef
 
 from qcore.backend import Kernel
 from qcore.binding import bind
@@ -22,19 +21,18 @@ from qcore.registry import registry
 from qcore.tensor.dtypes import QDType, quint8
 from qcore.tensor.qparams import QParams
 
-_LIBRARY = torch.library.Library("qcore", "DEF")
+_LIBRARY: Any = torch.library.Library("qcore", "DEF")  # type: ignore[no-untyped-call]
 _BOUND = 1024
 
 
 class _Kernels:
     """Kernels by backend, operator and constants: tensors count as the same while their memory and version are.
 
-    A weak reference to the memory of each tensor keeps its address from being used again while the entry is there, and
-    says when the tensor is gone.
+    An entry holds its constants, so that no other tensor can come to lie where they do; the oldest go first.
     """
 
     def __init__(self) -> None:
-        self._found: OrderedDict[Any, tuple[Operator, Kernel, list[StorageWeakRef]]] = OrderedDict()
+        self._found: OrderedDict[Any, tuple[Operator, Kernel, Sequence[Any]]] = OrderedDict()
         registry.when_changed(self._found.clear)
 
     def get(
@@ -46,17 +44,11 @@ class _Kernels:
         if entry is None:
             *settings, backend = constants
             operator = operator_of(kind, settings)
-            self._make_room()
-            held = [StorageWeakRef(each.untyped_storage()) for each in _tensors(constants)]
-            entry = self._found[key] = operator, bind(backend, operator, activations).kernel(), held
+            entry = self._found[key] = operator, bind(backend, operator, activations).kernel(), constants
+            if len(self._found) > _BOUND:
+                self._found.popitem(last=False)
         self._found.move_to_end(key)
         return entry[0], entry[1]
-
-    def _make_room(self) -> None:
-        for key in [key for key, (_, _, held) in self._found.items() if any(each.expired() for each in held)]:
-            del self._found[key]
-        while len(self._found) >= _BOUND:
-            self._found.popitem(last=False)
 
 
 def _identity(value: Any) -> Any:
@@ -65,16 +57,6 @@ def _identity(value: Any) -> Any:
         storage = value.untyped_storage()
         return storage._cdata, value.storage_offset(), tuple(value.shape), value.stride(), value.dtype, version
     return tuple(map(_identity, value)) if isinstance(value, list | tuple) else value
-
-
-def _tensors(values: Sequence[Any]) -> list[Tensor]:
-    found = []
-    for value in values:
-        if isinstance(value, Tensor):
-            found.append(value)
-        elif isinstance(value, list | tuple):
-            found += _tensors(value)
-    return found
 
 
 _KERNELS = _Kernels()

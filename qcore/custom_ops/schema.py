@@ -104,7 +104,7 @@ def _cells(cells: Sequence[CellWeights]) -> list[Any]:
     for cell in cells:
         tensors += [cell.w_ih, cell.w_hh, cell.b_ih, cell.b_hh]
         for qparams in (cell.q_ih, cell.q_hh):
-            parameters = [None, None, 1.0, 0, _FLOAT16] if qparams is None else _parameters(qparams)
+            parameters: list[Any] = [None, None, 1.0, 0, _FLOAT16] if qparams is None else _parameters(qparams)
             tensors += parameters[:2]
             for many, number in zip(numbers, parameters[2:], strict=False):
                 many.append(number)
@@ -112,24 +112,18 @@ def _cells(cells: Sequence[CellWeights]) -> list[Any]:
 
 
 def _of_cells(
-    tensors: Sequence[Any], scales: Sequence[float], zero_points: Sequence[int], axes: Sequence[int]
+    tensors: Sequence[Tensor], scales: Sequence[float], zero_points: Sequence[int], axes: Sequence[int]
 ) -> tuple[CellWeights, ...]:
     found = []
     for index in range(len(tensors) // 8):
-        mine = [None if tensor.shape == _EMPTY.shape else tensor for tensor in tensors[8 * index : 8 * index + 8]]
-        q_ih, q_hh = (
-            None
-            if axes[2 * index + part] == _FLOAT16
-            else _of_parameters(
-                *mine[4 + 2 * part : 6 + 2 * part],
-                scales[2 * index + part],
-                zero_points[2 * index + part],
-                axes[2 * index + part],
-                qint8.name,
-            )
-            for part in (0, 1)
-        )
-        found.append(CellWeights(mine[0], q_ih, mine[1], q_hh, mine[2], mine[3]))
+        mine: list[Any] = [None if tensor.shape == _EMPTY.shape else tensor for tensor in tensors[8 * index :][:8]]
+        qparams: list[QParams | None] = []
+        for part in (0, 1):
+            at = 2 * index + part
+            pair: Any = mine[4 + 2 * part : 6 + 2 * part]
+            numbers = scales[at], zero_points[at], axes[at], qint8.name
+            qparams.append(None if axes[at] == _FLOAT16 else _of_parameters(pair[0], pair[1], *numbers))
+        found.append(CellWeights(mine[0], qparams[0], mine[1], qparams[1], mine[2], mine[3]))
     return tuple(found)
 
 
@@ -140,13 +134,19 @@ _EMPTY = torch.empty(0)
 _CONSTANTS = {
     "QParams": Constant(
         (
-            "Tensor? {}_scales", "Tensor? {}_zero_points", "float {}_scale", "int {}_zero_point", "int {}_axis",
+            "Tensor? {}_scales",
+            "Tensor? {}_zero_points",
+            "float {}_scale",
+            "int {}_zero_point",
+            "int {}_axis",
             "str {}_dtype",
         ),
         _parameters,
         _of_parameters,
-    ),  # fmt: skip
-    "tuple[CellWeights, ...]": Constant(("Tensor[] {}", "float[] {}_scale", "int[] {}_zero_point", "int[] {}_axis"), _cells, _of_cells),
+    ),
+    "tuple[CellWeights, ...]": Constant(
+        ("Tensor[] {}", "float[] {}_scale", "int[] {}_zero_point", "int[] {}_axis"), _cells, _of_cells
+    ),
     "tuple[int | None, ...]": Constant(
         ("int[] {}",),
         lambda sizes: [[-1 if size is None else size for size in sizes]],

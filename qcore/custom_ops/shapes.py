@@ -58,7 +58,7 @@ def _conv_transpose(operator: Any, x: Tensor, qx: Any, out: Any) -> list[Form]:
 
 
 def _binary(operator: Any, a: Tensor, qa: Any, b: Tensor, qb: Any, out: Any) -> list[Form]:
-    shape = torch.broadcast_shapes(a.shape, b.shape)
+    shape = torch.broadcast_shapes(a.shape, b.shape)  # type: ignore[no-untyped-call]
     return _like(a if a.ndim >= b.ndim else b, shape, out.dtype.storage)
 
 

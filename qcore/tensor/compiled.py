@@ -1,4 +1,4 @@
-"""torch.compile breaks its graph around quantized modules and tensors, which run as they do without it."""
+"""torch.compile breaks its graph around quantized tensors, and modules on them, which run as they do without it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def quietly(function: FunctionT) -> FunctionT:
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if torch._C._is_tracing():
+        if not torch.compiler.is_compiling() and torch._C._is_tracing():
             with quiet():
                 return function(*args, **kwargs)
         return function(*args, **kwargs)

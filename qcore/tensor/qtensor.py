@@ -18,7 +18,7 @@ from qcore.tensor import qparams as _qparams
 from qcore.tensor.compiled import outside_of_graphs
 from qcore.tensor.dtypes import QDType, QScheme, as_qdtype
 from qcore.tensor.qparams import QParams
-from qcore.tensor.recording import is_recording, noted, quiet, recorded, unseen
+from qcore.tensor.recording import RESHAPING, is_recording, noted, quiet, recorded, unseen
 
 _TYPE_NAMES = {"quint8": "QUInt8Tensor", "qint8": "QInt8Tensor", "qint32": "QInt32Tensor", "quint4x2": "QUInt4x2Tensor"}
 
@@ -289,6 +289,9 @@ class QTensor(Tensor):
             return handler(*args, **kwargs)
         try:
             if is_recording():
+                x = args[0] if args else None
+                if getattr(func, "__name__", "") in RESHAPING and isinstance(x, QTensor) and x.qparams.axis is None:
+                    return QTensor(func(x.raw, *args[1:], **kwargs), x.qparams, x.backend)
                 return recorded(_dispatch.run, func, args, kwargs)
             with torch._C.DisableTorchFunctionSubclass():
                 return func(*args, **kwargs)

@@ -20,6 +20,9 @@ _modes = torch._C._len_torch_dispatch_stack
 LEARNING: list[list[Any] | None] = []
 """For each call that is being learned, the ATen operators that it was made of so far; None inside of one of them."""
 
+RESHAPING = ("flatten", "reshape", "view", "unflatten", "expand")
+"""Functions recorded on the integers as they are called: what they are made of would fix the sizes of the example."""
+
 
 def is_recording() -> bool:
     """Whether something sees every operator that runs."""
@@ -30,7 +33,7 @@ def is_recording() -> bool:
 def quiet() -> Iterator[None]:
     """A block of checks of ours while a trace is made: that they are not recorded needs no warning."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         yield
 
 
@@ -39,13 +42,13 @@ def unseen() -> Iterator[None]:
     """A block that nothing records."""
     state = torch._C._get_tracing_state() if _is_tracing() else None
     if state is not None:
-        torch._C._set_tracing_state(None)
+        torch._C._set_tracing_state(None)  # type: ignore[attr-defined]
     try:
         with _disable_current_modes():
             yield
     finally:
         if state is not None:
-            torch._C._set_tracing_state(state)
+            torch._C._set_tracing_state(state)  # type: ignore[attr-defined]
 
 
 def noted(run: Callable[..., Any], func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, NoReturn, TypeAlias, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from qcore.backend import Kernel
 from qcore.binding import Binding, bind
-from qcore.errors import QcoreError, QuantizationError
+from qcore.custom_ops.schema import record
+from qcore.errors import QcoreError, QuantizationError, UnsupportedError
 from qcore.nn.intrinsic.folding import core_layer, first_layer
 from qcore.operators import Operator
+from qcore.selection import AUTO
 from qcore.tensor.compiled import outside_of_graphs, quietly
 from qcore.tensor.dtypes import QDType, quint8
 from qcore.tensor.qtensor import QTensor
+from qcore.tensor.recording import is_recording
 
 Self = TypeVar("Self", bound="QuantizedModule")
 _Constant: TypeAlias = tuple[dict[str, Tensor | None], str, Tensor, int]
@@ -41,6 +45,9 @@ class QuantizedModule(nn.Module):
     observes_output: ClassVar[bool] = False
     """Whether the float module needs an observer of its output before it can become this one."""
 
+    compiles: ClassVar[bool] = False
+    """Whether torch.compile goes into it: where floats go in and come out, and so nothing but tensors is between."""
+
     computes: ClassVar[str] = ""
     """The names of its operators, as in docs/numerics.md."""
 
@@ -49,7 +56,7 @@ class QuantizedModule(nn.Module):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "forward" in vars(cls):
-            cls.forward = quietly(outside_of_graphs(cls.forward))
+            cls.forward = quietly(cls.forward if cls.compiles else outside_of_graphs(cls.forward))
 
     def __init__(self) -> None:
         super().__init__()
@@ -132,6 +139,8 @@ class QuantizedModule(nn.Module):
         """The kernel for inputs of a dtype; a new one where a buffer was written to or replaced since."""
         kernel = self._kernel
         if kernel is None or input is not self._kernel_dtype or self._stale():
+            if is_recording():
+                return self.binding(input).recorder()
             kernel = self._kernel = self.binding(input).build()
             self._kernel_dtype = input
             self._constants = [
@@ -147,6 +156,12 @@ class QuantizedModule(nn.Module):
             if buffers.get(name) is not tensor or _version(tensor) != version:
                 return True
         return False
+
+    def _compute(self, *args: Any) -> Any:
+        """What the kernel gives for floats; in a graph that is compiled, its custom op."""
+        if torch.compiler.is_compiling():
+            return record(self.operator(), self._backend or AUTO, args)
+        return self._ready()(*args)
 
     def _forget_kernel(self) -> None:
         changes.count += 1
@@ -179,6 +194,23 @@ class QuantizedModule(nn.Module):
     def _label(self) -> str:
         where = f"module {self.qcore_path!r}" if self.qcore_path else "this module"
         return f"{where} (quantized {type(self).__name__})"
+
+    # --- torch.jit ----------------------------------------------------------------------------------------------
+
+    def _example(self) -> tuple[Any, ...] | None:
+        """What to call it with for a trace that holds for all inputs; None where quantized tensors go in or out."""
+        return None
+
+    def __prepare_scriptable__(self) -> Any:
+        """What torch.jit.script puts in its place: a trace of it, with plain tensors at both ends."""
+        example = self._example()
+        if example is None:
+            raise UnsupportedError(
+                f"torch.jit.script has no quantized tensors, which {self._label()} takes or gives. Use torch.jit.trace "
+                "for the model, or for its part between the stubs"
+            )
+        with torch.no_grad():
+            return torch.jit.trace(self, example, check_trace=False)  # type: ignore[no-untyped-call]
 
     # --- state --------------------------------------------------------------------------------------------------
 

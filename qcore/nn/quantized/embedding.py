@@ -26,6 +26,7 @@ class Embedding(QuantizedModule):
     """
 
     computes = "embedding"
+    compiles = True
     _raw: Tensor
 
     def __init__(
@@ -85,8 +86,11 @@ class Embedding(QuantizedModule):
     def forward(self, indices: Tensor) -> Tensor:
         """Indices (...) -> float32 (..., embedding_dim)."""
         self._refuse_unless_plain(indices, "indices")
-        result: Tensor = self._ready()(indices)
+        result: Tensor = self._compute(indices)
         return result
+
+    def _example(self) -> tuple[Any, ...]:
+        return (torch.zeros(1, 1, dtype=torch.int64),)
 
     @classmethod
     def _like(cls, layer: Any) -> Any:
@@ -174,9 +178,10 @@ class EmbeddingBag(Embedding):
         none.
         """
         self._refuse_unless_plain(indices, "indices")
-        mapping = compressed_indices_mapping
-        kernel = self._ready() if mapping is None else self._pruned(mapping)
-        result: Tensor = kernel(indices, offsets, per_sample_weights)
+        if compressed_indices_mapping is not None:
+            pruned: Tensor = self._pruned(compressed_indices_mapping)(indices, offsets, per_sample_weights)
+            return pruned
+        result: Tensor = self._compute(indices, offsets, per_sample_weights)
         return result
 
     def _pruned(self, mapping: Tensor) -> Kernel:

@@ -18,6 +18,7 @@ from qcore.tensor.qparams import QParams
 class Cell(CellHolder):
     """What the single cells share; arguments as of the float class, and `dtype` of the weights."""
 
+    compiles = True
     gates: ClassVar[int] = 1
     states: ClassVar[int] = 1
 
@@ -75,9 +76,13 @@ class Cell(CellHolder):
         states = [state.float() if batched else state.float().unsqueeze(0) for state in states]
         if any(tuple(state.shape) != shape for state in states):
             raise ArgumentError(f"{self._label()}: a state must have shape {shape}, as the input has")
-        result = self._ready()(x, *states)
+        result = self._compute(x, *states)
         new = list(result) if self.states > 1 else [result]
         return new if batched else [state.squeeze(0) for state in new]
+
+    def _example(self) -> tuple[Any, ...]:
+        states = tuple(torch.zeros(2, self.hidden_size) for _ in range(self.states))
+        return torch.zeros(2, self.input_size), states if self.states > 1 else states[0]
 
     def _values(self) -> dict[str, Any]:
         w_ih, w_hh = self.weights()

@@ -24,6 +24,7 @@ class Linear(LinearWeight):
     """
 
     computes = "linear_dynamic"
+    compiles = True
     _version = 4
 
     def __init__(self, in_features: int, out_features: int, bias_: bool = True, dtype: Any = qint8) -> None:
@@ -69,9 +70,11 @@ class Linear(LinearWeight):
         shape = x.shape
         if not shape or shape[-1] != self.in_features:
             raise ArgumentError(f"{self._label()} takes an input (..., {self.in_features}); got shape {tuple(shape)}")
-        kernel = self._ready()
-        result: Tensor = kernel(x if x.dtype is torch.float32 else x.float())
+        result: Tensor = self._compute(x if x.dtype is torch.float32 else x.float())
         return result
+
+    def _example(self) -> tuple[Any, ...]:
+        return (torch.zeros(1, self.in_features),)
 
     @classmethod
     def reason_against(cls, qconfig: Any) -> str:

@@ -25,6 +25,7 @@ class Recurrent(QuantizedModule):
     dropout between layers: that is for training.
     """
 
+    compiles = True
     gates: ClassVar[int] = 0
     states: ClassVar[int] = 1
 
@@ -154,7 +155,10 @@ class Recurrent(QuantizedModule):
         return PackedSequence(y, batch_sizes, order, back), last
 
     def _call(self, x: Tensor, states: list[Tensor], batch_sizes: Tensor | None) -> Any:
-        return self._ready()(x, *states, batch_sizes)
+        return self._compute(x, *states, batch_sizes)
+
+    def _example(self) -> tuple[Any, ...]:
+        return (torch.zeros(2, 2, self.input_size),)
 
     def _initial(self, states: list[Tensor] | None, batch: int) -> list[Tensor]:
         shape = (len(self.cells), batch, self.hidden_size)

@@ -1,4 +1,4 @@
-"""torch.jit.trace is refused, since native kernels are invisible to it; torch.compile gives the same numbers."""
+"""torch.compile gives the same numbers; modules on floats, and exported models, are compiled as one graph."""
 
 from __future__ import annotations
 
@@ -11,16 +11,13 @@ from torch import nn
 
 import qcore
 from qcore.nn.quantized import FloatFunctional
+from tests.api.saved_models import SAVED
 from tests.backends import USABLE
 from tests.nn.every_module import SAMPLES, tensors
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:`torch.jit.trace", "ignore::torch.jit.TracerWarning"),
     pytest.mark.skipif(not hasattr(torch, "ao"), reason="this torch's tracer and compiler need its legacy stack"),
 ]
-
-KERNELS = [name for name in SAMPLES if not name.endswith("ReLU6")]
-"""Those that run a kernel; torch's own clamp can be recorded."""
 
 
 class Residual(nn.Module):
@@ -52,8 +49,8 @@ def static(backend):
 
 def dynamic(backend):
     torch.manual_seed(0)
-    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
-    return qcore.quantize_dynamic(layer, backend=backend), torch.randn(2, 5, 8)
+    layers = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 8)).eval()
+    return qcore.quantize_dynamic(layers, backend=backend), torch.randn(2, 5, 8)
 
 
 @pytest.mark.parametrize("backend", USABLE)
@@ -67,26 +64,34 @@ def test_a_compiled_model_gives_the_same_numbers(make, backend):
             assert torch.equal(compiled(sample), model(sample))
 
 
-@pytest.mark.parametrize("backend", USABLE)
-@pytest.mark.parametrize("name", KERNELS)
-def test_no_module_can_be_traced(name, backend):
+@pytest.mark.parametrize("name", [name for name in SAMPLES if name.startswith("dynamic")])
+def test_modules_on_floats_are_in_the_graph(name):
+    torch.manual_seed(0)
     module, inputs = SAMPLES[name].build(), SAMPLES[name].inputs()
-    module.backend = backend
+    module.backend = USABLE[0]
+    torch._dynamo.reset()
+    compiled = torch.compile(module, backend="aot_eager", fullgraph=True)
+    with torch.no_grad():
+        found = tensors(compiled(*inputs))
+        assert module._kernel is None
+        assert all(torch.equal(*pair) for pair in zip(found, tensors(module(*inputs)), strict=True))
 
-    class Whole(nn.Module):
-        def forward(self, x):
-            return tensors(module(*inputs))[0] + x
 
-    with pytest.raises(qcore.UnsupportedError, match=r"torch\.jit\.trace cannot record"):
-        torch.jit.trace(Whole(), torch.ones(1), check_trace=False)
+def test_a_dynamic_model_is_one_graph():
+    model, _, inputs = SAVED["dynamic-int8"](USABLE[0])
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    with torch.no_grad():
+        assert torch.equal(compiled(*inputs), model(*inputs))
 
 
-def test_operators_on_quantized_tensors_cannot_be_traced():
-    def function(x):
-        return qcore.quantize_per_tensor(x, 0.1, 0, qcore.quint8).dequantize()
-
-    with pytest.raises(qcore.UnsupportedError, match="cannot record quantize"):
-        torch.jit.trace(function, torch.ones(3), check_trace=False)
+def test_an_exported_static_model_is_one_graph():
+    model, _, inputs = SAVED["eager-Residual"](USABLE[0])
+    torch._dynamo.reset()
+    with torch.no_grad():
+        exported = torch.export.export(model, inputs).module()
+        compiled = torch.compile(exported, backend="aot_eager", fullgraph=True)
+        assert torch.equal(compiled(*inputs), model(*inputs))
 
 
 def test_importing_and_running_needs_no_compiler():
