@@ -62,6 +62,11 @@ def _binary(operator: Any, a: Tensor, qa: Any, b: Tensor, qb: Any, out: Any) -> 
     return _like(a if a.ndim >= b.ndim else b, shape, out.dtype.storage)
 
 
+def _product(operator: Any, a: Tensor, qa: Any, b: Tensor, qb: Any, out: Any) -> list[Form]:
+    batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])  # type: ignore[no-untyped-call]
+    return [((*batch, a.shape[-2], b.shape[-1]), out.dtype.storage, torch.contiguous_format)]
+
+
 def _cat(operator: Any, xs: Sequence[Tensor], qxs: Any, out: Any) -> list[Form]:
     shape = list(xs[0].shape)
     dim = operator.dim % len(shape)
@@ -142,6 +147,7 @@ _FORMS: dict[type[Operator], Callable[..., list[Form]]] = {
     ops.RNNCell: _cell,
     ops.Add: _binary,
     ops.Mul: _binary,
+    ops.MatMul: _product,
     ops.Cat: _cat,
     ops.MaxPool: _pool,
     ops.AvgPool: _pool,

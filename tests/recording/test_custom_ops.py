@@ -110,3 +110,18 @@ def test_arguments_come_back_as_operators():
     assert call == [weight, q, q] or call[1:] == [q, q]
     found = operator_of(type(operator), rest[:-1])
     assert (found.weight is weight, found.qweight, found.relu, rest[-1]) == (True, qweight, True, "any")
+
+
+def test_a_product_of_activations_is_exported():
+    function = qcore.nn.quantized.QFunctional()
+    function.backend = "reference"
+    q = qcore.QParams(qcore.quint8, 0.05, 113)
+
+    class Product(torch.nn.Module):
+        def forward(self, a, b):
+            return function.matmul(qcore.QTensor(a, q), qcore.QTensor(b, q)).int_repr()
+
+    a, b = (torch.randint(0, 255, shape, dtype=torch.uint8) for shape in ((2, 3, 4), (4, 5)))
+    program = torch.export.export(Product(), (a, b))
+    assert torch.equal(program.module()(a, b), Product()(a, b))
+    assert "qcore.matmul" in str(program.graph)
