@@ -9,8 +9,6 @@ from typing import Any, TypeVar, cast
 
 import torch
 
-from qcore.tensor.recording import quiet
-
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 
@@ -29,18 +27,5 @@ def outside_of_graphs(function: FunctionT) -> FunctionT:
         if hidden is None:
             hidden = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
         return hidden(*args, **kwargs)
-
-    return cast(FunctionT, call)
-
-
-def quietly(function: FunctionT) -> FunctionT:
-    """The function, whose checks torch.jit.trace does not warn of."""
-
-    @wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if not torch.compiler.is_compiling() and torch._C._is_tracing():
-            with quiet():
-                return function(*args, **kwargs)
-        return function(*args, **kwargs)
 
     return cast(FunctionT, call)

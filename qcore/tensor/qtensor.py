@@ -20,6 +20,7 @@ from qcore.tensor.dtypes import QDType, QScheme, as_qdtype
 from qcore.tensor.qparams import QParams
 from qcore.tensor.recording import RESHAPING, is_recording, noted, quiet, recorded, unseen
 
+_is_tracing = torch._C._is_tracing
 _TYPE_NAMES = {"quint8": "QUInt8Tensor", "qint8": "QInt8Tensor", "qint32": "QInt32Tensor", "quint4x2": "QUInt4x2Tensor"}
 
 
@@ -38,7 +39,7 @@ class QTensor(Tensor):
     @staticmethod
     @outside_of_graphs
     def __new__(cls, raw: Tensor, qparams: QParams, backend: str | None = None) -> QTensor:
-        if torch._C._is_tracing():
+        if _is_tracing():
             with unseen():
                 return QTensor.__new__(cls, raw, qparams, backend)
         self: QTensor = Tensor._make_wrapper_subclass(
@@ -277,7 +278,7 @@ class QTensor(Tensor):
     def __torch_function__(
         cls, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        if torch._C._is_tracing():
+        if _is_tracing():
             with quiet():
                 return cls._call(func, args, kwargs or {})
         return cls._call(func, args, kwargs or {})

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from qcore.errors import ArgumentTypeError
-from qcore.tensor.compiled import quietly
+from qcore.tensor.recording import quiet
 
 Self = TypeVar("Self", bound="Quantizable")
 
@@ -16,10 +16,10 @@ class Quantizable(nn.Module):
     """Base: prepare puts the form made by `from_float` in the place of a float module, then treats its parts as layers
     of the model; so does convert."""
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "forward" in vars(cls):
-            cls.forward = quietly(cls.forward)
+    def _slow_forward(self, *inputs: Any, **kwargs: Any) -> Any:
+        """What torch.jit.trace calls in the place of forward."""
+        with quiet():
+            return super()._slow_forward(*inputs, **kwargs)  # type: ignore[no-untyped-call]
 
     @classmethod
     def from_float(cls: type[Self], other: Any) -> Self:

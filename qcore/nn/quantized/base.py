@@ -15,10 +15,10 @@ from qcore.errors import QcoreError, QuantizationError, UnsupportedError
 from qcore.nn.intrinsic.folding import core_layer, first_layer
 from qcore.operators import Operator
 from qcore.selection import AUTO
-from qcore.tensor.compiled import outside_of_graphs, quietly
+from qcore.tensor.compiled import outside_of_graphs
 from qcore.tensor.dtypes import QDType, quint8
 from qcore.tensor.qtensor import QTensor
-from qcore.tensor.recording import is_recording
+from qcore.tensor.recording import is_recording, quiet
 
 Self = TypeVar("Self", bound="QuantizedModule")
 _Constant: TypeAlias = tuple[dict[str, Tensor | None], str, Tensor, int]
@@ -55,8 +55,8 @@ class QuantizedModule(nn.Module):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "forward" in vars(cls):
-            cls.forward = quietly(cls.forward if cls.compiles else outside_of_graphs(cls.forward))
+        if "forward" in vars(cls) and not cls.compiles:
+            cls.forward = outside_of_graphs(cls.forward)
 
     def __init__(self) -> None:
         super().__init__()
@@ -196,6 +196,11 @@ class QuantizedModule(nn.Module):
         return f"{where} (quantized {type(self).__name__})"
 
     # --- torch.jit ----------------------------------------------------------------------------------------------
+
+    def _slow_forward(self, *inputs: Any, **kwargs: Any) -> Any:
+        """What torch.jit.trace calls in the place of forward."""
+        with quiet():
+            return super()._slow_forward(*inputs, **kwargs)  # type: ignore[no-untyped-call]
 
     def _example(self) -> tuple[Any, ...] | None:
         """What to call it with for a trace that holds for all inputs; None where quantized tensors go in or out."""
