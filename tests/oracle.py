@@ -54,6 +54,11 @@ def saturates() -> bool:
     return bool((run(lambda: quantized.linear_dynamic(x, quantized.linear_prepack(weight), False)) != exact).any())
 
 
+def summable(raw: Tensor) -> Tensor:
+    """uint8 integers kept to 7 bits where torch's sums of their products with int8 weights saturate."""
+    return raw.clamp(max=127) if saturates() and raw.dtype == torch.uint8 else raw
+
+
 def missing() -> str:
     """Why there is no oracle here; empty where there is one."""
     return "" if "fbgemm" in torch.backends.quantized.supported_engines else "torch has no fbgemm engine here"

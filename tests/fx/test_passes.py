@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 import qcore
 from qcore.fx import constants, convert, leaves
+from qcore.fx.direct import DirectCalls
 from qcore.fx.fuse import fuse
 from qcore.fx.kinds import Kind, kinds_of
 from qcore.fx.lower import lower
@@ -300,5 +301,5 @@ def test_parts_of_what_is_not_traced_are_found_with_their_inputs():
         "inner.fc": model.inner.fc,
         "inner.norm": model.inner.norm,
     }
-    seen = leaves.inputs_of(model, (torch.randn(2, 8),))
+    seen = leaves.inputs_of(model, (torch.randn(2, 8),), DirectCalls())
     assert [each.dtype for each in seen["inner.fc"]] == [torch.float32]
