@@ -85,7 +85,9 @@ def check_operator(operator: Operator) -> None:
 def _check_channels(operator: Linear | LinearDynamic | Conv, weight: Any, qweight: QParams) -> None:
     """Shape and device of the weight; a bias, scales and zero points for each of its channels."""
     ranks = (3, 4, 5) if isinstance(operator, Conv) else (2,)
-    if weight.device.type != "cpu" or weight.ndim not in ranks or not weight.numel():
+    if not weight.numel():
+        raise ArgumentError(f"{operator.name}: weight of shape {tuple(weight.shape)} has no elements")
+    if weight.device.type != "cpu" or weight.ndim not in ranks:
         raise ArgumentError(f"{operator.name}: weight of shape {tuple(weight.shape)} on {weight.device} cannot be used")
     channels = weight.shape[0]
     if operator.bias is not None and tuple(operator.bias.shape) != (channels,):

@@ -27,7 +27,6 @@ LAYERS = [
     ("binding",),
     ("custom_ops",),
     ("tensor",),
-    ("native",),
     ("api.observer", "api._observers"),
     ("api.fake_quantize", "api._fake_quantize_function"),
     ("api.qconfig",),
@@ -35,6 +34,7 @@ LAYERS = [
     ("nn",),
     ("api", "fx"),
     ("graph",),
+    ("native",),
     ("onnx",),
     ("", "conformance", "compat", "explain", "scaffold", "cli", "__main__"),
 ]

@@ -82,7 +82,7 @@ def test_set_weight_bias_forgets_the_kernel():
     module, x = nnq.Linear(3, 4), quantized(2, 3, dtype=qcore.quint8)
     assert module(x).int_repr().eq(0).all()
     module.set_weight_bias(quantized(4, 3), torch.full((4,), 9.0))
-    assert module(x).int_repr().eq(9).any()
+    assert module(x).int_repr().ne(0).any()
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 8), (2, 5, 8, 8), (3, 8, 8), (2, 3, 8, 8, 8)])

@@ -161,6 +161,8 @@ def test_gates_at_the_ends():
 
 def test_a_whole_lstm_stays_near_torchs():
     """With qcore's gates a state may move by a last bit, and a dynamic quantization by one step of its range then."""
+    if oracle.saturates():
+        pytest.skip("torch's engine saturates on this CPU, so its results are no reference")
     rng, generator = random.Random(0), torch.Generator().manual_seed(0)
     with oracle.engine():
         cells, params, reduce_range, (size, hidden, layers, directions) = drawn_network(rng, "int8", 4, generator)
@@ -187,7 +189,11 @@ def test_linear_fp16_equals_torch(most, multiple):
         linear = oracle.quantized.linear_relu_dynamic_fp16 if relu else oracle.quantized.linear_dynamic_fp16
         with oracle.engine():
             packed = oracle.quantized.linear_prepack_fp16(weight.float(), bias)
-        assert torch.equal(y, oracle.run(linear, x, packed))
+        expected = oracle.run(linear, x, packed)
+        if oracle.saturates():  # without AVX-512, torch adds in another order
+            torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-4)
+        else:
+            assert torch.equal(y, expected)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,8 @@ class Machine:
 
 @pytest.fixture(scope="session")
 def machine():
+    if "QCORE_ARM" not in os.environ:
+        pytest.skip("emulated CPUs take many minutes: tox run -e qnnpack_arm, or set QCORE_ARM=1")
     if not ARM.is_dir():
         pytest.skip("the emulated ARM machine is set up by tools/arm of a checkout")
     done = subprocess.run([ARM / "install"], capture_output=True, text=True, timeout=1800, check=False)

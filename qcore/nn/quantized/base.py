@@ -32,7 +32,7 @@ class _Changes:
 
 
 changes = _Changes()
-_CACHED = ("_kernel", "_kernel_dtype")
+_CACHED = ("_kernel", "_kernel_dtype", "_constants")
 
 
 class QuantizedModule(nn.Module):
