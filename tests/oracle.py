@@ -61,7 +61,8 @@ def summable(raw: Tensor) -> Tensor:
 
 def missing() -> str:
     """Why there is no oracle here; empty where there is one."""
-    return "" if "fbgemm" in torch.backends.quantized.supported_engines else "torch has no fbgemm engine here"
+    engines = getattr(torch.backends.quantized, "supported_engines", ())
+    return "" if "fbgemm" in engines else "torch has no fbgemm engine here"
 
 
 def vectorized() -> bool:

@@ -99,4 +99,4 @@ def test_a_known_failure_that_passes_and_one_that_names_no_check_are_stale(kit, 
 def test_names_are_those_that_pytest_gives(found):
     record = found[2]
     quick = {name.partition("[")[0] for name in names("reference", quick=True)}
-    assert set(record["kinds"]) <= quick
+    assert set(record["kinds"]) - quick <= {"test_graphs"}  # skipped: it compiles none
