@@ -5,6 +5,7 @@ Test files that compare with the originals are left out; everything else must pa
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -40,6 +41,8 @@ def remove() -> list[str]:
     torch.overrides.get_overridable_functions()
     torch.storage._dtype_to_storage_type_map()  # and those of storage types, which saving needs
     torch.storage._storage_type_to_dtype_map()
+    importlib.import_module("torch.utils._device")._device_constructors()  # those that make tensors under a device
+    importlib.import_module("torch.onnx")  # whose tables name the dtypes; torchvision imports it
     gone = []
     for name in sorted(sys.modules):
         if any(name == package or name.startswith(package + ".") for package in PACKAGES):

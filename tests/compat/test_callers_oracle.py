@@ -27,7 +27,7 @@ def theirs(folder):
 @pytest.mark.parametrize("mode", ["installed", "raising", "removed"])
 def test_callers_get_what_torch_gives_them(mode, folder, theirs):
     ours = results(mode, folder, *SMALL)
-    assert ours.keys() == theirs.keys() and len(theirs) > 30
+    assert ours.keys() == theirs.keys() and len(theirs) >= 30
     for name, expected in theirs.items():
         assert not isinstance(expected, str), f"the oracle fails at {name}: {expected}"
         assert not isinstance(ours[name], str), f"{name}: {ours[name]}"
