@@ -6,11 +6,13 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from qcore.errors import ArgumentError, QcoreError
 from qcore.graph.ir import Graph
@@ -31,7 +33,7 @@ def export_onnx(
     is called with. The first dimension of every input is free, unless `dynamic_shapes`, as of torch.onnx.export, says
     otherwise. With `unsigned_weights`, int8 weights are stored as uint8, 128 greater: for ONNX Runtime on x86 CPUs
     without VNNI, whose kernels for int8 weights saturate. Results of an operator are within one step of the model's
-    own: ONNX rounds a little differently. An LSTM becomes an operator of ONNX Runtime's own.
+    own: ONNX rounds a little differently.
     Raises UnsupportedError that names each module without a translation, ArgumentError for a model that was not
     converted, QcoreError where `onnx` and `onnxscript` are not installed. Source: the ONNX operators, version 21.
     """
@@ -49,10 +51,7 @@ def export_onnx(
     from qcore.onnx.rewrite import rewritten
 
     if dynamic_shapes is None:
-        batch = torch.export.Dim.DYNAMIC
-        dynamic_shapes = tuple(
-            {0: batch} if isinstance(each, Tensor) and each.ndim else None for each in example_inputs
-        )
+        dynamic_shapes = _free_batch(model, example_inputs)
     exported = _export(rewritten(model, example_inputs, unsigned_weights), example_inputs, dynamic_shapes)
     exported.save(str(path))
 
@@ -67,6 +66,21 @@ def export_graph(graph: Graph, example_inputs: tuple[Tensor, ...], *, unsigned_w
 
     program = _export(GraphModule(graph, unsigned_weights).eval(), example_inputs, None)
     return program.model_proto.SerializeToString()  # type: ignore[no-any-return]
+
+
+def _free_batch(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The first dimension of each input free; of tensors in lists, such as the states of an LSTM, where that may be."""
+    shapes = tuple(
+        {0: torch.export.Dim.DYNAMIC}
+        if isinstance(each, Tensor) and each.ndim
+        else tree_map(lambda part: {0: torch.export.Dim.AUTO} if isinstance(part, Tensor) and part.ndim else None, each)
+        for each in inputs
+    )
+    kinds = [each.kind for each in signature(model.forward).parameters.values()]
+    if Parameter.VAR_POSITIONAL not in kinds:
+        return shapes
+    named = kinds.index(Parameter.VAR_POSITIONAL)
+    return (*shapes[:named], shapes[named:])
 
 
 def _export(module: nn.Module, inputs: tuple[Any, ...], dynamic_shapes: Any) -> Any:

@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 from qcore import operators as ops
 from qcore.onnx.custom_ops import dequantize
+from qcore.onnx.dynamic import Embedding, EmbeddingBag, LinearDynamic, LinearFp16, as_unsigned
+from qcore.onnx.recurrent import Cell
 from qcore.operators import Operator
 from qcore.tensor.qparams import QParams
 
@@ -24,9 +26,8 @@ def scale_and_zero_point(q: QParams, channels: int | None = None) -> tuple[Tenso
     return scale, zero_point
 
 
-def as_unsigned(x: Tensor) -> Tensor:
-    """int8 -> uint8, each value 128 greater."""
-    return (x.to(torch.int16) + 128).to(torch.uint8)
+_MOST_BIAS = 2.0**30
+"""A greater bias stays float: its sum with the products could leave int32."""
 
 
 class QuantizeDequantize(nn.Module):
@@ -70,11 +71,12 @@ class WithWeight(nn.Module):
         bias = operator.bias
         self.integer_bias = False
         if bias is not None and qx is not None and scale.numel() in (1, outputs):
-            self.integer_bias = True
             both = (scale * torch.as_tensor(qx.scale, dtype=torch.float32)).expand(outputs).contiguous()
-            bias = (bias / both).round().clamp(-(2**31), 2**31 - 129).to(torch.int32)
-            self.register_buffer("bias_scale", both)
-            self.register_buffer("bias_zero_point", torch.zeros(outputs, dtype=torch.int32))
+            integers = (bias / both).round()
+            if bool((integers.abs() < _MOST_BIAS).all()):
+                self.integer_bias, bias = True, integers.to(torch.int32)
+                self.register_buffer("bias_scale", both)
+                self.register_buffer("bias_zero_point", torch.zeros(outputs, dtype=torch.int32))
         self.register_buffer("bias", None if bias is None else bias.detach().clone())
 
     def values(self) -> tuple[Tensor, Tensor | None]:
@@ -128,80 +130,6 @@ class ConvTranspose(WithWeight):
         op = self.operator
         geometry = (op.stride or 1, op.padding or 0, op.output_padding or 0, op.groups, op.dilation or 1)
         return self.activated(self.function(x, *self.values(), *geometry))
-
-
-class LinearDynamic(nn.Module):
-    """Linear on floats, in integers: x is quantized by its range, and the sums are corrected for its zero point."""
-
-    weight: Tensor
-    weight_scale: Tensor
-    weight_zero_point: Tensor
-    sums: Tensor
-    bias: Tensor | None
-
-    def __init__(self, operator: ops.LinearDynamic, qx: QParams | None, unsigned: bool) -> None:
-        super().__init__()
-        self.operator = operator
-        weight = operator.weight.t().contiguous()
-        self.register_buffer("weight", as_unsigned(weight) if unsigned else weight)
-        self.register_buffer("weight_zero_point", torch.tensor(128 if unsigned else 0, dtype=self.weight.dtype))
-        self.register_buffer("weight_scale", torch.as_tensor(operator.qweight.scale, dtype=torch.float32))
-        self.register_buffer("sums", weight.sum(0, dtype=torch.int32))
-        self.register_buffer("bias", None if operator.bias is None else operator.bias.detach().clone())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., in) -> (..., out)."""
-        op = self.operator
-        most = 127 if op.reduce_range else 255
-        low = (x.amin(-1, keepdim=True) if op.per_row else x.amin()).clamp(max=0)
-        high = (x.amax(-1, keepdim=True) if op.per_row else x.amax()).clamp(min=0)
-        scale = (high - low) / most
-        scale = torch.where(scale == 0, 0.1, scale)
-        zero_point = (-low / scale).round().clamp(0, most)
-        integers = ((x / scale).round() + zero_point).clamp(0, most).to(torch.uint8)
-        sums = torch.ops.qcore_onnx.matmul_integer(integers, self.weight, self.weight_zero_point)
-        sums = sums - zero_point.to(torch.int32) * self.sums
-        y = sums.float() * (scale * self.weight_scale)
-        y = y if self.bias is None else y + self.bias
-        return F.relu(y) if op.relu else y
-
-
-class LinearFp16(nn.Module):
-    """Linear with a float16 weight."""
-
-    weight: Tensor
-    bias: Tensor | None
-
-    def __init__(self, operator: ops.LinearFp16, qx: QParams | None, unsigned: bool) -> None:
-        super().__init__()
-        self.relu = operator.relu
-        self.register_buffer("weight", operator.weight)
-        self.register_buffer("bias", operator.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., in) -> (..., out)."""
-        y = F.linear(x, self.weight.float(), self.bias)
-        return F.relu(y) if self.relu else y
-
-
-class Embedding(nn.Module):
-    """Rows of a table, gathered as integers."""
-
-    weight: Tensor
-    row_scale: Tensor
-    row_zero_point: Tensor
-
-    def __init__(self, operator: ops.Embedding, qx: QParams | None, unsigned: bool) -> None:
-        super().__init__()
-        self.register_buffer("weight", operator.weight)
-        self.register_buffer("row_scale", torch.as_tensor(operator.qweight.scale, dtype=torch.float32))
-        self.register_buffer("row_zero_point", torch.as_tensor(operator.qweight.zero_point, dtype=torch.float32))
-
-    def forward(self, indices: Tensor) -> Tensor:
-        """(...) -> (..., width)."""
-        rows = F.embedding(indices, self.weight).float()
-        zero_point, scale = self.row_zero_point[indices], self.row_scale[indices]
-        return (rows - zero_point.unsqueeze(-1)) * scale.unsqueeze(-1)
 
 
 class PReLU(nn.Module):
@@ -300,6 +228,10 @@ _MODULES: dict[type[Operator], Callable[[Any, QParams | None, bool], nn.Module]]
     ops.LinearDynamic: LinearDynamic,
     ops.LinearFp16: LinearFp16,
     ops.Embedding: Embedding,
+    ops.EmbeddingBag: EmbeddingBag,
+    ops.LSTMCell: Cell,
+    ops.GRUCell: Cell,
+    ops.RNNCell: Cell,
     ops.PReLU: PReLU,
 }
 
@@ -308,10 +240,6 @@ def reason_against(operator: Operator) -> str:
     """Why an operator cannot be exported; empty if it can."""
     if type(operator) not in _FUNCTIONS and type(operator) not in _MODULES:
         return f"{operator.name} has no translation to ONNX"
-    if isinstance(operator, ops.LinearDynamic) and bool((torch.as_tensor(operator.qweight.zero_point) != 0).any()):
-        return "linear_dynamic with zero points in its weight has no translation to ONNX"
-    if isinstance(operator, ops.Embedding) and operator.mapping is not None:
-        return "an embedding with a pruned table has no translation to ONNX"
     return ""
 
 

@@ -1,107 +1,127 @@
-"""LSTM with integer weights, layer by layer, as ONNX Runtime's DynamicQuantizeLSTM takes it."""
+"""Recurrent layers and cells: their linears quantized by range, their steps as an ONNX Scan over the sequence."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch._higher_order_ops import scan
 
-from qcore.nn.quantized.dynamic.rnn import LSTM
-from qcore.onnx.floats import as_unsigned
+from qcore import operators as ops
+from qcore.nn.quantized.dynamic.rnn import LSTM, Recurrent
+from qcore.onnx.dynamic import LinearDynamic, LinearFp16
 from qcore.operators import CellWeights
+from qcore.tensor.qparams import QParams
 
-_ORDER = (0, 3, 1, 2)
-"""torch's gates (input, forget, cell, output) in ONNX's order: input, output, forget, cell."""
+States: TypeAlias = "list[Tensor]"
+Step: TypeAlias = Callable[[Tensor, Tensor, States], States]
+"""From the linears of input and state, and the states, to the new states; the first of these is the output."""
 
 
-class DynamicLSTM(nn.Module):
-    """Arguments and results as nn.LSTM, without packed sequences."""
+def _lstm(a: Tensor, b: Tensor, states: States) -> States:
+    i, f, g, o = (b + a).chunk(4, -1)
+    c = torch.sigmoid(f) * states[1] + torch.sigmoid(i) * torch.tanh(g)
+    return [torch.sigmoid(o) * torch.tanh(c), c]
 
-    def __init__(self, lstm: LSTM, unsigned: bool) -> None:
+
+def _gru(a: Tensor, b: Tensor, states: States) -> States:
+    (ar, az, an), (br, bz, bn) = a.chunk(3, -1), b.chunk(3, -1)
+    n = torch.tanh(an + bn * torch.sigmoid(br + ar))
+    return [(states[0] - n) * torch.sigmoid(bz + az) + n]
+
+
+def _elman(nonlinearity: Callable[[Tensor], Tensor]) -> Step:
+    return lambda a, b, states: [nonlinearity(b + a)]
+
+
+def _step(operator: Any) -> Step:
+    if isinstance(operator, ops.RNNCell):
+        return _elman(torch.relu if operator.nonlinearity == "relu" else torch.tanh)
+    return _lstm if isinstance(operator, ops.LSTM | ops.LSTMCell) else _gru
+
+
+class _Weights(nn.Module):
+    """The two linears of a cell."""
+
+    def __init__(self, operator: Any, cell: CellWeights, unsigned: bool) -> None:
         super().__init__()
-        self.batch_first = lstm.batch_first
-        self.hidden_size = lstm.hidden_size
-        self.directions = 2 if lstm.bidirectional else 1
-        cells = [holder.cell() for holder in lstm.cells]
-        self.layers = nn.ModuleList(
-            _Layer(cells[first : first + self.directions], unsigned) for first in range(0, len(cells), self.directions)
-        )
-
-    def forward(self, x: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """(time, batch, in) -> (time, batch, directions * hidden), (h, c)."""
-        x = x.transpose(0, 1) if self.batch_first else x
-        hs, cs = [], []
-        for number, layer in enumerate(self.layers):
-            if hx is None:
-                h = c = x.new_zeros((self.directions, x.shape[1], self.hidden_size))
-            else:
-                part = slice(number * self.directions, (number + 1) * self.directions)
-                h, c = hx[0][part], hx[1][part]
-            y, h, c = layer(x, h, c)
-            x = y.transpose(1, 2).flatten(2)
-            hs.append(h)
-            cs.append(c)
-        return (x.transpose(0, 1) if self.batch_first else x), (torch.cat(hs), torch.cat(cs))
+        self.input = _linear(operator, cell.w_ih, cell.q_ih, cell.b_ih, unsigned)
+        self.state = _linear(operator, cell.w_hh, cell.q_hh, cell.b_hh, unsigned)
 
 
-class _Layer(nn.Module):
-    """x (time, batch, in), states (directions, batch, hidden) -> y (time, directions, batch, hidden), h, c.
+def _linear(operator: Any, weight: Tensor, q: QParams | None, bias: Tensor | None, unsigned: bool) -> nn.Module:
+    if q is None:
+        return LinearFp16(ops.LinearFp16(weight, bias), None, unsigned)
+    options = {"reduce_range": operator.reduce_range, "per_row": operator.per_row}
+    return LinearDynamic(ops.LinearDynamic(weight, q, bias, **options), None, unsigned)
 
-    It is only recorded: torch has nothing that runs this operator.
-    """
 
-    w: Tensor
-    r: Tensor
-    w_scale: Tensor
-    r_scale: Tensor
-    zero_point: Tensor
-    bias: Tensor
+class Cell(nn.Module):
+    """One step of one cell; arguments and results as of the float class."""
 
-    def __init__(self, cells: list[CellWeights], unsigned: bool) -> None:
+    def __init__(self, operator: Any, qx: QParams | None, unsigned: bool) -> None:
         super().__init__()
-        for name, weights in (("w", [cell.w_ih for cell in cells]), ("r", [cell.w_hh for cell in cells])):
-            stacked = torch.stack([_by_gate(weight).t() for weight in weights]).contiguous()
-            self.register_buffer(name, as_unsigned(stacked) if unsigned else stacked)
-        self.register_buffer("w_scale", torch.stack([_scales(cell.q_ih, cell.w_ih) for cell in cells]))
-        self.register_buffer("r_scale", torch.stack([_scales(cell.q_hh, cell.w_hh) for cell in cells]))
-        self.register_buffer("zero_point", torch.full(self.w_scale.shape, 128 if unsigned else 0, dtype=self.w.dtype))
-        self.register_buffer("bias", torch.stack([_biases(cell) for cell in cells]))
+        self.step = _step(operator)
+        self.two = isinstance(operator, ops.LSTMCell)
+        self.weights = _Weights(operator, operator.cells[0], unsigned)
+        self.hidden = operator.cells[0].w_hh.shape[1]
 
-    def forward(self, x: Tensor, h: Tensor, c: Tensor) -> Any:
-        state = tuple(h.shape)
-        return torch.onnx.ops.symbolic_multi_out(
-            "com.microsoft::DynamicQuantizeLSTM",
-            (
-                x,
-                self.w,
-                self.r,
-                self.bias,
-                None,
-                h,
-                c,
-                None,
-                self.w_scale,
-                self.zero_point,
-                self.r_scale,
-                self.zero_point,
-            ),
-            {"direction": "bidirectional" if state[0] == 2 else "forward", "hidden_size": state[2]},
-            dtypes=(x.dtype, x.dtype, x.dtype),
-            shapes=((x.shape[0], *state), state, state),
-            version=1,
-        )
+    def forward(self, x: Tensor, hx: Any = None) -> Any:
+        """(batch, in), and (batch, hidden) of each state -> the new ones."""
+        if hx is None:
+            zeros = x.new_zeros((*x.shape[:-1], self.hidden))
+            hx = (zeros, zeros) if self.two else zeros
+        states = list(hx) if self.two else [hx]
+        new = self.step(self.weights.input(x), self.weights.state(states[0]), states)
+        return tuple(new) if self.two else new[0]
 
 
-def _by_gate(stacked: Tensor) -> Tensor:
-    """Rows (4 * hidden, ...) in ONNX's order of gates."""
-    return torch.cat([stacked.chunk(4)[gate] for gate in _ORDER])
+class Layers(nn.Module):
+    """Arguments and results as nn.LSTM and nn.GRU, without packed sequences."""
 
+    def __init__(self, module: Recurrent, unsigned: bool) -> None:
+        super().__init__()
+        operator: Any = module.operator()
+        self.batch_first = module.batch_first
+        self.step = _step(operator)
+        self.states = 2 if isinstance(module, LSTM) else 1
+        self.directions = 2 if module.bidirectional else 1
+        self.hidden = module.hidden_size
+        self.weights = nn.ModuleList(_Weights(operator, cell, unsigned) for cell in operator.cells)
 
-def _scales(qparams: Any, weight: Tensor) -> Tensor:
-    return _by_gate(torch.as_tensor(qparams.scale, dtype=torch.float32).expand(weight.shape[0]))
+    def forward(self, x: Tensor, hx: Any = None) -> Any:
+        """(time, batch, in) -> (time, batch, directions * hidden), last states."""
+        batched = x.ndim == 3
+        if not batched:
+            x = x.unsqueeze(1)
+        elif self.batch_first:
+            x = x.transpose(0, 1)
+        if hx is None:
+            initial = [x.new_zeros((len(self.weights), x.shape[1], self.hidden)) for _ in range(self.states)]
+        else:
+            listed = list(hx) if self.states > 1 else [hx]
+            initial = listed if batched else [each.unsqueeze(1) for each in listed]
+        last: list[States] = []
+        for first in range(0, len(self.weights), self.directions):
+            outputs = []
+            for number in range(first, first + self.directions):
+                states, y = self._run(self.weights[number], x, [each[number] for each in initial], number > first)
+                outputs.append(y)
+                last.append(states)
+            x = torch.cat(outputs, -1)
+        final = [torch.stack(each) for each in zip(*last, strict=True)]
+        if not batched:
+            x, final = x.squeeze(1), [each.squeeze(1) for each in final]
+        elif self.batch_first:
+            x = x.transpose(0, 1)
+        return x, (tuple(final) if self.states > 1 else final[0])
 
+    def _run(self, weights: Any, x: Tensor, states: States, reverse: bool) -> tuple[States, Tensor]:
+        def once(carried: States, a: Tensor) -> tuple[States, Tensor]:
+            new = self.step(a, weights.state(carried[0]), carried)
+            return new, new[0].clone()
 
-def _biases(cell: CellWeights) -> Tensor:
-    zeros = torch.zeros(cell.w_ih.shape[0])
-    return torch.cat([_by_gate(zeros if bias is None else bias) for bias in (cell.b_ih, cell.b_hh)])
+        result: tuple[States, Tensor] = scan(once, states, weights.input(x), reverse=reverse)
+        return result

@@ -15,12 +15,12 @@ from qcore.fx.graph_module import QuantizedGraphModule, free_name
 from qcore.fx.modules import ScalarOperation
 from qcore.graph.from_fx import read
 from qcore.nn.quantized.base import QuantizedModule
-from qcore.nn.quantized.dynamic.cell_weights import CellHolder
-from qcore.nn.quantized.dynamic.rnn import LSTM
+from qcore.nn.quantized.dynamic.cell_weights import LayerCell
+from qcore.nn.quantized.dynamic.rnn import Recurrent
 from qcore.nn.quantized.functional_modules import QFunctional
 from qcore.nn.quantized.stubs import DeQuantize, Quantize
 from qcore.onnx.floats import Function, QuantizeDequantize, float_module, reason_against
-from qcore.onnx.recurrent import DynamicLSTM
+from qcore.onnx.recurrent import Layers
 from qcore.tensor.qparams import QParams
 from qcore.tensor.qtensor import QTensor
 
@@ -157,10 +157,8 @@ def _replace(module: nn.Module, owner: nn.Module, name: str, path: str, seen: Se
 
 
 def _reason_against(module: QuantizedModule) -> str:
-    if isinstance(module, Quantize | DeQuantize | QFunctional | ScalarOperation | CellHolder):
-        return ""  # a holder's owner is asked
-    if isinstance(module, LSTM):
-        return "a float16 LSTM has no translation to ONNX" if module.float16 else ""
+    if isinstance(module, Quantize | DeQuantize | QFunctional | ScalarOperation | Recurrent | LayerCell):
+        return ""  # a layer's cell is a part of it
     return reason_against(module.operator())
 
 
@@ -171,8 +169,8 @@ def _float_form(module: Any, qx: QParams | None, out: QParams | None, unsigned: 
         return nn.Identity()
     if isinstance(module, QFunctional):
         return Functional(module.output_qparams)
-    if isinstance(module, LSTM):
-        return DynamicLSTM(module, unsigned)
+    if isinstance(module, Recurrent):
+        return Layers(module, unsigned)
     if isinstance(module, ScalarOperation):
         return Rounded(Function(_scaled(module)), out)
     operator = module.operator()
