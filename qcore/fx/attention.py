@@ -9,11 +9,8 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional as F
 
-from qcore.fx.graph_module import QuantizedGraphModule, finished
-from qcore.fx.kinds import Kind, kinds_of
-
-REASON = "qcore_reason"
-"""Key in a node's meta: why the call stays float, where a pass has found that out."""
+from qcore.fx.graph_module import REASON, QuantizedGraphModule, finished
+from qcore.fx.kinds import Kind, kinds_of, shapes_of
 
 _NAMES = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa")
 _MASKED = "it masks attention: the range of masks leaves nothing of that of the scores"
@@ -28,11 +25,11 @@ def decompose_attention(model: QuantizedGraphModule, scopes: dict[str, str], exa
     if not calls:
         return
     kinds = kinds_of(model, example_inputs)
-    widths = _widths(model, example_inputs)
+    shapes = shapes_of(model, example_inputs)
     for node in calls:
         given = {**dict(zip(_NAMES, node.args, strict=False)), **node.kwargs}
-        if given.get("scale") is None and widths.get(given["query"]):
-            given["scale"] = 1 / math.sqrt(widths[given["query"]])
+        if given.get("scale") is None and shapes.get(given["query"]):
+            given["scale"] = 1 / math.sqrt(shapes[given["query"]][-1])
         reason = _reason_against(given)
         if reason:
             node.meta[REASON] = reason
@@ -83,33 +80,3 @@ def keep_allowed(scores: Tensor, mask: Tensor | None = None) -> Tensor:
     if mask is None:
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
     return scores.masked_fill(~mask, float("-inf"))
-
-
-class _Shapes(fx.Interpreter):
-    """Runs a graph, and keeps the last size of each tensor."""
-
-    def __init__(self, model: fx.GraphModule) -> None:
-        super().__init__(model)
-        self.widths: dict[fx.Node, int] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        result = super().run_node(n)
-        if isinstance(result, Tensor) and result.ndim:
-            self.widths[n] = result.shape[-1]
-        return result
-
-
-def _widths(model: fx.GraphModule, example_inputs: tuple[Any, ...]) -> dict[fx.Node, int]:
-    """The last size of the values of a graph, as far as it runs on the example inputs."""
-    run = _Shapes(model)
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad():
-            run.run(*example_inputs)
-    except Exception:
-        pass
-    finally:
-        for module, training in modes.items():
-            module.training = training
-    return run.widths

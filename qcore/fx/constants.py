@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import fx, nn
 from torch.nn import functional as F
+from torch.utils._pytree import tree_leaves
 
-from qcore.fx.graph_module import QuantizedGraphModule, finished, free_name, set_submodule
+from qcore.fx.graph_module import REASON, QuantizedGraphModule, attribute, finished, free_name, set_submodule
+from qcore.fx.kinds import shapes_of
+from qcore.fx.patterns import Unfit
 
 _NAMES: dict[Any, tuple[str, ...]] = {
     F.linear: ("input", "weight", "bias"),
     F.embedding: ("input", "weight", "padding_idx", "max_norm"),
-    F.layer_norm: ("input", "normalized_shape", "weight", "bias", "eps"),
-    F.group_norm: ("input", "num_groups", "weight", "bias", "eps"),
+    **dict.fromkeys((F.layer_norm, torch.layer_norm), ("input", "normalized_shape", "weight", "bias", "eps")),
+    **dict.fromkeys((F.group_norm, torch.group_norm), ("input", "num_groups", "weight", "bias", "eps")),
+    F.instance_norm: ("input", "running_mean", "running_var", "weight", "bias", "use_input_stats", "momentum", "eps"),
+    F.batch_norm: ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps"),
     F.prelu: ("input", "weight"),
     **dict.fromkeys(
         (F.conv1d, F.conv2d, F.conv3d), ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
@@ -22,6 +28,10 @@ _NAMES: dict[Any, tuple[str, ...]] = {
         (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d),
         ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation"),
     ),
+}
+_NORMS: dict[Any, dict[int, type[Any]]] = {
+    F.batch_norm: {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d},
+    F.instance_norm: {3: nn.InstanceNorm1d, 4: nn.InstanceNorm2d, 5: nn.InstanceNorm3d},
 }
 _CONVS: dict[Any, type[Any]] = {
     F.conv1d: nn.Conv1d,
@@ -36,23 +46,29 @@ WITH_WEIGHTS = tuple(_NAMES)
 """Functions that become modules where their weights are constants."""
 
 
-def functions_to_modules(model: QuantizedGraphModule) -> None:
-    """In place: F.linear, F.conv2d and their kin with constant weights become modules that share these weights."""
+def functions_to_modules(model: QuantizedGraphModule, example_inputs: tuple[Any, ...] = ()) -> None:
+    """In place: F.linear, F.conv2d and their kin with constant weights become modules that share these weights.
+
+    Those that cannot are noted, with why. `example_inputs`: by them the dimensions of what norms get are known.
+    """
+    calls = [node for node in model.graph.nodes if node.op == "call_function" and node.target in _NAMES]
+    by_rank = any(node.target in _NORMS for node in calls)
+    shapes = shapes_of(model, example_inputs) if by_rank else {}
     changed = False
-    for node in list(model.graph.nodes):
-        if node.op != "call_function" or node.target not in _NAMES:
-            continue
+    for node in calls:
         given = {**dict(zip(_NAMES[node.target], node.args, strict=False)), **node.kwargs}
-        constants = {name: _constant(model, value) for name, value in given.items() if name != "input"}
-        if not isinstance(given.get("input"), fx.Node) or any(isinstance(each, fx.Node) for each in constants.values()):
+        source = given.pop("input", None)
+        if not isinstance(source, fx.Node):
             continue
-        module = _module(node.target, constants)
-        if module is None:
+        try:
+            module = _module(node.target, _constants(model, given), len(shapes.get(source, ())))
+        except Unfit as unfit:
+            node.meta[REASON] = str(unfit)
             continue
         path = free_name(model, node.name)
         set_submodule(model, path, module.train(model.training))
         node.meta["origin"] = node.target
-        node.op, node.target, node.args, node.kwargs = "call_module", path, (given["input"],), {}
+        node.op, node.target, node.args, node.kwargs = "call_module", path, (source,), {}
         changed = True
     if changed:
         _drop_unread(model)
@@ -82,17 +98,21 @@ def remove_identities(model: QuantizedGraphModule, kinds: tuple[type[nn.Module],
         finished(model)
 
 
-def _constant(model: nn.Module, value: Any) -> Any:
-    """The tensor that a get_attr node reads; anything else as it is."""
-    if not (isinstance(value, fx.Node) and value.op == "get_attr"):
-        return value
-    found: Any = model
-    for part in str(value.target).split("."):
-        found = getattr(found, part)
+def _constants(model: nn.Module, given: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a call, with the tensors that get_attr nodes read; Unfit for those that are computed."""
+    found = {}
+    for name, value in given.items():
+        if isinstance(value, fx.Node) and value.op == "get_attr":
+            found[name] = attribute(model, str(value.target))
+        elif any(isinstance(each, fx.Node) for each in tree_leaves(value)):
+            raise Unfit(f"its {name} is computed; only constants of the model have a quantized form here")
+        else:
+            found[name] = value
     return found
 
 
-def _module(function: Any, given: dict[str, Any]) -> nn.Module | None:
+def _module(function: Any, given: dict[str, Any], rank: int) -> nn.Module:
+    """The module for a function with these constants, on inputs of `rank` dimensions (0: not known)."""
     weight: Any = given.get("weight")
     bias: Any = given.get("bias")
     module: Any
@@ -100,15 +120,17 @@ def _module(function: Any, given: dict[str, Any]) -> nn.Module | None:
         module = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
     elif function is F.embedding:
         if given.get("max_norm") is not None:
-            return None
+            raise Unfit("max_norm changes the weight at each call")
         module = nn.Embedding(weight.shape[0], weight.shape[1], padding_idx=given.get("padding_idx"), device="meta")
-    elif function is F.layer_norm:
+    elif function in (F.layer_norm, torch.layer_norm):
         shape, eps = given["normalized_shape"], given.get("eps", 1e-5)
         module = nn.LayerNorm(shape, eps, weight is not None, bias is not None, device="meta")
-    elif function is F.group_norm:
+    elif function in (F.group_norm, torch.group_norm):
         if weight is None:
-            return None
+            raise Unfit("a group norm without a weight has no quantized form")
         module = nn.GroupNorm(given["num_groups"], weight.shape[0], given.get("eps", 1e-5), device="meta")
+    elif function in _NORMS:
+        module = _norm(function, given, rank)
     elif function is F.prelu:
         module = nn.PReLU(weight.numel(), device="meta")
     else:
@@ -117,6 +139,25 @@ def _module(function: Any, given: dict[str, Any]) -> nn.Module | None:
         if name in module._parameters:
             module._parameters[name] = value if isinstance(value, nn.Parameter) or value is None else _frozen(value)
     return module  # type: ignore[no-any-return]
+
+
+def _norm(function: Any, given: dict[str, Any], rank: int) -> Any:
+    """A batch norm by given statistics, or an instance norm by those of its input."""
+    kind = _NORMS[function].get(rank)
+    mean, variance, eps = given.get("running_mean"), given.get("running_var"), given.get("eps", 1e-5)
+    if kind is None:
+        raise Unfit("the dimensions of its input are not known from the example inputs")
+    if function is F.batch_norm:
+        if given.get("training", False) or mean is None:
+            raise Unfit("its statistics are those of each batch; only given ones have a quantized form")
+        module = kind(len(mean), eps, affine=given.get("weight") is not None, device="meta")
+        module.running_mean, module.running_var = mean, variance
+        module.num_batches_tracked = torch.tensor(0)
+        return module
+    if not given.get("use_input_stats", True) or mean is not None:
+        raise Unfit("it has statistics of its own; only an instance norm by those of its input has a quantized form")
+    weight = given.get("weight")
+    return kind(1 if weight is None else len(weight), eps, affine=weight is not None, device="meta")
 
 
 def _conv(kind: type[Any], given: dict[str, Any], weight: Any) -> Any:

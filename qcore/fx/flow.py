@@ -101,7 +101,7 @@ class Preparation:
         """All passes on a traced graph; `names`: paths of modules where the graph's own names are others."""
         graph = traced.model
         constants.remove_identities(graph, _STUBS)
-        constants.functions_to_modules(graph)
+        constants.functions_to_modules(graph, inputs)
         decompose_attention(graph, traced.scopes, inputs)
         fuse(graph, self.backend, self.is_qat)
         planner = Planner(

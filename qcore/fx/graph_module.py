@@ -29,6 +29,10 @@ FLOAT = "qcore_float"
 """Key in a node's meta: True where the call was left float."""
 
 
+REASON = "qcore_reason"
+"""Key in a node's meta: why the call stays float, where a pass has found that out."""
+
+
 CACHE = "_qcore_execution"
 """Attribute that holds what the executor has made of a model; never copied or saved."""
 
@@ -115,6 +119,13 @@ def preserve(model: Any, source: Any, names: list[str], function: str) -> None:
     for name in names:
         setattr(model, name, getattr(source, name))
     model.qcore_preserved = tuple(dict.fromkeys((*getattr(model, "qcore_preserved", ()), *names)))
+
+
+def attribute(model: Any, path: str) -> Any:
+    """What lies at a path of attributes."""
+    for part in path.split("."):
+        model = getattr(model, part)
+    return model
 
 
 def set_submodule(model: nn.Module, path: str, module: nn.Module) -> None:

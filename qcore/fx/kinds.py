@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_map
 
-from qcore.fx.patterns import NOT_TENSORS
+from qcore.fx.graph_module import attribute
+from qcore.fx.patterns import NOT_TENSORS, is_transposed
 
 _INTEGER_CALLS: tuple[Any, ...] = (
     "long", "int", "bool", "byte", "short", "char", "argmax", "argmin", "argsort", "nonzero", "eq", "ne", "lt", "gt",
@@ -37,8 +39,8 @@ def kinds_of(model: fx.GraphModule, example_inputs: tuple[Any, ...]) -> dict[fx.
         if node.op == "placeholder":
             kinds[node] = kind_of(next(given, torch.empty(0)))
         elif node.op == "get_attr":
-            kinds[node] = kind_of(_attribute(model, str(node.target)))
-        elif node.target in NOT_TENSORS:
+            kinds[node] = kind_of(attribute(model, str(node.target)))
+        elif node.target in NOT_TENSORS and not is_transposed(node):
             kinds[node] = Kind.OTHER
         elif node.op == "call_module":
             kinds[node] = Kind.FLOAT
@@ -74,8 +76,36 @@ def kind_of(value: Any) -> Kind:
     return Kind.OTHER
 
 
-def _attribute(model: nn.Module, path: str) -> Any:
-    value: Any = model
-    for part in path.split("."):
-        value = getattr(value, part)
-    return value
+class _Shapes(fx.Interpreter):
+    """Runs a graph, and keeps the size of each tensor."""
+
+    def __init__(self, model: fx.GraphModule) -> None:
+        super().__init__(model)
+        self.found: dict[fx.Node, torch.Size] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        if isinstance(result, Tensor):
+            self.found[n] = result.shape
+        return result
+
+
+def copied(value: Any) -> Any:
+    """A tensor's copy, for a model that may write to its inputs; anything else as it is."""
+    return value.clone() if isinstance(value, Tensor) else value
+
+
+def shapes_of(model: fx.GraphModule, example_inputs: tuple[Any, ...]) -> dict[fx.Node, torch.Size]:
+    """The sizes of the values of a graph, as far as it runs on the example inputs."""
+    run = _Shapes(model)
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            run.run(*tree_map(copied, example_inputs))
+    except Exception:
+        pass
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    return run.found

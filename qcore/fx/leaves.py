@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.utils._pytree import tree_map
 
 from qcore.fx.direct import DirectCalls
 from qcore.fx.graph_module import QuantizedGraphModule
+from qcore.fx.kinds import copied
 from qcore.nn.intrinsic import FusedModule
 
 Inputs = tuple[Any, ...]
@@ -59,7 +61,7 @@ def inputs_of(model: nn.Module, example_inputs: Inputs, calls: DirectCalls) -> d
     model.eval()
     try:
         with torch.no_grad(), calls:
-            model(*example_inputs)
+            model(*tree_map(copied, example_inputs))
     finally:
         for handle in handles:
             handle.remove()

@@ -62,7 +62,14 @@ def match(node: fx.Node, modules: dict[str, nn.Module], fuse_relu: Callable[[Ope
             return Match([node], rule.role, rule, patterns.activations(node, rule), None, None)
     else:
         module = None
-        if node.target in (*patterns.ADDS, *patterns.SUBS, *patterns.MULS, *patterns.DIVS, *patterns.NEGS):
+        if node.target in (
+            *patterns.ADDS,
+            *patterns.SUBS,
+            *patterns.RSUBS,
+            *patterns.MULS,
+            *patterns.DIVS,
+            *patterns.NEGS,
+        ):
             return _arithmetic(node, rule, modules, fuse_relu)
     operator = rule.operator(Call(node, module))
     found = Match([node], rule.role, rule, patterns.activations(node, rule), operator)
@@ -97,7 +104,9 @@ def _arithmetic(
         if _following_relu(node, modules) and fuse_relu(fused):
             nodes.append(next(iter(node.users)))
             operator = fused
-        make = _operation(operator, node.target in patterns.SUBS)
+        if node.target in patterns.RSUBS:
+            tensors.reverse()
+        make = _operation(operator, node.target in (*patterns.SUBS, *patterns.RSUBS))
         return Match(nodes, Role.COMPUTE, rule, tensors, operator, make)
     factor, summand = _numbers(node, operands)
     relu = _following_relu(node, modules)
@@ -126,7 +135,8 @@ def _numbers(node: fx.Node, operands: list[Any]) -> tuple[float, float]:
         if not first or number == 0 or "rounding_mode" in node.kwargs:
             raise Unfit("only a division by a number other than 0 has a quantized form")
         return 1.0 / number, 0.0
-    if node.target in patterns.SUBS:
+    if node.target in (*patterns.SUBS, *patterns.RSUBS):
+        first = first is (node.target in patterns.SUBS)
         return (1.0, -number) if first else (-1.0, number)
     return 1.0, number
 

@@ -78,6 +78,8 @@ def activations(node: fx.Node, rule: Rule) -> Values:
     """The nodes whose values are activations of a call."""
     if rule.inputs == 0:
         listed = node.args[0] if node.args else node.kwargs.get("tensors", ())
+        if isinstance(listed, fx.Node):
+            raise Unfit("its tensors come as one value; write them as a list, [a, b]")
         return [item for item in listed if isinstance(item, fx.Node)]  # type: ignore[union-attr]
     given = list(node.args[: rule.inputs])
     if len(given) < rule.inputs:
@@ -165,6 +167,12 @@ def _clamp(call: Call) -> Operator:
     return ops.Clamp(0.0, 1.0)
 
 
+def _pad(call: Call) -> None:
+    mode = call.option(2, "mode", "constant") if call.module is None else "constant"
+    if mode == "circular":
+        raise Unfit("mode='circular'; only 'constant', 'reflect' and 'replicate' have a quantized form")
+
+
 def _mean(call: Call) -> Operator:
     if call.node.kwargs.get("dtype") is not None:
         raise Unfit("it asks for a dtype")
@@ -178,10 +186,22 @@ RELUS: tuple[Any, ...] = (nn.ReLU, F.relu, F.relu_, torch.relu, torch.relu_, "re
 
 _BINARY = Rule(Role.COMPUTE, _add, 2), Rule(Role.COMPUTE, _mul, 2)
 ADDS: tuple[Any, ...] = (python.add, python.iadd, torch.add, "add", "add_")
-MULS: tuple[Any, ...] = (python.mul, python.imul, torch.mul, "mul", "mul_", torch.multiply)
-SUBS: tuple[Any, ...] = (python.sub, python.isub, torch.sub, "sub", "sub_")
-DIVS: tuple[Any, ...] = (python.truediv, python.itruediv, torch.div, "div", "div_", torch.true_divide)
-NEGS: tuple[Any, ...] = (python.neg, torch.neg, "neg")
+MULS: tuple[Any, ...] = (python.mul, python.imul, torch.mul, "mul", "mul_", torch.multiply, "multiply", "multiply_")
+SUBS: tuple[Any, ...] = (python.sub, python.isub, torch.sub, "sub", "sub_", torch.subtract, "subtract", "subtract_")
+RSUBS: tuple[Any, ...] = (torch.rsub,)
+DIVS: tuple[Any, ...] = (
+    python.truediv,
+    python.itruediv,
+    torch.div,
+    "div",
+    "div_",
+    torch.divide,
+    "divide",
+    "divide_",
+    torch.true_divide,
+    "true_divide",
+)
+NEGS: tuple[Any, ...] = (python.neg, torch.neg, "neg", "neg_", torch.negative, "negative")
 
 _UNIT, _SIGNED = (1.0 / 256.0, 0), (2.0 / 256.0, 128)
 _SIGMOID = Rule(Role.FIXED, _lookup("sigmoid"), fixed=_UNIT)
@@ -205,7 +225,7 @@ _THRESHOLD = _compute(_lookup("threshold", ("threshold", 0.0), ("value", 0.0)))
 
 CALLS: dict[Any, Rule] = {
     **dict.fromkeys(ADDS, _BINARY[0]),
-    **dict.fromkeys(SUBS, _BINARY[0]),
+    **dict.fromkeys((*SUBS, *RSUBS), _BINARY[0]),
     **dict.fromkeys(MULS, _BINARY[1]),
     **dict.fromkeys(
         (python.matmul, torch.matmul, torch.bmm, torch.mm, "matmul", "__matmul__", "bmm", "mm"),
@@ -214,20 +234,20 @@ CALLS: dict[Any, Rule] = {
     **dict.fromkeys((*DIVS, *NEGS), Rule(Role.SCALAR)),
     **dict.fromkeys((torch.cat, torch.concat, torch.concatenate), Rule(Role.SHARE, _cat, 0)),
     torch.stack: Rule(Role.SHARE, inputs=0),
-    **dict.fromkeys((torch.sigmoid, F.sigmoid, "sigmoid", "sigmoid_"), _SIGMOID),
+    **dict.fromkeys((torch.sigmoid, F.sigmoid, torch.special.expit, "sigmoid", "sigmoid_"), _SIGMOID),
     **dict.fromkeys((F.hardsigmoid, "hardsigmoid", "hardsigmoid_"), _HARDSIGMOID),
     **dict.fromkeys((torch.tanh, F.tanh, "tanh", "tanh_"), _TANH),
     **dict.fromkeys((torch.softmax, F.softmax, "softmax"), _SOFTMAX),
     F.hardswish: _compute(_lookup("hardswish")),
-    F.elu: _ELU,
-    F.celu: _CELU,
-    F.selu: _compute(_lookup("selu")),
-    F.leaky_relu: _LEAKY,
+    **dict.fromkeys((F.elu, F.elu_), _ELU),
+    **dict.fromkeys((F.celu, torch.celu, torch.celu_), _CELU),
+    **dict.fromkeys((F.selu, torch.selu, torch.selu_), _compute(_lookup("selu"))),
+    **dict.fromkeys((F.leaky_relu, F.leaky_relu_), _LEAKY),
     F.gelu: _compute(_gelu),
     F.silu: _compute(_lookup("silu")),
     F.mish: _compute(_lookup("mish")),
     F.softplus: _compute(_softplus),
-    F.threshold: _THRESHOLD,
+    **dict.fromkeys((F.threshold, torch.threshold_), _THRESHOLD),
     **dict.fromkeys(RELUS[1:], _share(_clamp)),
     **dict.fromkeys((F.relu6, F.hardtanh, F.hardtanh_, torch.clamp, "clamp", "clamp_"), _share(_clamp)),
     F.max_pool1d: _share(_max_pool(1)),
@@ -246,18 +266,22 @@ CALLS: dict[Any, Rule] = {
     **dict.fromkeys((torch.mean, "mean"), _share(_mean)),
     **dict.fromkeys(
         (
-            F.pixel_shuffle, F.pixel_unshuffle, torch.flatten, torch.narrow, torch.repeat_interleave, torch.transpose,
-            torch.permute, torch.reshape, torch.squeeze, torch.unsqueeze, "contiguous", "detach", "flatten", "narrow",
-            "permute", "repeat", "repeat_interleave", "reshape", "squeeze", "squeeze_", "transpose", "unsqueeze",
-            "unsqueeze_", "view",
+            F.pixel_shuffle, F.pixel_unshuffle, F.channel_shuffle, torch.flatten, torch.narrow, torch.ravel,
+            torch.repeat_interleave, torch.transpose, torch.permute, torch.reshape, torch.squeeze, torch.unsqueeze,
+            "contiguous", "detach", "flatten", "narrow", "permute", "ravel", "repeat", "repeat_interleave", "reshape",
+            "squeeze", "squeeze_", "transpose", "unsqueeze", "unsqueeze_", "view",
         ),
         _share(),
     ),
+    F.pad: _share(_pad),
     **dict.fromkeys(
         (
             python.getitem, F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, torch.chunk, torch.split, torch.unbind,
-            torch.tensor_split, torch.movedim, torch.swapaxes, torch.roll, torch.flip, "chunk", "split", "unbind",
-            "clone", "expand", "expand_as", "unflatten", "swapaxes", "movedim", "roll", "flip", "select",
+            torch.tensor_split, torch.movedim, torch.moveaxis, torch.swapaxes, torch.swapdims, torch.t, torch.roll,
+            torch.flip, torch.select, torch.index_select, torch.gather, torch.unflatten, torch.tile,
+            torch.broadcast_to, torch.clone, torch.detach, "chunk", "split", "unbind", "tensor_split", "clone",
+            "expand", "expand_as", "broadcast_to", "unflatten", "swapaxes", "swapdims", "movedim", "moveaxis", "t",
+            "roll", "flip", "select", "index_select", "gather", "tile", "view_as", "reshape_as",
         ),
         Rule(Role.MOVE),
     ),
@@ -292,10 +316,16 @@ MODULES: dict[type[nn.Module], Rule] = {
     nn.AdaptiveAvgPool2d: _share(_adaptive(2)),
     nn.AdaptiveAvgPool3d: _share(_adaptive(3)),
     nn.Upsample: _share(_interpolate),
+    **dict.fromkeys((nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d), _share(_pad)),
+    **dict.fromkeys((nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d), _share(_pad)),
+    **dict.fromkeys((nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d), _share(_pad)),
     nn.Identity: Rule(Role.MOVE),
     **dict.fromkeys((nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout), Rule(Role.MOVE)),
 }
 """Modules without a quantized class of their own; those with one are in the catalogue."""
+
+_TRANSPOSED = ("T", "mT", "H", "mH")
+"""Attributes of a tensor that are the tensor, turned."""
 
 NOT_TENSORS: tuple[Any, ...] = ("size", "dim", "numel", "ndimension", "stride", "is_floating_point", getattr, len)
 """Calls whose results are no tensors."""
@@ -311,6 +341,8 @@ def target_of(node: fx.Node, modules: dict[str, nn.Module]) -> Any:
 
 def rule_of(node: fx.Node, modules: dict[str, nn.Module]) -> Rule | None:
     """The rule for a node; None for what has no quantized form."""
+    if is_transposed(node):
+        return CALLS["t"]
     if node.op in ("call_function", "call_method"):
         return CALLS.get(node.target)
     if node.op != "call_module":
@@ -321,6 +353,11 @@ def rule_of(node: fx.Node, modules: dict[str, nn.Module]) -> Rule | None:
         return QUANTIZED_MODULE if getattr(found, "observes_output", False) else SAME_PARAMETERS
     base = catalog.match(kind, {each: each for each in MODULES}).target
     return None if base is None else MODULES[base]
+
+
+def is_transposed(node: fx.Node) -> bool:
+    """Whether a node reads an attribute of a tensor that is the tensor, turned."""
+    return node.target is getattr and len(node.args) == 2 and node.args[1] in _TRANSPOSED
 
 
 def is_relu(node: fx.Node, modules: dict[str, nn.Module]) -> bool:

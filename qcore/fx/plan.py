@@ -15,8 +15,8 @@ from qcore.api._prepare import described
 from qcore.binding import bind
 from qcore.errors import QcoreError, QuantizationError, UnsupportedError
 from qcore.fx import patterns
-from qcore.fx.attention import REASON
 from qcore.fx.fuse import SOURCE
+from qcore.fx.graph_module import REASON
 from qcore.fx.kinds import Kind
 from qcore.fx.match import Match, match
 from qcore.fx.patterns import Role, Unfit

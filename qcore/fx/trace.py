@@ -14,6 +14,7 @@ from torch import fx, nn
 
 from qcore.errors import QuantizationError
 from qcore.fx.graph_module import QuantizedGraphModule
+from qcore.fx.inplace import Aliased, out_of_place
 from qcore.nn.quantizable import Quantizable
 
 _TORCH = str(Path(torch.__file__).parent)
@@ -53,7 +54,12 @@ def trace(
         raise Untraceable(reason_of(error)) from error
     graph._tracer_cls = fx.Tracer
     scopes = {node.name: _scope(node) for node in graph.nodes}
-    return Traced(QuantizedGraphModule(model, graph), scopes, tracer.leaves)
+    traced = QuantizedGraphModule(model, graph)
+    try:
+        out_of_place(traced)
+    except Aliased as error:
+        raise Untraceable(f"cannot be a graph of values ({error})") from error
+    return Traced(traced, scopes, tracer.leaves)
 
 
 def reason_of(error: Exception) -> str:

@@ -79,6 +79,7 @@ CATALOG: tuple[Entry, ...] = (
     Entry(nn.Hardswish, static=nnq.Hardswish),
     Entry(nn.ELU, static=nnq.ELU),
     Entry(nn.LeakyReLU, static=nnq.LeakyReLU),
+    Entry(nn.PReLU, static=nnq.PReLU),
     Entry(nn.Embedding, static=nnq.Embedding, dynamic=nnq.Embedding, qat=nnqat.Embedding),
     Entry(nn.EmbeddingBag, static=nnq.EmbeddingBag, dynamic=nnq.EmbeddingBag, qat=nnqat.EmbeddingBag),
     Entry(nnq.FloatFunctional, static=nnq.QFunctional),

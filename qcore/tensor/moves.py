@@ -74,9 +74,7 @@ def stack(func: Any, tensors: Sequence[Tensor], dim: int = 0) -> Any:
     return torch.cat([x.unsqueeze(dim if dim >= 0 else dim + rank) for x in tensors], dim if dim >= 0 else dim + rank)
 
 
-@implements(
-    "reflection_pad1d.default", "reflection_pad2d.default", "replication_pad1d.default", "replication_pad2d.default"
-)
+@implements(*(f"{kind}_pad{rank}d.default" for kind in ("reflection", "replication") for rank in (1, 2, 3)))
 def pad_from_inside(func: Any, x: QTensor, padding: Sequence[int]) -> Any:
     """torch has these for floating point only; float64 holds all integers exactly."""
     per_tensor_only(x, func.name())

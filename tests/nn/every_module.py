@@ -72,6 +72,7 @@ STATIC: dict[type[nn.Module], tuple[Callable[[], nn.Module], Callable[[], tuple[
     nn.Hardswish: (nn.Hardswish, quantized(2, 3)),
     nn.ELU: (lambda: nn.ELU(0.5), quantized(2, 3)),
     nn.LeakyReLU: (lambda: nn.LeakyReLU(0.3), quantized(2, 3)),
+    nn.PReLU: (lambda: nn.PReLU(3, 0.3), quantized(2, 3)),
     nn.Embedding: (lambda: nn.Embedding(7, 8), lambda: (torch.tensor([[0, 3], [6, 6]]),)),
     nn.EmbeddingBag: (
         lambda: nn.EmbeddingBag(7, 8, mode="sum"),

@@ -9,11 +9,8 @@ from torch import Tensor
 from qcore import operators as ops
 from qcore.errors import ArgumentError
 from qcore.nn.quantized.base import QuantizedModule
+from qcore.nn.quantized.prelu import PReLU
 from qcore.nn.quantized.static import StaticOutput
-from qcore.tensor.dtypes import quint8
-from qcore.tensor.functions import quantize
-from qcore.tensor.qparams import per_tensor
-from qcore.tensor.qtensor import QTensor
 
 __all__ = ["Dropout", "PReLU", "Softmax", "WeightedQuantizedModule"]
 
@@ -73,52 +70,3 @@ class Softmax(StaticOutput):
     def from_reference(cls, mod: Any, scale: float, zero_point: int) -> Softmax:
         """From nn.Softmax, for an output with these parameters."""
         return cls(mod.dim, float(scale), int(zero_point))
-
-
-class PReLU(StaticOutput):
-    """x, or weight * x below zero; the weight, of one element or one for each channel, is quantized to 8 bits."""
-
-    computes = "prelu"
-
-    def __init__(self, output_scale: float, output_zero_point: int, num_parameters: int = 1) -> None:
-        super().__init__()
-        import torch
-
-        self.num_parameters = num_parameters
-        self._init_output(output_scale, output_zero_point)
-        self.weight = quantize(torch.ones(num_parameters) * 0.25, per_tensor(1.0, 0, quint8))
-
-    def operator(self) -> ops.PReLU:
-        """The operator with this module's weight."""
-        return ops.PReLU(self.weight.raw, self.weight.qparams)
-
-    def set_weight(self, w: Tensor) -> None:
-        """Take a weight, float or quantized, (1,) or (channels,)."""
-        if w.shape != (self.num_parameters,):
-            raise ArgumentError(f"PReLU: the weight must have shape ({self.num_parameters},), not {tuple(w.shape)}")
-        if isinstance(w, QTensor):
-            self.weight = w
-        else:
-            top = max(float(w.detach().clamp(min=0).max()), 2.0**-20)
-            low = min(float(w.detach().min()), 0.0)
-            scale = (top - low) / 255
-            self.weight = quantize(w.detach().float(), per_tensor(scale, round(-low / scale), quint8))
-        self._forget_kernel()
-
-    def set_quantized_weight(self, w: Tensor) -> None:
-        """Take a quantized weight."""
-        self.set_weight(w)
-
-    def _values(self) -> dict[str, Any]:
-        return {"weight": self.weight, **super()._values()}
-
-    def _set_values(self, values: dict[str, Any]) -> None:
-        self.set_weight(values["weight"])
-        super()._set_values(values)
-
-    @classmethod
-    def from_reference(cls, mod: Any, scale: float, zero_point: int) -> PReLU:
-        """From a float nn.PReLU, for an output with these parameters."""
-        quantized = cls(float(scale), int(zero_point), mod.num_parameters)
-        quantized.set_weight(mod.weight)
-        return quantized

@@ -23,6 +23,7 @@ from qcore.nn.quantized.norms import (
     InstanceNorm3d,
     LayerNorm,
 )
+from qcore.nn.quantized.prelu import PReLU
 from qcore.nn.quantized.stubs import DeQuantize, Quantize
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "LeakyReLU",
     "Linear",
     "MultiheadAttention",
+    "PReLU",
     "QFunctional",
     "Quantize",
     "ReLU6",
