@@ -233,6 +233,26 @@ def test_bad_geometry_is_an_error(change, words):
         CPU.build(operator)(torch.zeros(1, 8, 5, 5, dtype=torch.uint8), GOOD, GOOD)
 
 
+@pytest.mark.parametrize("seed", range(24))
+def test_conv_3x3(isa, seed):
+    """Stride 1 and channels enough for Winograd's tiles: all of them at their extremes, odd sizes, any padding."""
+    rng = random.Random(seed)
+    inputs, outputs = rng.choice([16, 17, 40, 64]), rng.choice([16, 24, 33, 96])
+    constants = weights(outputs, inputs, 3, 3, rng=rng)
+    if seed % 3 == 0:
+        constants["qweight"] = per_tensor(0.01, 0, qint8)
+        constants["weight"] = torch.where(constants["weight"] < 0, -128, 127).to(torch.int8)
+        constants["weight"][::2] = rng.choice([-128, 127])
+    padding = rng.randint(0, 3), rng.randint(0, 3)
+    operator = ops.Conv(**constants, stride=(1, 1), padding=padding, dilation=(1, 1), groups=1)
+    native, reference = kernels(operator, isa)
+    x = activation(rng.choice([1, 2, 3]), inputs, rng.randint(5, 30), rng.randint(5, 30), seed=seed)
+    if seed % 2:
+        x = torch.where(x > 100, 255, 0).to(torch.uint8)
+    qx, out = params(rng), params(rng, spread=10.0)
+    same(native(x, qx, out), reference(x, qx, out))
+
+
 def test_conv_checks_its_input():
     operator = ops.Conv(
         torch.zeros(4, 8, 3, 3, dtype=torch.int8),

@@ -123,6 +123,22 @@ struct DepthwiseInput {
   static int64_t scratch_bytes(int64_t all_entries, int64_t outputs) { return all_entries * kEntryBytes + outputs * kLanes * 4; }
 };
 
+// Tiles [first, first + tiles) of 2x2 results of a 3x3 convolution, numbered (sample, down, across), for units [unit, last_unit) of 16 columns.
+struct WinogradInput {
+  static constexpr int64_t kTileSize = 4, kPositions = 16;  // pixels that a tile reads in each dimension, and in all
+
+  const uint8_t* x;  // (sample, height, width, channels)
+  const uint8_t* padding;  // a pixel of zero points
+  int64_t height, width, channels, out_height, out_width, outputs;
+  int64_t pad_above, pad_left;
+  int64_t down, across, first, tiles;
+  int64_t unit, last_unit;
+  const int16_t* w;  // [unit][position][depth / 2][16][2]
+  int64_t depth;     // channels, padded to 16
+  int16_t* transformed;  // room for (positions, tiles, depth)
+  int32_t* sums;         // room for (positions, tiles, 16)
+};
+
 // clamp(rint(fma(x, inverse_scale, zero)), low, high), or, per channel, the product and the sum rounded one by one.
 struct QuantizeParameters {
   float inverse_scale;
@@ -235,6 +251,7 @@ struct Kernels {
   void (*gemm_u8)(const GemmInput&, const GemmPanel&, const RequantizedOutput&);
   void (*gemm_f32)(const GemmInput&, const GemmPanel&, const FloatOutput&);
   void (*depthwise)(const DepthwiseInput&, const RequantizedOutput&);
+  void (*winograd)(const WinogradInput&, const RequantizedOutput&);  // null where plain sums of products are faster
   void (*quantize)(const float* x, uint8_t* y, int64_t n, const QuantizeParameters&);
   void (*dequantize_u8)(const uint8_t* x, float* y, int64_t n, float scale, int32_t zero);
   void (*dequantize_s8)(const int8_t* x, float* y, int64_t n, float scale, int32_t zero);

@@ -8,6 +8,7 @@
 #include "qcore/depthwise.h"
 #include "qcore/linear.h"
 #include "qcore/tensor_view.h"
+#include "qcore/winograd.h"
 
 namespace qcore {
 
@@ -177,6 +178,10 @@ class Conv {
       const int64_t n = outputs / groups;
       const auto at = [&](int64_t g, int64_t c, int64_t i) { return data[((g * n + c) * per_group_ + i % per_group_) * taps + i / per_group_]; };
       packed_.pack(kernels.layout, groups, n, per_group_ * taps, at, q, checked_bias(bias, outputs));
+      const bool square = kernel_ == Tuple3{1, 3, 3} && stride == Tuple3{1, 1, 1} && dilation == Tuple3{1, 1, 1} && padding[0] == 0 && groups == 1 && zero;
+      if (kernels.winograd && square && per_group_ >= kLanes && per_group_ <= WinogradWeights::kMostChannels && outputs >= kLanes) {
+        tiles_.pack(outputs, per_group_, [&](int64_t c, int64_t i) { return data + (c * per_group_ + i) * taps; });
+      }
     }
   }
 
@@ -205,6 +210,8 @@ class Conv {
     const uint8_t* end = x + windows.batch * windows.channels * windows.in[0] * windows.in[1] * windows.in[2];
     if (depthwise_) {
       run_depthwise(kernels_, lines_, windows, x, end, zero, output, threads);
+    } else if (!tiles_.empty() && windows.in[0] == 1 && winograd_pays(windows)) {
+      run_winograd(kernels_, tiles_, windows, x, zero, output, threads);
     } else {
       const bool pointwise = windows.taps() == 1 && windows.in == windows.out && padding_ == Tuple3{0, 0, 0};
       run_gemm(packed_, windows.pixels(), threads, ConvJob{kernels_, packed_, windows, x, end, zero, output, pointwise});
@@ -242,6 +249,7 @@ class Conv {
   const Kernels& kernels_;
   PackedWeights packed_;
   DepthwiseWeights lines_;  // depthwise
+  WinogradWeights tiles_;   // 3x3, where it can be
   RequantizationCache cache_;
   bool relu_, depthwise_ = false;
   Tuple3 kernel_{}, stride_, padding_, dilation_;
