@@ -127,7 +127,7 @@ class PrepareCustomConfig(_Preserving):
         config.set_input_quantized_indexes(given.pop("input_quantized_idxs", []))
         config.set_output_quantized_indexes(given.pop("output_quantized_idxs", []))
         config.set_preserved_attributes(given.pop("preserved_attributes", []))
-        return _finished(config, given)
+        return _finished(config, given, _PREPARE_KEYS)
 
     def to_dict(self) -> dict[str, Any]:
         """As a dict with only what was set; `from_dict` takes it."""
@@ -141,6 +141,17 @@ class PrepareCustomConfig(_Preserving):
             "output_quantized_idxs": self.output_quantized_indexes,
         }
         return {**{key: value for key, value in found.items() if value}, **super().to_dict()}
+
+
+_PREPARE_KEYS = (
+    "standalone_module_name",
+    "standalone_module_class",
+    "float_to_observed_custom_module_class",
+    "non_traceable_module_name",
+    "non_traceable_module_class",
+    "input_quantized_idxs",
+    "output_quantized_idxs",
+)
 
 
 class ConvertCustomConfig(_Preserving):
@@ -166,7 +177,7 @@ class ConvertCustomConfig(_Preserving):
             for observed_class, quantized_class in mapping.items():
                 config.set_observed_to_quantized_mapping(observed_class, quantized_class, quant_type)
         config.set_preserved_attributes(given.pop("preserved_attributes", []))
-        return _finished(config, given)
+        return _finished(config, given, ("observed_to_quantized_custom_module_class",))
 
     def to_dict(self) -> dict[str, Any]:
         """As a dict with only what was set; `from_dict` takes it."""
@@ -181,7 +192,7 @@ class FuseCustomConfig(_Preserving):
     def from_dict(cls, fuse_custom_config_dict: Mapping[str, Any]) -> FuseCustomConfig:
         """From torch's dict form. Raises ArgumentError for an unknown key."""
         given = dict(fuse_custom_config_dict)
-        return _finished(cls().set_preserved_attributes(given.pop("preserved_attributes", [])), given)
+        return _finished(cls().set_preserved_attributes(given.pop("preserved_attributes", [])), given, ())
 
 
 def as_config(value: Any, kind: type[ConfigT], argument: str) -> ConfigT:
@@ -196,6 +207,13 @@ def as_config(value: Any, kind: type[ConfigT], argument: str) -> ConfigT:
     raise ArgumentTypeError(f"{argument} must be a {kind.__name__}, its dict form, or None; got {type(value).__name__}")
 
 
+def check_makes(kind: Any, method: str, setter: str) -> None:
+    """ArgumentTypeError for a class of a custom module that lacks the method which makes it."""
+    if not callable(getattr(kind, method, None)):
+        name = getattr(kind, "__name__", repr(kind))
+        raise ArgumentTypeError(f"{setter}: {name} needs a class method {method}(module), which makes it of the module")
+
+
 def _quant_type(value: Any) -> str:
     name = str(getattr(value, "name", value)).lower()
     if name not in ("static", "dynamic", "weight_only"):
@@ -203,8 +221,10 @@ def _quant_type(value: Any) -> str:
     return name
 
 
-def _finished(config: ConfigT, rest: dict[str, Any]) -> ConfigT:
+def _finished(config: ConfigT, rest: dict[str, Any], known: tuple[str, ...]) -> ConfigT:
     if rest:
-        known = ", ".join(sorted(config.to_dict())) or "none set"
-        raise ArgumentError(f"{type(config).__name__}.from_dict: unknown key {sorted(rest)[0]!r} (understood: {known})")
+        raise ArgumentError(
+            f"{type(config).__name__}.from_dict: unknown key {sorted(rest)[0]!r}; it takes "
+            + ", ".join(map(repr, (*known, "preserved_attributes")))
+        )
     return config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
@@ -58,11 +59,19 @@ class QConfigMapping:
 
     def set_module_name_regex(self, module_name_regex: str, qconfig: QConfigAny) -> QConfigMapping:
         """For modules whose whole path matches a regular expression; the first rule that matches wins."""
+        _check_text(module_name_regex, "set_module_name_regex", "module_name_regex")
+        try:
+            re.compile(module_name_regex)
+        except re.error as error:
+            raise ArgumentError(
+                f"set_module_name_regex: {module_name_regex!r} is no regular expression: {error}"
+            ) from error
         self.module_name_regex_qconfigs[module_name_regex] = _checked(qconfig, "set_module_name_regex")
         return self
 
     def set_module_name(self, module_name: str, qconfig: QConfigAny) -> QConfigMapping:
         """For the module at a path, and what is inside of it."""
+        _check_text(module_name, "set_module_name", "module_name")
         self.module_name_qconfigs[module_name] = _checked(qconfig, "set_module_name")
         return self
 
@@ -70,6 +79,7 @@ class QConfigMapping:
         self, module_name: str, object_type: Any, index: int, qconfig: QConfigAny
     ) -> QConfigMapping:
         """For the call number `index` (from 0) of a type directly in the module at a path."""
+        _check_text(module_name, "set_module_name_object_type_order", "module_name")
         key = (module_name, object_type, index)
         self.module_name_object_type_order_qconfigs[key] = _checked(qconfig, "set_module_name_object_type_order")
         return self
@@ -119,6 +129,11 @@ class QConfigMapping:
 
 def _pairs(rules: Any) -> list[tuple[Any, Any]]:
     return list(rules.items()) if isinstance(rules, Mapping) else list(rules)
+
+
+def _check_text(value: Any, setter: str, argument: str) -> None:
+    if not isinstance(value, str):
+        raise ArgumentTypeError(f"{setter}: {argument} must be a string, as named_modules() has it; got {value!r}")
 
 
 def _checked(qconfig: Any, setter: str) -> QConfigAny:

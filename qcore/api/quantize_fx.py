@@ -6,8 +6,10 @@ As in torch.ao, with `backend="..."`: the model is bound to it here. What became
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import Any
 
+import torch
 from torch import nn
 
 from qcore.api._prepare import bind_model, explain, raise_if_refused
@@ -18,7 +20,7 @@ from qcore.api.qconfig_mapping import (
     get_default_qat_qconfig_mapping,
     get_default_qconfig_mapping,
 )
-from qcore.errors import ArgumentError, QuantizationError, UnsupportedError
+from qcore.errors import ArgumentError, ArgumentTypeError, QuantizationError, UnsupportedError
 from qcore.fx import flow
 from qcore.fx.graph_module import preserve
 from qcore.registry import registry
@@ -94,14 +96,8 @@ def _prepare(
     name = "prepare_qat_fx" if is_qat else "prepare_fx"
     mapping = as_qconfig_mapping(qconfig_mapping)
     custom = as_config(prepare_custom_config, PrepareCustomConfig, "prepare_custom_config")
-    if getattr(model, "qcore_stage", None) is not None:
-        raise QuantizationError(f"{name}: this model is {model.qcore_stage} already; give it the float model")
-    if not isinstance(example_inputs, tuple):
-        given = "nothing" if example_inputs is None else type(example_inputs).__name__
-        raise ArgumentError(
-            f"{name}: example_inputs must be a tuple of inputs as the model is called with, such as "
-            f"(torch.randn(1, 3, 224, 224),); got {given}"
-        )
+    _check_model(name, model)
+    _check_inputs(name, model, example_inputs)
     if is_qat != model.training:
         raise QuantizationError(
             f"{name}: the model is in {'training' if model.training else 'eval'} mode; call "
@@ -118,6 +114,33 @@ def _prepare(
     preserve(prepared, float_model, custom.preserved_attributes, name)
     bind_model(prepared, report)
     return prepared  # type: ignore[no-any-return]
+
+
+def _check_model(name: str, model: Any) -> None:
+    if not isinstance(model, nn.Module):
+        raise ArgumentTypeError(f"{name}: model must be an nn.Module; got a {type(model).__name__}")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ArgumentTypeError(f"{name}: a scripted model cannot be traced; give the nn.Module that it was made from")
+    stage = getattr(model, "qcore_stage", None) or ("prepared or converted" if "qcore_report" in vars(model) else None)
+    if stage is not None:
+        raise QuantizationError(f"{name}: this model is {stage} already; give it the float model")
+
+
+def _check_inputs(name: str, model: nn.Module, example_inputs: Any) -> None:
+    if not isinstance(example_inputs, tuple):
+        given = "nothing" if example_inputs is None else type(example_inputs).__name__
+        raise ArgumentError(
+            f"{name}: example_inputs must be a tuple of inputs as the model is called with, such as "
+            f"(torch.randn(1, 3, 224, 224),); got {given}"
+        )
+    signature = inspect.signature(model.forward)
+    try:
+        signature.bind(*example_inputs)
+    except TypeError as error:
+        raise ArgumentError(
+            f"{name}: example_inputs has {len(example_inputs)} values, which do not fit {type(model).__name__}.forward"
+            f"{signature}: {error}"
+        ) from error
 
 
 def convert_fx(
@@ -180,6 +203,11 @@ def _reference(model: nn.Module, convert_custom_config: Any, qconfig_mapping: An
     if stage in ("converted", "reference"):
         raise QuantizationError(f"{name}: this model is {stage} already; call it once, on the prepared model")
     if stage != "prepared":
+        if isinstance(getattr(model, "qcore_report", None), Report):
+            raise QuantizationError(
+                f"{name}: this {type(model).__name__} was prepared or converted module by module, without a graph; "
+                "qcore.convert converts what qcore.prepare has prepared"
+            )
         raise QuantizationError(
             f"{name}: this {type(model).__name__} was not prepared; call prepare_fx first, calibrate"
         )

@@ -1,4 +1,5 @@
-"""constants: functions whose weights are constants of the model become modules, and so quantize as those do."""
+"""constants: functions whose weights are constants of the model become modules, and so quantize as those do; other
+constants are quantized once, when the model is lowered."""
 
 from __future__ import annotations
 
@@ -11,7 +12,9 @@ from torch.utils._pytree import tree_leaves
 
 from qcore.fx.graph_module import REASON, QuantizedGraphModule, attribute, finished, free_name, set_submodule
 from qcore.fx.kinds import shapes_of
-from qcore.fx.patterns import Unfit
+from qcore.fx.modules import Constant
+from qcore.fx.patterns import Role, Unfit, rule_of
+from qcore.nn.quantized.stubs import Quantize
 
 _NAMES: dict[Any, tuple[str, ...]] = {
     F.linear: ("input", "weight", "bias"),
@@ -73,6 +76,51 @@ def functions_to_modules(model: QuantizedGraphModule, example_inputs: tuple[Any,
     if changed:
         _drop_unread(model)
         finished(model)
+
+
+def quantize_constants(model: QuantizedGraphModule, backend: str) -> None:
+    """In place: each Quantize of a tensor of the model, or of elements of one, becomes that tensor, quantized."""
+    modules = dict(model.named_modules(remove_duplicate=False))
+    changed = False
+    for node in list(model.graph.nodes):
+        quantize = modules.get(str(node.target)) if node.op == "call_module" else None
+        if not isinstance(quantize, Quantize):
+            continue
+        moved = _moved(node.args[0], modules)
+        source = moved[-1] if moved else None
+        if source is None or source.op != "get_attr":
+            continue
+        tensor = attribute(model, str(source.target))
+        constant = Constant(quantize._out, tuple(tensor.shape))
+        constant.value = quantize(tensor.detach())
+        constant.backend = backend
+        path = free_name(model, f"{source.name}_quantized")
+        constant.qcore_path = path
+        model.add_module(path, constant)
+        with model.graph.inserting_before(source):
+            new = model.graph.call_module(path)
+        if len(moved) == 1:
+            node.replace_all_uses_with(new)
+        else:
+            moved[-2].replace_input_with(source, new)
+            node.replace_all_uses_with(moved[0])
+        model.graph.erase_node(node)
+        changed = True
+    if changed:
+        _drop_unread(model)
+        finished(model)
+
+
+def _moved(value: Any, modules: dict[str, nn.Module]) -> list[fx.Node]:
+    """The calls that lead to a value and only move elements, its source last; none where others read between."""
+    found = [value] if isinstance(value, fx.Node) else []
+    while found and found[-1].op in ("call_function", "call_method"):
+        node = found[-1]
+        rule = rule_of(node, modules)
+        if rule is None or rule.role is not Role.MOVE or len(node.users) != 1 or not isinstance(node.args[0], fx.Node):
+            return []
+        found.append(node.args[0])
+    return found
 
 
 def _drop_unread(model: QuantizedGraphModule) -> None:

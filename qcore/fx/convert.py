@@ -9,7 +9,8 @@ from torch import fx, nn
 from qcore.api._convert import build
 from qcore.api._layers import Layer
 from qcore.errors import QuantizationError
-from qcore.fx.graph_module import QuantizedGraphModule, erase_if_unused, finished, free_name, set_submodule
+from qcore.fx import parts
+from qcore.fx.graph_module import CUSTOM, QuantizedGraphModule, erase_if_unused, finished, free_name, set_submodule
 from qcore.fx.modules import ReferenceModule
 from qcore.nn import catalog
 from qcore.nn.intrinsic.folding import float_form
@@ -36,15 +37,23 @@ def to_reference(model: QuantizedGraphModule, backend: str, custom: dict[type[nn
     dynamic = catalog.mapping("dynamic")
     found = _found(model, modules)
     layers: list[tuple[fx.Node, nn.Module]] = []
-    customs: list[fx.Node] = []
+    customs: dict[fx.Node, list[fx.Node]] = {}
     for node in list(model.graph.nodes):
         if node.op != "call_module":
             continue
         module: Any = modules[str(node.target)]
         qconfig = getattr(module, "qconfig", None)
-        if type(module) in custom:
+        if parts.is_in_parts(module):
+            set_submodule(model, str(node.target), parts.converted(module))
+            customs[node] = parts.results(node)
+        elif type(module) in custom:
             set_submodule(model, str(node.target), custom[type(module)].from_observed(module))
-            customs.append(node)
+            customs[node] = [node]
+        elif getattr(module, CUSTOM, False):
+            raise QuantizationError(
+                f"custom module {node.target!r} ({type(module).__name__}) has no quantized class: name it in "
+                f"ConvertCustomConfig.set_observed_to_quantized_mapping({type(module).__name__}, ...)"
+            )
         elif qconfig is not None and not is_observer(module):
             layers.append((node, _layer(node, module, qconfig, found, static, dynamic, backend)))
     for node, qparams in found.items():
@@ -52,8 +61,8 @@ def to_reference(model: QuantizedGraphModule, backend: str, custom: dict[type[nn
     inputs = [node for node in model.graph.nodes if node.op == "placeholder"]
     for index in getattr(model, "qcore_quantized_inputs", ()):
         _dequantize_after(model, inputs[index], inputs[-1])
-    for node in customs:
-        _around_custom(model, node)
+    for node, results in customs.items():
+        _around_custom(model, node, results)
     used: set[str] = set()
     for node, new in layers:
         path = str(node.target)
@@ -153,13 +162,14 @@ def _quantize_dequantize(model: QuantizedGraphModule, node: fx.Node, qparams: QP
     graph.erase_node(node)
 
 
-def _around_custom(model: QuantizedGraphModule, node: fx.Node) -> None:
-    """A custom module takes and gives quantized tensors; around it the graph stays float."""
+def _around_custom(model: QuantizedGraphModule, node: fx.Node, results: list[fx.Node]) -> None:
+    """A custom module takes quantized tensors, and gives them as `results`; around it the graph stays float."""
     for number in node.all_input_nodes:
         if is_dequantize(number):
             node.replace_input_with(number, number.args[0])  # type: ignore[arg-type]
             erase_if_unused(number)
-    _dequantize_after(model, node)
+    for result in results:
+        _dequantize_after(model, result)
 
 
 def _dequantize_after(model: QuantizedGraphModule, node: fx.Node, after: fx.Node | None = None) -> None:

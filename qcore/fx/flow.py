@@ -9,20 +9,21 @@ from typing import Any
 from torch import nn
 
 from qcore.api._layers import check_names
-from qcore.api.custom_config import ConvertCustomConfig, PrepareCustomConfig, as_config
+from qcore.api.custom_config import ConvertCustomConfig, PrepareCustomConfig, as_config, check_makes
+from qcore.api.fake_quantize import FakeQuantizeBase
 from qcore.api.qconfig_mapping import QConfigMapping, as_qconfig_mapping
 from qcore.errors import QuantizationError
-from qcore.fx import constants, convert, leaves, observe
+from qcore.fx import constants, convert, leaves, observe, parts
 from qcore.fx.attention import decompose_attention
 from qcore.fx.direct import DirectCalls
 from qcore.fx.fuse import fuse
-from qcore.fx.graph_module import FLOAT, QuantizedGraphModule, set_submodule
+from qcore.fx.graph_module import CUSTOM, FLOAT, QuantizedGraphModule, set_submodule
 from qcore.fx.kinds import kinds_of
 from qcore.fx.lower import lower
 from qcore.fx.plan import Planner, Step
 from qcore.fx.qconfigs import Resolver
 from qcore.fx.trace import Traced, Untraceable, trace
-from qcore.nn import catalog
+from qcore.nn import catalog, quantizable
 from qcore.nn.quantized.observed import no_static_activation
 from qcore.nn.stubs import DeQuantStub, QuantStub
 from qcore.report import Row
@@ -65,6 +66,8 @@ class Preparation:
         self.observed = {
             key: new for each in self.custom.float_to_observed_mapping.values() for key, new in each.items()
         }
+        for kind in self.observed.values():
+            check_makes(kind, "from_float", "set_float_to_observed_mapping")
         paths = [path for path, _ in model.named_modules() if path]
         self.targets: list[Any] = [type(module) for module in model.modules()]
         prepared = self._module(model, self.base, inputs)
@@ -103,7 +106,7 @@ class Preparation:
         constants.remove_identities(graph, _STUBS)
         constants.functions_to_modules(graph, inputs)
         decompose_attention(graph, traced.scopes, inputs)
-        fuse(graph, self.backend, self.is_qat)
+        fuse(graph, self.backend, self.is_qat, self.observed)
         planner = Planner(
             graph,
             kinds_of(graph, inputs),
@@ -120,6 +123,7 @@ class Preparation:
         outermost = path == self.base
         graph.qcore_quantized_inputs = tuple(self.custom.input_quantized_indexes if outermost else ())  # type: ignore[assignment]
         graph.qcore_quantized_outputs = tuple(self.custom.output_quantized_indexes if outermost else ())  # type: ignore[assignment]
+        observe.check_ends(graph)
         observe.observe(graph, steps, self.is_qat)
         for step in steps:
             step.node.meta[FLOAT] = step.how == "float"
@@ -225,17 +229,35 @@ class Preparation:
             path = str(step.node.target)
             module: Any = modules[path]
             if step.how == "custom":
-                module.qconfig = step.qconfig
-                custom: Any = self.observed[type(module)]
-                set_submodule(graph, path, custom.from_float(module))
+                set_submodule(graph, path, self._observed(module, step.qconfig))
             elif any(catalog.match(type(module), table).target for table in tables):
                 module.qconfig = step.qconfig
                 trained: Any = catalog.match(type(module), catalog.mapping("qat")).target if self.is_qat else None
                 if trained is not None:
+                    _check_trains(step)
                     set_submodule(graph, path, trained.from_float(module))
+
+    def _observed(self, module: Any, qconfig: Any) -> nn.Module:
+        """The observed form of a custom module, or of an LSTM in parts."""
+        module.qconfig = qconfig
+        kind: Any = self.observed.get(type(module), quantizable.LSTM)
+        if issubclass(kind, quantizable.LSTM):
+            return parts.prepared(module, kind, qconfig, self.backend, self.is_qat)
+        made: Any = kind.from_float(module)
+        setattr(made, CUSTOM, True)
+        return made  # type: ignore[no-any-return]
 
     def _relative(self, path: str) -> str:
         return path.removeprefix(self.base).removeprefix(".") if self.base else path
+
+
+def _check_trains(step: Step) -> None:
+    weight = step.qconfig.weight()
+    if not isinstance(weight, FakeQuantizeBase):
+        raise QuantizationError(
+            f"module {step.where!r}: its qconfig gives weights a {type(weight).__name__}, with which training sees no "
+            "rounding; use a FakeQuantize, as get_default_qat_qconfig_mapping() has it"
+        )
 
 
 def graphs_in(model: nn.Module) -> list[QuantizedGraphModule]:
@@ -246,6 +268,8 @@ def graphs_in(model: nn.Module) -> list[QuantizedGraphModule]:
 def to_reference(model: nn.Module, backend: str, custom: ConvertCustomConfig) -> None:
     """Turn a prepared model, in place, into its reference form."""
     quantized = {key: new for each in custom.observed_to_quantized_mapping.values() for key, new in each.items()}
+    for kind in quantized.values():
+        check_makes(kind, "from_observed", "set_observed_to_quantized_mapping")
     for graph in graphs_in(model):
         convert.to_reference(graph, backend, quantized)
         convert.fold(graph)
@@ -256,6 +280,7 @@ def to_quantized(model: nn.Module, backend: str) -> None:
     for graph in graphs_in(model):
         lower(graph, backend)
         convert.fold(graph)
+        constants.quantize_constants(graph, backend)
         convert.leave_outputs_quantized(graph)
         graph.qcore_runs_on = backend  # type: ignore[assignment]
 

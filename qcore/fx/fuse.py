@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from torch import fx, nn
@@ -29,18 +29,21 @@ def fusions(backend: str) -> list[Parts]:
     return sorted([*found, *catalog.FOLDED], key=len, reverse=True)
 
 
-def fuse(model: QuantizedGraphModule, backend: str, is_qat: bool = False) -> dict[str, list[str]]:
-    """Fuse in place all that can be; the path of each fused module -> the nodes that it replaced, by name."""
+def fuse(
+    model: QuantizedGraphModule, backend: str, is_qat: bool = False, kept: Collection[type[nn.Module]] = ()
+) -> dict[str, list[str]]:
+    """Fuse in place all that can be, but modules of the classes in `kept`; the path of each fused module -> the nodes
+    that it replaced, by name."""
     patterns = fusions(backend)
     replaced: dict[str, list[str]] = {}
     modules = dict(model.named_modules(remove_duplicate=False))
     uses = _uses(model)
-    gone: set[fx.Node] = set()
+    gone = {node for node in model.graph.nodes if type(modules.get(str(node.target))) in kept}
     for node in list(model.graph.nodes):
         if node.op != "call_module" or node in gone:
             continue
         chains = (_chain(node, parts, modules, uses, is_qat) for parts in patterns)
-        chain = next((each for each in chains if each is not None), None)
+        chain = next((each for each in chains if each is not None and gone.isdisjoint(each)), None)
         if chain is not None:
             names = [each.name for each in chain]
             _fuse_chain(model, chain, modules, uses, is_qat)

@@ -33,6 +33,10 @@ REASON = "qcore_reason"
 """Key in a node's meta: why the call stays float, where a pass has found that out."""
 
 
+CUSTOM = "qcore_custom"
+"""Attribute of observed custom modules: True."""
+
+
 CACHE = "_qcore_execution"
 """Attribute that holds what the executor has made of a model; never copied or saved."""
 

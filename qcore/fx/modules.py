@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from qcore import operators as ops
 from qcore.binding import shared_kernel
+from qcore.errors import ArgumentError
 from qcore.nn.quantized.base import QuantizedModule
 from qcore.nn.quantized.matmul import matmul
 from qcore.nn.quantized.scalar import add_scalar, mul_scalar
@@ -85,6 +86,52 @@ _CALLS: dict[type[Operator], Any] = {
     ops.MatMul: _product,
     ops.Cat: _join,
 }
+
+
+class Constant(StaticOutput):
+    """A tensor of the model that was quantized when it was converted: called without inputs, it gives `value`.
+
+    `shape`: its sizes; its integers are zero until they are loaded or set. Raises ArgumentError for a value of another
+    shape or dtype.
+    """
+
+    computes = "nothing"
+
+    def __init__(self, out: QParams, shape: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        self._out = out
+        self.shape = tuple(shape)
+        self.register_buffer("_raw", torch.zeros(self.shape, dtype=out.dtype.storage), persistent=False)
+
+    _raw: Tensor
+
+    @property
+    def value(self) -> QTensor:
+        """The quantized tensor; it shares memory with the module."""
+        return QTensor(self._raw, self._out, self._backend)
+
+    @value.setter
+    def value(self, value: Tensor) -> None:
+        if not isinstance(value, QTensor) or value.shape != self.shape or value.qparams.dtype != self._out.dtype:
+            wanted = f"a tensor of {self._out.dtype!r}, {self.shape}"
+            raise ArgumentError(
+                f"{self._label()}: its value must be {wanted}; got {value.dtype!r}, {tuple(value.shape)}"
+            )
+        self._raw, self._out = value.raw.detach(), value.qparams
+
+    def forward(self) -> Tensor:  # type: ignore[override]
+        """The tensor."""
+        return self.value
+
+    def _values(self) -> dict[str, Any]:
+        return {**super()._values(), "value": self.value}
+
+    def _set_values(self, values: dict[str, Any]) -> None:
+        self.value = values["value"]
+
+    def extra_repr(self) -> str:
+        """Sizes, scale and zero point."""
+        return f"{self.shape}, scale={self.scale}, zero_point={self.zero_point}"
 
 
 class ScalarOperation(QuantizedModule):

@@ -10,7 +10,7 @@ from torch import fx, nn
 
 from qcore.api.fake_quantize import FakeQuantizeBase, FixedQParamsFakeQuantize
 from qcore.api.observer import FixedQParamsObserver
-from qcore.errors import QuantizationError
+from qcore.errors import ArgumentError, QuantizationError
 from qcore.fx.graph_module import QuantizedGraphModule, finished
 from qcore.fx.match import Match
 from qcore.fx.patterns import Role
@@ -152,6 +152,22 @@ def refuse_integers(observer: Any, inputs: tuple[Any, ...]) -> None:
         )
 
 
+def check_ends(model: QuantizedGraphModule) -> None:
+    """ArgumentError for positions of quantized inputs and outputs that the model does not have."""
+    inputs = sum(node.op == "placeholder" for node in model.graph.nodes)
+    value: Any = next(node for node in model.graph.nodes if node.op == "output").args[0]
+    outputs = len(value) if isinstance(value, tuple | list) else 1
+    for given, count, what in (
+        (model.qcore_quantized_inputs, inputs, "input"),
+        (model.qcore_quantized_outputs, outputs, "output"),
+    ):
+        wrong = [index for index in given if not 0 <= index < count]  # type: ignore[union-attr]
+        if wrong:
+            raise ArgumentError(
+                f"{what}_quantized_indexes: there is no {what} {wrong[0]!r}; the model has {count}, counted from 0"
+            )
+
+
 def observe(model: QuantizedGraphModule, steps: list[Step], is_qat: bool = False) -> None:
     """Insert, in place, the observers that the steps of a plan need."""
     run = Observing(model, is_qat)
@@ -160,5 +176,17 @@ def observe(model: QuantizedGraphModule, steps: list[Step], is_qat: bool = False
         run.states[inputs[index]] = _DERIVED
     for step in steps:
         run.visit(step)
+    _check_outputs(model, run.states)
     run.insert()
     finished(model)
+
+
+def _check_outputs(model: QuantizedGraphModule, states: dict[fx.Node, Slot | None]) -> None:
+    value: Any = next(node for node in model.graph.nodes if node.op == "output").args[0]
+    for index in model.qcore_quantized_outputs:  # type: ignore[union-attr]
+        result = value[index] if isinstance(value, tuple | list) else value
+        if result not in states:
+            raise QuantizationError(
+                f"output_quantized_indexes: output {index} ({result}) is not quantized; name a QConfig for what makes "
+                "it, or leave this output float"
+            )

@@ -14,7 +14,7 @@ from qcore.api._layers import Layer
 from qcore.api._prepare import described
 from qcore.binding import bind
 from qcore.errors import QcoreError, QuantizationError, UnsupportedError
-from qcore.fx import patterns
+from qcore.fx import parts, patterns
 from qcore.fx.fuse import SOURCE
 from qcore.fx.graph_module import REASON
 from qcore.fx.kinds import Kind
@@ -26,7 +26,7 @@ from qcore.nn.quantized.base import QuantizedModule
 from qcore.nn.quantized.observed import no_static_activation
 from qcore.operators import Operator
 from qcore.report import Row
-from qcore.tensor.dtypes import QDType, as_qdtype
+from qcore.tensor.dtypes import QDType, as_qdtype, as_qscheme
 
 How: TypeAlias = Literal["static", "dynamic", "custom", "float"]
 
@@ -86,9 +86,10 @@ class Planner:
         name = str(getattr(target, "__name__", target))
         if node.op == "call_module" and node.target in self.leaves:
             return Step(node, None, "float", qconfig, Row(label, name, "float", reason=self.leaves[str(node.target)]))
-        if node.op == "call_module" and target in self.custom and qconfig is not None:
+        if qconfig is not None and self._is_custom(node, target, qconfig):
             whole = Match([node], Role.COMPUTE, patterns.QUANTIZED_MODULE, list(node.all_input_nodes))
-            return Step(node, whole, "custom", qconfig, Row(label, name, "quantized", self.backend, "custom"))
+            what = "custom" if target in self.custom else "in parts"
+            return Step(node, whole, "custom", qconfig, Row(label, name, "quantized", self.backend, what))
         reason, found = node.meta.get(REASON, ""), None
         try:
             found = None if reason else match(node, self.modules, self._has_kernel)
@@ -105,6 +106,14 @@ class Planner:
             )
         return self._decide(node, found, qconfig, label, name, target, why)
 
+    def _is_custom(self, node: fx.Node, target: Any, qconfig: Any) -> bool:
+        """Whether a call is one of a custom module, or of an LSTM that is quantized statically."""
+        if node.op != "call_module":
+            return False
+        if target in self.custom:
+            return True
+        return not _against_static(qconfig) and parts.can_be_in_parts(node, self.modules[str(node.target)])
+
     def _decide(
         self, node: fx.Node, found: Match | None, qconfig: Any, label: str, name: str, target: Any, why: str
     ) -> Step:
@@ -120,6 +129,10 @@ class Planner:
         how, reason, quantized = self._form(module, found, qconfig)
         if found is not None and how == "static" and not reason:
             reason = self._against_inputs(found)
+        if how == "static" and _is_per_channel(qconfig):
+            raise QuantizationError(
+                f"module {label!r} ({name}): its qconfig observes activations per channel; they have one scale"
+            )
         if how == "float" or reason:
             return Step(node, None, "float", qconfig, Row(label, name, "float", reason=reason, asked=asked))
         if quantized is not None and module is not None:
@@ -204,6 +217,11 @@ class Planner:
 def activation_dtype(qconfig: Any) -> QDType:
     """The dtype that a static QConfig gives activations."""
     return as_qdtype(qconfig.activation().dtype)
+
+
+@lru_cache(maxsize=256)
+def _is_per_channel(qconfig: Any) -> bool:
+    return as_qscheme(qconfig.activation().qscheme).per_channel
 
 
 _against_static = lru_cache(maxsize=256)(no_static_activation)

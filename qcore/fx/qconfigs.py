@@ -81,7 +81,7 @@ class Resolver:
             if ("regex", pattern) not in self.used and not any(re.fullmatch(pattern, path) for path in paths)
         ]
         problems += [
-            f"object_type {_shown(kind)}: the model calls no such thing{_near(_shown(kind), names)}"
+            f"object_type {_shown(kind)}: {_absent(kind, targets)}{_near(_shown(kind), names)}"
             for kind in mapping.object_type_qconfigs
             if not any(_same(kind, target) for target in targets)
         ]
@@ -109,6 +109,12 @@ def _prefixes(path: str) -> list[str]:
 
 def _shown(kind: Any) -> str:
     return str(getattr(kind, "__name__", kind))
+
+
+def _absent(kind: Any, targets: list[Any]) -> str:
+    if isinstance(kind, str) and any(getattr(target, "__name__", "") == kind for target in targets):
+        return "a string names a method, and the model calls none of this name; give the class or function itself"
+    return "the model calls no such thing"
 
 
 def _near(name: str, known: list[str]) -> str:

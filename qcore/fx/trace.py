@@ -45,13 +45,20 @@ def trace(
 
     Raises Untraceable where the module's own forward cannot be traced, or, with `strict`, any inside of it.
     """
-    tracer = _Tracer(keep, strict)
-    try:
-        graph = tracer.trace(model, None if inputs is None else _fixed(model, inputs))
-    except Untraceable:
-        raise
-    except Exception as error:
-        raise Untraceable(reason_of(error)) from error
+    fixed = None if inputs is None else _fixed(model, inputs)
+    failed: Exception | None = None
+    for records_buffers in _WAYS:
+        tracer = _Tracer(keep, strict, records_buffers)
+        try:
+            graph = tracer.trace(model, fixed)
+            break
+        except Untraceable:
+            raise
+        except Exception as error:
+            failed = failed or error
+    else:
+        assert failed is not None
+        raise Untraceable(reason_of(failed)) from failed
     graph._tracer_cls = fx.Tracer
     scopes = {node.name: _scope(node) for node in graph.nodes}
     traced = QuantizedGraphModule(model, graph)
@@ -92,9 +99,15 @@ def _scope(node: fx.Node) -> str:
     return stack[-1][0] if stack else ""
 
 
+_WAYS = (False, True)
+"""Whether reads of buffers are recorded. As torch does it, they are not, so that code may branch on them; but slices of
+a buffer as long as an input need it."""
+
+
 class _Tracer(fx.Tracer):
-    def __init__(self, keep: Callable[[str, nn.Module], str], strict: bool) -> None:
+    def __init__(self, keep: Callable[[str, nn.Module], str], strict: bool, records_buffers: bool) -> None:
         super().__init__()
+        self.proxy_buffer_attributes = records_buffers
         self.keep = keep
         self.strict = strict
         self.leaves: dict[str, str] = {}
@@ -124,20 +137,27 @@ class _Tracer(fx.Tracer):
         if self.is_leaf_module(m, path):
             return super().call_module(m, forward, args, kwargs)
         before = set(self.graph.nodes)
-        scope, stack = self.scope, self.module_stack.copy()
-        try:
-            return super().call_module(m, forward, args, kwargs)
-        except Untraceable:
-            raise
-        except Exception as error:
-            reason = reason_of(error)
-            if self.strict:
-                raise Untraceable(f"strict=True, and module {path!r} ({type(m).__name__}) {reason}") from error
-            self._roll_back(before)
-            self.leaves = {name: why for name, why in self.leaves.items() if not name.startswith(f"{path}.")}
-            self.scope, self.module_stack = scope, stack
-            self.leaves[path] = reason
-            return super().call_module(m, forward, args, kwargs)
+        scope, stack, usual = self.scope, self.module_stack.copy(), self.proxy_buffer_attributes
+        failed: Exception | None = None
+        for records_buffers in _WAYS if not usual else (usual,):
+            self.proxy_buffer_attributes = records_buffers
+            try:
+                return super().call_module(m, forward, args, kwargs)
+            except Untraceable:
+                raise
+            except Exception as error:
+                failed = failed or error
+                self._roll_back(before)
+                self.leaves = {name: why for name, why in self.leaves.items() if not name.startswith(f"{path}.")}
+                self.scope, self.module_stack = scope, stack.copy()
+            finally:
+                self.proxy_buffer_attributes = usual
+        assert failed is not None
+        reason = reason_of(failed)
+        if self.strict:
+            raise Untraceable(f"strict=True, and module {path!r} ({type(m).__name__}) {reason}") from failed
+        self.leaves[path] = reason
+        return super().call_module(m, forward, args, kwargs)
 
     def _roll_back(self, before: set[fx.Node]) -> None:
         """Take away what a failed attempt has recorded."""

@@ -125,7 +125,8 @@ def _owners(model: nn.Module, nodes: list[fx.Node]) -> Iterator[tuple[dict[str, 
     for path in dict.fromkeys(str(node.target) for node in calls):
         parent, _, name = path.rpartition(".")
         owner: Any = model.get_submodule(parent)._modules
-        yield owner, name, owner[name]
+        if name in owner:  # else it is a tensor
+            yield owner, name, owner[name]
 
 
 def _constants(watched: list[tuple[dict[str, Any], str, Any]]) -> list[Any]:

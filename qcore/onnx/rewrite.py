@@ -12,7 +12,7 @@ from qcore import operators as ops
 from qcore.errors import UnsupportedError
 from qcore.fx.convert import is_dequantize
 from qcore.fx.graph_module import QuantizedGraphModule, free_name
-from qcore.fx.modules import ScalarOperation
+from qcore.fx.modules import Constant, ScalarOperation
 from qcore.graph.from_fx import read
 from qcore.nn.quantized.base import QuantizedModule
 from qcore.nn.quantized.dynamic.cell_weights import LayerCell
@@ -82,6 +82,18 @@ class Rounded(nn.Module):
     def forward(self, *inputs: Any) -> Any:
         """As the float module."""
         return self.rounding(self.inner(*inputs))
+
+
+class Held(nn.Module):
+    """A tensor, called without inputs."""
+
+    def __init__(self, numbers: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("numbers", numbers)
+
+    def forward(self) -> Any:
+        """The tensor."""
+        return self.numbers
 
 
 class Functional(nn.Module):
@@ -157,7 +169,7 @@ def _replace(module: nn.Module, owner: nn.Module, name: str, path: str, seen: Se
 
 
 def _reason_against(module: QuantizedModule) -> str:
-    if isinstance(module, Quantize | DeQuantize | QFunctional | ScalarOperation | Recurrent | LayerCell):
+    if isinstance(module, Constant | Quantize | DeQuantize | QFunctional | ScalarOperation | Recurrent | LayerCell):
         return ""  # a layer's cell is a part of it
     return reason_against(module.operator())
 
@@ -167,6 +179,8 @@ def _float_form(module: Any, qx: QParams | None, out: QParams | None, unsigned: 
         return QuantizeDequantize(module._out)
     if isinstance(module, DeQuantize):
         return nn.Identity()
+    if isinstance(module, Constant):
+        return Held(module.value.dequantize())
     if isinstance(module, QFunctional):
         return Functional(module.output_qparams)
     if isinstance(module, Recurrent):

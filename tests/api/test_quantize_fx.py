@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import io
-import operator
 import pickle
 
 import pytest
@@ -14,10 +13,10 @@ from torch.nn import functional as F
 
 import qcore
 from qcore.api.custom_config import ConvertCustomConfig, PrepareCustomConfig
-from qcore.api.observer import HistogramObserver, MinMaxObserver, default_per_channel_weight_observer
+from qcore.api.observer import MinMaxObserver, default_per_channel_weight_observer
 from qcore.api.qconfig import default_dynamic_qconfig, float16_dynamic_qconfig
 from qcore.api.qconfig_mapping import get_default_qat_qconfig_mapping, get_default_qconfig_mapping
-from qcore.errors import ArgumentError, ArgumentTypeError, BackendError, QuantizationError
+from qcore.errors import ArgumentError, QuantizationError
 from tests.api import eager_models
 from tests.fx import nets
 
@@ -127,6 +126,47 @@ def test_recurrent_layers_and_embeddings_are_quantized_by_default():
     converted = qcore.convert_fx(prepared)
     assert {row.path for row in qcore.report(converted).quantized_rows} == {"table", "lstm", "fc"}
     assert error_ratio(converted, model, batches) < 0.01
+
+
+class Recurrent(nn.Module):
+    """An LSTM between layers, whose results and states are read; (steps, batch, 4)."""
+
+    def __init__(self, **options):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.lstm = nn.Linear(4, 4), nn.LSTM(4, 6, **options)
+        self.last = nn.Linear(12 if options else 6, 3)
+        self.quant, self.dequant = qcore.QuantStub(), qcore.DeQuantStub()
+
+    def forward(self, x):
+        y, (h, _) = self.lstm(self.first(self.quant(x)))
+        return self.dequant(self.last(y[-1])), self.dequant(h)
+
+
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}], ids=str)
+def test_an_lstm_that_is_quantized_statically_has_the_bits_of_eager_mode(options):
+    model, batches = Recurrent(**options).eval(), [(torch.randn(5, 3, 4),) for _ in range(3)]
+    prepared = calibrated(model, batches)
+    converted = qcore.convert_fx(prepared)
+    assert qcore.report(converted)["lstm"].operator == "in parts" and not qcore.report(converted).float_rows
+    model.qconfig = QCONFIG
+    eager = qcore.prepare(model)
+    results(eager, batches)
+    assert_same(converted, qcore.convert(eager), batches)
+    assert_same(converted, qcore.lower_fx(qcore.convert_to_reference_fx(by_pickle(prepared)), "reference"), batches)
+
+
+def test_an_lstm_whose_results_are_not_taken_one_by_one_stays_dynamic():
+    class Whole(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm = nn.LSTM(4, 4)
+
+        def forward(self, x):
+            return self.lstm(x)
+
+    prepared = qcore.prepare_fx(Whole().eval(), QCONFIG, (torch.randn(2, 3, 4),))
+    assert qcore.report(prepared)["lstm"].operator == "lstm"
 
 
 @pytest.mark.parametrize("qconfig", [default_dynamic_qconfig, float16_dynamic_qconfig], ids=["int8", "float16"])
@@ -332,110 +372,6 @@ def test_inputs_and_outputs_can_be_quantized():
     found = converted(x)
     assert isinstance(found, qcore.QTensor) and "dequantize" not in converted.code
     assert (found.dequantize() - model(x.dequantize())).square().sum() < 0.01 * model(x.dequantize()).square().sum()
-
-
-# --- wrong uses -------------------------------------------------------------------------------------------------------
-
-
-def residual(**options):
-    model, batches = nets.made(nets.Residual), nets.batches(nets.Residual)
-    mapping = options.pop("mapping", QCONFIG)
-    return qcore.prepare_fx(model, mapping, options.pop("example_inputs", batches[0]), **options)
-
-
-def rule(name, *arguments):
-    mapping = qcore.QConfigMapping().set_global(QCONFIG)
-    return getattr(mapping, name)(*arguments, QCONFIG)
-
-
-WRONG = {
-    "mistyped name": (lambda: residual(mapping=rule("set_module_name", "dephtwise")), QuantizationError, "'depthwise'"),
-    "mistyped regex": (lambda: residual(mapping=rule("set_module_name_regex", "conv.*")), QuantizationError, "'c1'"),
-    "absent type": (lambda: residual(mapping=rule("set_object_type", nn.Conv3d)), QuantizationError, "'Conv2d'"),
-    "absent function": (
-        lambda: residual(mapping=rule("set_object_type", operator.mul)), QuantizationError, "object_type mul",
-    ),
-    "absent call": (
-        lambda: residual(mapping=rule("set_module_name_object_type_order", "", torch.cat, 1)),
-        QuantizationError, "no such call",
-    ),
-    "no example inputs": (lambda: residual(example_inputs=None), ArgumentError, r"torch.randn\(1, 3, 224, 224\),\)"),
-    "example inputs without a tuple": (
-        lambda: residual(example_inputs=torch.randn(1, 3, 16, 16)), ArgumentError, "tuple of inputs.*got Tensor",
-    ),
-    "training mode": (
-        lambda: qcore.prepare_fx(nets.made(nets.Residual).train(), QCONFIG, (torch.ones(1),)),
-        QuantizationError, r"call model.eval\(\)",
-    ),
-    "eval mode for training": (
-        lambda: qcore.prepare_qat_fx(nets.made(nets.Residual), None, (torch.ones(1),)),
-        QuantizationError, r"call model.train\(\)",
-    ),
-    "dtype that the backend lacks": (
-        lambda: residual(mapping=qcore.QConfig(MinMaxObserver.with_args(dtype=qcore.qint32), QCONFIG.weight)),
-        QuantizationError, "'c1'.*cannot run its qconfig.*qint32",
-    ),
-    "missing backend": (lambda: residual(backend="fbgem"), BackendError, "fbgem"),
-    "preparing twice": (
-        lambda: qcore.prepare_fx(residual(), QCONFIG, nets.batches(nets.Residual)[0]),
-        QuantizationError, "prepared already",
-    ),
-    "converting a float model": (
-        lambda: qcore.convert_fx(nets.made(nets.Residual)), QuantizationError, "call prepare_fx first",
-    ),
-    "converting without calibration": (lambda: qcore.convert_fx(residual()), QuantizationError, "'c1'.*calibrat"),
-    "observer instead of its class": (
-        lambda: qcore.QConfig(HistogramObserver(), HistogramObserver), ArgumentTypeError, "give its class",
-    ),
-    "mapping of something else": (lambda: residual(mapping=3), ArgumentTypeError, "QConfigMapping"),
-    "unknown key": (lambda: residual(mapping={"global": QCONFIG}), ArgumentError, "unknown key 'global'"),
-    "mistyped non-traceable name": (
-        lambda: residual(prepare_custom_config={"non_traceable_module_name": ["depthwize"]}),
-        QuantizationError, "'depthwise'",
-    ),
-    "lowering what is no reference": (lambda: qcore.lower_fx(residual()), QuantizationError, "convert_to_reference_fx"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("use", WRONG)
-def test_wrong_uses_are_refused_in_words(use):
-    call, error, words = WRONG[use]
-    with pytest.raises(error, match="(?s)" + words):
-        call()
-
-
-def test_converting_twice_is_an_error():
-    prepared = calibrated(nets.made(nets.Shared), nets.batches(nets.Shared))
-    for convert in (qcore.convert_fx, qcore.convert_to_reference_fx):
-        with pytest.raises(QuantizationError, match="converted already"):
-            convert(qcore.convert_fx(prepared))
-
-
-def test_a_branch_that_calibration_never_took_is_named():
-    class Branches(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.one, self.two = nn.Linear(4, 4), nn.Linear(4, 4)
-
-        def forward(self, x):
-            return self.one(x) if x.sum() > 0 else self.two(x)
-
-    prepared = qcore.prepare_fx(Branches().eval(), QCONFIG, (torch.ones(1, 4),))
-    assert qcore.report(prepared)["two"].reason == "not called on the example inputs"
-    prepared(-torch.ones(1, 4))
-    with pytest.raises(QuantizationError, match=r"'one'.*never calibrated"):
-        qcore.convert_fx(prepared)
-
-
-def test_integers_in_calibration_are_refused_by_name():
-    prepared = residual()
-    with pytest.raises(QuantizationError, match=r"'c1'.*uint8"):
-        prepared(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
-
-
-def test_nan_in_calibration_is_refused_by_name():
-    with pytest.raises(QuantizationError, match=r"'c1'.*NaN"):
-        residual()(torch.full((1, 3, 16, 16), float("nan")))
 
 
 def test_fuse_fx_fuses_and_stays_float():

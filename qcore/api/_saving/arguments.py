@@ -32,7 +32,10 @@ def known() -> dict[str, Kind]:
             kind = getattr(package, name)
             if isinstance(kind, type) and issubclass(kind, nn.Module):
                 found[f"{package.__name__}.{name}"] = kind
-    found |= {f"qcore.fx.{kind.__name__}": kind for kind in (fx_modules.Operation, fx_modules.ScalarOperation)}
+    found |= {
+        f"qcore.fx.{kind.__name__}": kind
+        for kind in (fx_modules.Operation, fx_modules.ScalarOperation, fx_modules.Constant)
+    }
     layers = {kind for kind in vars(nn).values() if isinstance(kind, type) and issubclass(kind, nn.Module)}
     return found | {f"torch.nn.{kind.__name__}": kind for kind in layers if kind.__module__.startswith("torch.nn.")}
 
