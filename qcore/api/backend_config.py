@@ -11,8 +11,9 @@ from torch import nn
 
 from qcore.api.observer import FixedQParamsObserver
 from qcore.errors import ArgumentError, ArgumentTypeError
-from qcore.fx.patterns import CALLS, MODULES, Role
+from qcore.fx.patterns import ADDS, CALLS, MODULES, MULS, RSUBS, SUBS, Role
 from qcore.nn import catalog
+from qcore.nn.intrinsic import FusedModule
 from qcore.registry import registry
 from qcore.tensor.dtypes import QDType, as_qdtype, is_qdtype
 
@@ -50,8 +51,8 @@ class DTypeWithConstraints:
     scale_exact_match: float | None = None
     zero_point_exact_match: int | None = None
 
-    def problem(self, observer: Any, what: str) -> str:
-        """Why an observer does not keep these bounds; empty if it does."""
+    def problem(self, observer: Any, what: str, fixed: tuple[float, int] | None = None) -> str:
+        """Why an observer does not keep these bounds; empty if it does. `fixed`: scale and zero point in its place."""
         dtype = getattr(observer, "dtype", None)
         if self.dtype is not None and not _same_dtype(self.dtype, dtype):
             return f"{what} are {dtype!r}, not {self.dtype!r}"
@@ -63,8 +64,8 @@ class DTypeWithConstraints:
         eps = getattr(observer, "eps", None)
         if self.scale_min_lower_bound is not None and eps is not None and float(eps) < self.scale_min_lower_bound:
             return f"{what} have eps={float(eps)}, below the least scale {self.scale_min_lower_bound}"
-        if isinstance(observer, FixedQParamsObserver):
-            found = float(observer.scale), int(observer.zero_point)
+        if fixed is not None or isinstance(observer, FixedQParamsObserver):
+            found = fixed or (float(observer.scale), int(observer.zero_point))
             wanted = (self.scale_exact_match, self.zero_point_exact_match)
             if any(each is not None and each != given for each, given in zip(wanted, found, strict=True)):
                 return f"{what} have scale and zero point {found}, not {wanted}"
@@ -126,18 +127,18 @@ class DTypeConfig:
     def __repr__(self) -> str:
         return f"DTypeConfig({', '.join(f'{name}={value!r}' for name, value in self.to_dict().items())})"
 
-    def problem(self, qconfig: Any) -> str:
-        """Why a QConfig does not fit; empty if it does."""
+    def problem(self, qconfig: Any, fixed: tuple[float, int] | None = None) -> str:
+        """Why a QConfig does not fit; empty if it does. `fixed`: scale and zero point of its fixed results."""
         activation = qconfig.activation()
         dynamic = bool(getattr(activation, "is_dynamic", False))
         if self.is_dynamic is not None and dynamic != self.is_dynamic:
             return "activations are dynamic" if dynamic else "activations are not dynamic"
-        for constraint, observer, what in (
-            (self.input_dtype_with_constraints, activation, "activations"),
-            (None if dynamic else self.output_dtype_with_constraints, activation, "activations"),
-            (self.weight_dtype_with_constraints, qconfig.weight(), "weights"),
+        for constraint, observer, what, parameters in (
+            (self.input_dtype_with_constraints, activation, "activations", None),
+            (None if dynamic else self.output_dtype_with_constraints, activation, "activations", fixed),
+            (self.weight_dtype_with_constraints, qconfig.weight(), "weights", None),
         ):
-            found = "" if constraint is None else constraint.problem(observer, what)
+            found = "" if constraint is None else constraint.problem(observer, what, parameters)
             if found:
                 return found
         return ""
@@ -201,8 +202,11 @@ class BackendPatternConfig:
 
 
 class BackendConfig:
-    """What a backend takes. Given to prepare_fx, it narrows what the backend declares: only calls of its patterns, with
-    one of their combinations of dtypes, are quantized. Setters chain."""
+    """What a backend takes. Given to prepare_fx, only calls of its patterns fuse and quantize, each with one of the
+    pattern's combinations of dtypes, and observed as it says. A pattern may bring how it fuses (`fuser_method`, or a
+    `fused_module` of the parts), what it is trained as (`qat_module`), and what it becomes
+    (`reference_quantized_module`, whose `from_float` gets the calibrated module and makes the quantized one); without,
+    it must be one that qcore has a kernel for. Setters chain."""
 
     def __init__(self, name: str = "") -> None:
         self.name = name
@@ -254,6 +258,17 @@ def get_backend_config(backend: str = "auto") -> BackendConfig:
         )
     for target, rule in {**CALLS, **MODULES}.items():
         config.set_backend_pattern_config(BackendPatternConfig(target).set_observation_type(_OBSERVED[rule.role]))
+    named = {each.pattern for each in config.configs}
+    for kind, quantized in {**catalog.mapping("dynamic"), **catalog.mapping("static")}.items():
+        own = BackendPatternConfig(kind)
+        if not getattr(quantized, "observes_output", False):
+            own.set_observation_type(ObservationType.OUTPUT_SHARE_OBSERVER_WITH_INPUT)
+        if kind not in named and not issubclass(kind, FusedModule):
+            config.set_backend_pattern_config(own)
+    sequences = [*catalog.fusions(), *catalog.FOLDED, *((call, nn.ReLU) for call in (*ADDS, *SUBS, *RSUBS, *MULS))]
+    for parts in sequences:
+        if parts not in named:
+            config.set_backend_pattern_config(BackendPatternConfig(parts))
     return config
 
 
@@ -273,30 +288,6 @@ def as_backend_config(value: Any) -> BackendConfig | None:
     raise ArgumentTypeError(
         f"backend_config must be a qcore BackendConfig or None; got {type(value).__module__}.{type(value).__name__}"
     )
-
-
-def limits(config: BackendConfig | None) -> Callable[[Any, Any], str]:
-    """A function of what is called and its QConfig: why the config does not allow it; empty if it does."""
-    if config is None:
-        return lambda target, qconfig: ""
-    fused = catalog.fusions()
-    table: dict[Any, BackendPatternConfig] = {}
-    for each in config.configs:
-        table[each.pattern] = each
-        if each.pattern in fused:
-            table.setdefault(fused[each.pattern], each)
-
-    def limit(target: Any, qconfig: Any) -> str:
-        kinds = {key: key for key in table if isinstance(key, type)}
-        found = catalog.match(target, kinds).target if isinstance(target, type) else target
-        if found not in table:
-            return f"the backend config {config.name!r} has no pattern for it"
-        problems = [each.problem(qconfig) for each in table[found].dtype_configs]
-        if problems and all(problems):
-            return f"the backend config {config.name!r} does not allow its qconfig: {problems[0]}"
-        return ""
-
-    return limit
 
 
 def _constrained(dtype: Any) -> DTypeWithConstraints:

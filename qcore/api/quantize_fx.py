@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from qcore.api._prepare import bind_model, explain, raise_if_refused
-from qcore.api.backend_config import as_backend_config, limits
+from qcore.api.backend_config import as_backend_config
 from qcore.api.custom_config import ConvertCustomConfig, FuseCustomConfig, PrepareCustomConfig, as_config
 from qcore.api.qconfig_mapping import (
     as_qconfig_mapping,
@@ -22,6 +22,7 @@ from qcore.api.qconfig_mapping import (
 )
 from qcore.errors import ArgumentError, ArgumentTypeError, QuantizationError, UnsupportedError
 from qcore.fx import flow
+from qcore.fx.allowed import Allowed
 from qcore.fx.graph_module import preserve
 from qcore.registry import registry
 from qcore.report import Report
@@ -104,8 +105,8 @@ def _prepare(
             f"model.{'train' if is_qat else 'eval'}() first"
         )
     choice = registry.choose(str(selection))
-    limit = limits(as_backend_config(backend_config))
-    run = flow.Preparation(mapping, custom, choice.name, strict, is_qat, limit)
+    allowed = Allowed(as_backend_config(backend_config))
+    run = flow.Preparation(mapping, custom, choice.name, strict, is_qat, allowed)
     float_model = copy.deepcopy(model)
     prepared: Any = run.run(float_model, example_inputs)
     report = Report(choice.name, tuple(run.rows), explain(choice))
@@ -237,6 +238,6 @@ def fuse_fx(
         raise QuantizationError("fuse_fx: the model is in training mode; call model.eval() first")
     custom = as_config(fuse_custom_config, FuseCustomConfig, "fuse_custom_config")
     source = copy.deepcopy(model)
-    graph = flow.fused(source, registry.choose(backend).name)
+    graph = flow.fused(source, registry.choose(backend).name, Allowed(as_backend_config(backend_config)))
     preserve(graph, source, custom.preserved_attributes, "fuse_fx")
     return graph

@@ -10,7 +10,15 @@ from qcore.api._convert import build
 from qcore.api._layers import Layer
 from qcore.errors import QuantizationError
 from qcore.fx import parts
-from qcore.fx.graph_module import CUSTOM, QuantizedGraphModule, erase_if_unused, finished, free_name, set_submodule
+from qcore.fx.graph_module import (
+    CUSTOM,
+    QUANTIZED,
+    QuantizedGraphModule,
+    erase_if_unused,
+    finished,
+    free_name,
+    set_submodule,
+)
 from qcore.fx.modules import ReferenceModule
 from qcore.nn import catalog
 from qcore.nn.intrinsic.folding import float_form
@@ -92,8 +100,12 @@ def _layer(
 ) -> nn.Module:
     """The reference form of a static layer, or the quantized form of a dynamic one."""
     layer = Layer(str(node.target), module, qconfig, True)
-    target: Any = catalog.match(type(module), static).target
-    if target is not None and getattr(target, "observes_output", False) and not no_static_activation(qconfig):
+    target: Any = getattr(module, QUANTIZED, None) or catalog.match(type(module), static).target
+    if (
+        target is not None
+        and getattr(target, "observes_output", hasattr(module, QUANTIZED))
+        and not no_static_activation(qconfig)
+    ):
         observers = [user for user in node.users if user in found]
         if not observers:
             raise QuantizationError(

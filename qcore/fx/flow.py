@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,10 +13,11 @@ from qcore.api.fake_quantize import FakeQuantizeBase
 from qcore.api.qconfig_mapping import QConfigMapping, as_qconfig_mapping
 from qcore.errors import QuantizationError
 from qcore.fx import constants, convert, leaves, observe, parts
+from qcore.fx.allowed import Allowed
 from qcore.fx.attention import decompose_attention
 from qcore.fx.direct import DirectCalls
 from qcore.fx.fuse import fuse
-from qcore.fx.graph_module import CUSTOM, FLOAT, QuantizedGraphModule, set_submodule
+from qcore.fx.graph_module import CUSTOM, FLOAT, QUANTIZED, QuantizedGraphModule, set_submodule
 from qcore.fx.kinds import kinds_of
 from qcore.fx.lower import lower
 from qcore.fx.plan import Planner, Step
@@ -45,7 +45,7 @@ class Preparation:
     backend: str
     strict: bool
     is_qat: bool
-    limit: Callable[[Any, Any], str]
+    allowed: Allowed
     base: str = ""
     rows: list[Row] = field(default_factory=list)
     seen: dict[str, Inputs] = field(default_factory=dict)
@@ -106,7 +106,7 @@ class Preparation:
         constants.remove_identities(graph, _STUBS)
         constants.functions_to_modules(graph, inputs)
         decompose_attention(graph, traced.scopes, inputs)
-        fuse(graph, self.backend, self.is_qat, self.observed)
+        fuse(graph, self.backend, self.is_qat, self.observed, self.allowed)
         planner = Planner(
             graph,
             kinds_of(graph, inputs),
@@ -116,7 +116,7 @@ class Preparation:
             self.backend,
             self.observed,
             lambda inner: self._relative(_joined(path, (names or {}).get(inner, inner))),
-            self.limit,
+            self.allowed,
         )
         steps = planner.steps()
         self._set_modules(graph, steps)
@@ -230,12 +230,21 @@ class Preparation:
             module: Any = modules[path]
             if step.how == "custom":
                 set_submodule(graph, path, self._observed(module, step.qconfig))
-            elif any(catalog.match(type(module), table).target for table in tables):
+                continue
+            own = self.allowed.quantized(type(module))
+            if own is not None or any(catalog.match(type(module), table).target for table in tables):
                 module.qconfig = step.qconfig
-                trained: Any = catalog.match(type(module), catalog.mapping("qat")).target if self.is_qat else None
+                trained: Any = self._trained(type(module)) if self.is_qat else None
                 if trained is not None:
                     _check_trains(step)
-                    set_submodule(graph, path, trained.from_float(module))
+                    module = trained.from_float(module)
+                    module.qconfig = step.qconfig
+                    set_submodule(graph, path, module)
+                if own is not None:
+                    setattr(module, QUANTIZED, own)
+
+    def _trained(self, kind: type[nn.Module]) -> Any:
+        return self.allowed.trained(kind) or catalog.match(kind, catalog.mapping("qat")).target
 
     def _observed(self, module: Any, qconfig: Any) -> nn.Module:
         """The observed form of a custom module, or of an LSTM in parts."""
@@ -285,11 +294,11 @@ def to_quantized(model: nn.Module, backend: str) -> None:
         graph.qcore_runs_on = backend  # type: ignore[assignment]
 
 
-def fused(model: nn.Module, backend: str) -> QuantizedGraphModule:
+def fused(model: nn.Module, backend: str, allowed: Allowed) -> QuantizedGraphModule:
     """A model traced and fused; Untraceable where it cannot be traced."""
     traced = trace(model, lambda path, module: "")
     constants.remove_identities(traced.model, (nn.Identity,))
-    fuse(traced.model, backend)
+    fuse(traced.model, backend, allowed=allowed)
     return traced.model
 
 

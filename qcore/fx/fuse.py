@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any
 
 from torch import fx, nn
 
 from qcore import operators as ops
 from qcore.api.fuse_modules import fuse_known_modules
+from qcore.fx.allowed import Allowed
 from qcore.fx.graph_module import QuantizedGraphModule, finished, free_name, set_submodule
 from qcore.fx.patterns import is_relu
 from qcore.nn import catalog
@@ -16,7 +18,10 @@ from qcore.registry import registry
 
 SOURCE = "qcore_source"
 """Key in a node's meta: the path in the model of the layer that it calls by another name."""
-Parts = tuple[type[nn.Module], ...]
+Parts = tuple[Any, ...]
+
+
+_ALL = Allowed()
 
 
 def fusions(backend: str) -> list[Parts]:
@@ -30,11 +35,15 @@ def fusions(backend: str) -> list[Parts]:
 
 
 def fuse(
-    model: QuantizedGraphModule, backend: str, is_qat: bool = False, kept: Collection[type[nn.Module]] = ()
+    model: QuantizedGraphModule,
+    backend: str,
+    is_qat: bool = False,
+    kept: Collection[type[nn.Module]] = (),
+    allowed: Allowed = _ALL,
 ) -> dict[str, list[str]]:
-    """Fuse in place all that can be, but modules of the classes in `kept`; the path of each fused module -> the nodes
-    that it replaced, by name."""
-    patterns = fusions(backend)
+    """Fuse in place all that can be and is `allowed`, but modules of the classes in `kept`; the path of each fused
+    module -> the nodes that it replaced, by name."""
+    patterns = allowed.sequences(fusions(backend))
     replaced: dict[str, list[str]] = {}
     modules = dict(model.named_modules(remove_duplicate=False))
     uses = _uses(model)
@@ -42,13 +51,13 @@ def fuse(
     for node in list(model.graph.nodes):
         if node.op != "call_module" or node in gone:
             continue
-        chains = (_chain(node, parts, modules, uses, is_qat) for parts in patterns)
-        chain = next((each for each in chains if each is not None and gone.isdisjoint(each)), None)
+        chains = ((_chain(node, parts, modules, uses, is_qat), parts) for parts in patterns)
+        chain, parts = next(((each, of) for each, of in chains if each and gone.isdisjoint(each)), (None, ()))
         if chain is not None:
             names = [each.name for each in chain]
-            _fuse_chain(model, chain, modules, uses, is_qat)
-            replaced[str(node.target)] = names
             gone.update(chain[1:])
+            replaced[str(node.target)] = names
+            _fuse_chain(model, chain, modules, uses, is_qat, partial(allowed.fused, parts, is_qat))
     finished(model)
     return replaced
 
@@ -81,7 +90,7 @@ def _chain(
         chain.append(node)
     folds = any(part in catalog.NORMS for part in parts[1:])
     called = [str(each.target) for each in chain if each.op == "call_module"]
-    stateful = [str(each.target) for each, part in zip(chain, parts, strict=True) if part is not nn.ReLU]
+    stateful = [path for path in called if not isinstance(modules[path], nn.ReLU)]
     if is_qat and folds and any(uses[path] > 1 for path in stateful):
         return None  # a batch norm that trains keeps one set of statistics, for one place
     modes = {modules[path].training for path in called}
@@ -91,6 +100,8 @@ def _chain(
 def _is(node: fx.Node, part: type[nn.Module], modules: dict[str, nn.Module]) -> bool:
     if part is nn.ReLU:
         return is_relu(node, modules)
+    if not isinstance(part, type):
+        return bool(node.target == part)
     if node.op != "call_module":
         return False
     module: Any = modules[str(node.target)]
@@ -113,20 +124,34 @@ def _rename_other_calls(
             other.target = name
 
 
+def _part(node: fx.Node, modules: dict[str, nn.Module], relu: nn.Module) -> Any:
+    """What a fuser gets of a call: its module, or the function; a ReLU always as a module."""
+    if node.op == "call_module":
+        return modules[str(node.target)]
+    return relu if is_relu(node, modules) else node.target
+
+
 def _fuse_chain(
     model: QuantizedGraphModule,
     chain: Sequence[fx.Node],
     modules: dict[str, nn.Module],
     uses: dict[str, int],
     is_qat: bool,
+    own: Callable[[list[Any]], nn.Module | None],
 ) -> None:
     first = modules[str(chain[0].target)]
     relu = nn.ReLU().train(first.training)
-    parts = [modules[str(node.target)] if node.op == "call_module" else relu for node in chain]
-    fused = fuse_known_modules(parts, is_qat)[0]
+    parts = [_part(node, modules, relu) for node in chain]
+    fused = own(parts)
+    if fused is None:
+        fused = fuse_known_modules(parts, is_qat)[0]
     path = str(chain[0].target)
     if uses[path] > 1:
         _rename_other_calls(model, chain[0], modules, uses)
+    others = [each for node in chain[1:] for each in node.all_input_nodes if each not in chain]
+    chain[0].args = (*chain[0].args, *others)
+    if others:
+        chain[-1].append(chain[0])  # after what the later calls read
     for node in chain[1:]:
         node.replace_all_uses_with(chain[0])
     for node in reversed(chain[1:]):

@@ -37,6 +37,10 @@ CUSTOM = "qcore_custom"
 """Attribute of observed custom modules: True."""
 
 
+QUANTIZED = "qcore_quantized"
+"""Attribute of modules that a pattern of the user's quantizes: the class that it gives."""
+
+
 CACHE = "_qcore_execution"
 """Attribute that holds what the executor has made of a model; never copied or saved."""
 

@@ -63,7 +63,7 @@ class _Lowering:
         if node.op == "call_module" and isinstance(self.modules.get(str(node.target)), ReferenceModule):
             reference: Any = self.modules[str(node.target)]
             inputs = [each for each in node.args if isinstance(each, fx.Node)]
-            role = Role.COMPUTE if reference.quantized.observes_output else Role.SHARE
+            role = Role.COMPUTE if getattr(reference.quantized, "observes_output", True) else Role.SHARE
             return Match([node], role, QUANTIZED_MODULE, inputs, None, lambda out: reference.quantized)
         if node.meta.get(FLOAT) or rule_of(node, self.modules) in (QUANTIZED_MODULE, SAME_PARAMETERS):
             return None

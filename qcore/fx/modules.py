@@ -182,7 +182,8 @@ class ReferenceModule(nn.Module):
     def get_quantized_weight(self) -> QTensor | None:
         """The quantized weight; None for a layer without one."""
         weight: Any = getattr(self.quantized, "weight", None)
-        return weight() if callable(weight) else None
+        weight = weight() if callable(weight) else weight
+        return weight if isinstance(weight, QTensor) else None
 
     @property
     def weight(self) -> Tensor | None:
@@ -202,5 +203,8 @@ class ReferenceModule(nn.Module):
         weight = self.weight
         if weight is None:
             return self.layer(*inputs)
-        name = "0.weight" if isinstance(self.layer, nn.Sequential) else "weight"
+        named = self.layer.named_parameters()
+        name = next((name for name, each in named if name.endswith("weight") and each.shape == weight.shape), None)
+        if name is None:
+            return self.layer(*inputs)
         return torch.func.functional_call(self.layer, {name: weight}, inputs)

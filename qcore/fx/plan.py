@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
@@ -15,6 +15,7 @@ from qcore.api._prepare import described
 from qcore.binding import bind
 from qcore.errors import QcoreError, QuantizationError, UnsupportedError
 from qcore.fx import parts, patterns
+from qcore.fx.allowed import Allowed
 from qcore.fx.fuse import SOURCE
 from qcore.fx.graph_module import REASON
 from qcore.fx.kinds import Kind
@@ -50,8 +51,8 @@ class Step:
 @dataclass
 class Planner:
     """Plans the calls of one graph. `leaves`: paths of modules that stay as they are, with the reason; `scopes`: the
-    module that each node comes from; `path_of`: from a path in the graph to one in the model; `limit`: a further reason
-    against quantizing a call, of a backend config."""
+    module that each node comes from; `path_of`: from a path in the graph to one in the model; `allowed`: what a backend
+    config says."""
 
     model: fx.GraphModule
     kinds: dict[fx.Node, Kind]
@@ -61,7 +62,7 @@ class Planner:
     backend: str
     custom: dict[type[nn.Module], type[nn.Module]]
     path_of: Callable[[str], str] = lambda inner: inner
-    limit: Callable[[Any, Any], str] = lambda target, qconfig: ""
+    allowed: Allowed = field(default_factory=Allowed)
 
     def steps(self) -> list[Step]:
         """A step for each call, in order; nothing for calls that are part of the one before, or work on no tensors."""
@@ -92,19 +93,33 @@ class Planner:
             return Step(node, whole, "custom", qconfig, Row(label, name, "quantized", self.backend, what))
         reason, found = node.meta.get(REASON, ""), None
         try:
-            found = None if reason else match(node, self.modules, self._has_kernel)
+            fuses_relu = self._has_kernel if self.allowed.fuses_relu(target) else _no_kernel
+            found = None if reason else self._matched(node, target, fuses_relu)
         except Unfit as unfit:
             reason = str(unfit)
         if not self._is_float(node):
             return None
         if found is not None and found.role is Role.MOVE:
             return Step(node, found, "static", qconfig, Row(label, name, "passed through", asked=qconfig is not None))
+        if found is None and not reason and qconfig is not None and not self._has_form(target):
+            self.allowed.check_has_kernel(target, label)
         if reason or (found is None and node.op != "call_module"):
             reason = reason or f"{name} has no quantized form"
             return Step(
                 node, None, "float", qconfig, Row(label, name, "float", reason=reason, asked=qconfig is not None)
             )
         return self._decide(node, found, qconfig, label, name, target, why)
+
+    def _matched(self, node: fx.Node, target: Any, fuses_relu: Callable[[Operator], bool]) -> Match | None:
+        """The operation of a call; of a module that a pattern of the user's quantizes, with all that it gets."""
+        if node.op == "call_module" and self.allowed.quantized(target) is not None:
+            return Match([node], Role.COMPUTE, patterns.QUANTIZED_MODULE, list(node.all_input_nodes))
+        return match(node, self.modules, fuses_relu)
+
+    def _has_form(self, target: Any) -> bool:
+        return isinstance(target, type) and any(
+            catalog.match(target, catalog.mapping(stage)).target is not None for stage in ("static", "dynamic")
+        )
 
     def _is_custom(self, node: fx.Node, target: Any, qconfig: Any) -> bool:
         """Whether a call is one of a custom module, or of an LSTM that is quantized statically."""
@@ -123,12 +138,18 @@ class Planner:
             return Step(
                 node, None, "float", None, Row(label, name, "float", reason=why or "its qconfig is None", asked=False)
             )
-        limited = self.limit(target, qconfig)
+        limited = self.allowed.reason_against(target, qconfig, found)
         if limited:
             return Step(node, None, "float", qconfig, Row(label, name, "float", reason=limited, asked=asked))
         how, reason, quantized = self._form(module, found, qconfig)
         if found is not None and how == "static" and not reason:
-            reason = self._against_inputs(found)
+            computes = found.make is not None or getattr(quantized, "observes_output", quantized is not None)
+            role = self.allowed.observed(target, found, computes)
+            if isinstance(role, Role):
+                found.role = role
+                reason = self._against_inputs(found)
+            else:
+                reason = role
         if how == "static" and _is_per_channel(qconfig):
             raise QuantizationError(
                 f"module {label!r} ({name}): its qconfig observes activations per channel; they have one scale"
@@ -152,6 +173,9 @@ class Planner:
     def _form(self, module: nn.Module | None, found: Match | None, qconfig: Any) -> tuple[How, str, Any]:
         """How a call is quantized, why it is not, and the class that its module becomes."""
         kind: Any = type(module)
+        own = self.allowed.quantized(kind) if module is not None else None
+        if own is not None and found is not None:
+            return ("float", _against_static(qconfig), None) if _against_static(qconfig) else ("static", "", own)
         static = catalog.match(kind, catalog.mapping("static")) if module is not None else catalog.Match(None)
         dynamic = catalog.match(kind, catalog.mapping("dynamic")) if module is not None else catalog.Match(None)
         against = _against_static(qconfig)
@@ -211,6 +235,10 @@ class Planner:
         """Whether a call works on float tensors, or is a module's."""
         values = [self.kinds[each] for each in node.all_input_nodes]
         return node.op == "call_module" or (Kind.FLOAT in values and self.kinds[node] is Kind.FLOAT)
+
+
+def _no_kernel(operator: Operator) -> bool:
+    return False
 
 
 @lru_cache(maxsize=256)

@@ -58,9 +58,9 @@ def test_only_its_patterns_are_quantized():
     found = report(linears())
     assert found["fc2"].outcome == "quantized"
     assert found["add"].reason == "the backend config 'mine' has no pattern for it"
-    assert "no pattern" in found["fc1"].reason  # with its ReLU it is another pattern
+    assert found["fc1"].operator == "linear" and "no pattern" in found["relu"].reason
     both = linears().set_backend_pattern_configs([BackendPatternConfig((nn.Linear, nn.ReLU))])
-    assert report(both)["fc1"].outcome == "quantized"
+    assert report(both)["fc1"].operator == "linear + relu"
 
 
 def bounded(**bounds):
