@@ -9,16 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from qcore import operators as ops
+from qcore.onnx.weights import Ends, as_unsigned
 from qcore.tensor.dtypes import quint4x2
-from qcore.tensor.qparams import QParams
 
 _LEAST = float(torch.tensor(6.1e-5))
 """The least scale of a range; tensors made in a loop's body cannot be exported."""
-
-
-def as_unsigned(x: Tensor) -> Tensor:
-    """int8 -> uint8, each value 128 greater."""
-    return (x.to(torch.int16) + 128).to(torch.uint8)
 
 
 class LinearDynamic(nn.Module):
@@ -30,7 +25,7 @@ class LinearDynamic(nn.Module):
     sums: Tensor
     bias: Tensor | None
 
-    def __init__(self, operator: ops.LinearDynamic, qx: QParams | None, unsigned: bool) -> None:
+    def __init__(self, operator: ops.LinearDynamic, ends: Ends, unsigned: bool) -> None:
         super().__init__()
         self.operator = operator
         zero_point = torch.as_tensor(operator.qweight.zero_point).to(torch.int8)
@@ -76,7 +71,7 @@ class LinearFp16(nn.Module):
     weight: Tensor
     bias: Tensor | None
 
-    def __init__(self, operator: ops.LinearFp16, qx: QParams | None, unsigned: bool) -> None:
+    def __init__(self, operator: ops.LinearFp16, ends: Ends, unsigned: bool) -> None:
         super().__init__()
         self.relu = operator.relu
         self.register_buffer("weight", operator.weight)
@@ -96,7 +91,7 @@ class Embedding(nn.Module):
     offset: Tensor
     mapping: Tensor | None
 
-    def __init__(self, operator: ops.Embedding | ops.EmbeddingBag, qx: QParams | None, unsigned: bool) -> None:
+    def __init__(self, operator: ops.Embedding | ops.EmbeddingBag, ends: Ends, unsigned: bool) -> None:
         super().__init__()
         scale = torch.as_tensor(operator.qweight.scale, dtype=torch.float32)
         offset = -(torch.as_tensor(operator.qweight.zero_point, dtype=torch.float32) * scale)
@@ -121,8 +116,8 @@ class Embedding(nn.Module):
 class EmbeddingBag(Embedding):
     """Sums or means of bags of such rows."""
 
-    def __init__(self, operator: ops.EmbeddingBag, qx: QParams | None, unsigned: bool) -> None:
-        super().__init__(operator, qx, unsigned)
+    def __init__(self, operator: ops.EmbeddingBag, ends: Ends, unsigned: bool) -> None:
+        super().__init__(operator, ends, unsigned)
         self.mean = operator.mode == "mean"
         self.include_last_offset = operator.include_last_offset
 

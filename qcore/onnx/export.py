@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def export_onnx(
             f"export_onnx: this {type(model).__name__} has no quantized module; convert it first, or use "
             "torch.onnx.export for a float model"
         )
-    _need_packages()
+    _need_packages("onnx", "onnxscript")
     from qcore.onnx.rewrite import rewritten
 
     if dynamic_shapes is None:
@@ -56,16 +57,16 @@ def export_onnx(
     exported.save(str(path))
 
 
-def export_graph(graph: Graph, example_inputs: tuple[Tensor, ...], *, unsigned_weights: bool = False) -> bytes:
-    """A quantized graph as a serialized ONNX model of those sizes: its inputs and outputs are integers, or floats.
+def export_graph(graph: Graph, ranks: tuple[int, ...], *, unsigned_weights: bool = False) -> bytes:
+    """A quantized graph as a serialized ONNX model for any sizes: inputs and outputs are integers, or floats.
 
-    Raises UnsupportedError that names each node without a translation.
+    `ranks`: the numbers of dimensions of its inputs; `unsigned_weights` as in export_onnx. Raises UnsupportedError that
+    names each node without a translation.
     """
-    _need_packages()
-    from qcore.onnx.graph import GraphModule
+    _need_packages("onnx")
+    from qcore.onnx.graph import written
 
-    program = _export(GraphModule(graph, unsigned_weights).eval(), example_inputs, None)
-    return program.model_proto.SerializeToString()  # type: ignore[no-any-return]
+    return written(graph, ranks, unsigned_weights)
 
 
 def _free_batch(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -98,14 +99,10 @@ def _export(module: nn.Module, inputs: tuple[Any, ...], dynamic_shapes: Any) -> 
         )
 
 
-def _need_packages() -> None:
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise QcoreError(
-            f"exporting to ONNX needs {error.name}, which is not installed: pip install 'torch-qcore[onnx]'"
-        ) from error
+def _need_packages(*names: str) -> None:
+    for name in names:
+        if find_spec(name) is None:
+            raise QcoreError(f"exporting to ONNX needs {name}, which is not installed: pip install 'torch-qcore[onnx]'")
 
 
 @contextmanager

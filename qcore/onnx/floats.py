@@ -11,23 +11,11 @@ from torch.nn import functional as F
 
 from qcore import operators as ops
 from qcore.onnx.custom_ops import dequantize
-from qcore.onnx.dynamic import Embedding, EmbeddingBag, LinearDynamic, LinearFp16, as_unsigned
+from qcore.onnx.dynamic import Embedding, EmbeddingBag, LinearDynamic, LinearFp16
 from qcore.onnx.recurrent import Cell
+from qcore.onnx.weights import Ends, IntegerWeight, scale_and_zero_point
 from qcore.operators import Operator
 from qcore.tensor.qparams import QParams
-
-
-def scale_and_zero_point(q: QParams, channels: int | None = None) -> tuple[Tensor, Tensor]:
-    """Both as ONNX takes them: float32, and integers of the values' own dtype; one for each channel where asked."""
-    scale = torch.as_tensor(q.scale, dtype=torch.float32)
-    zero_point = torch.as_tensor(q.zero_point).to(q.dtype.storage)
-    if channels is not None:
-        scale, zero_point = scale.expand(channels).contiguous(), zero_point.expand(channels).contiguous()
-    return scale, zero_point
-
-
-_MOST_BIAS = 2.0**30
-"""A greater bias stays float: its sum with the products could leave int32."""
 
 
 class QuantizeDequantize(nn.Module):
@@ -53,37 +41,26 @@ class WithWeight(nn.Module):
     weight_scale: Tensor
     weight_zero_point: Tensor
     bias: Tensor | None
-    bias_scale: Tensor
+    bias_scale: Tensor | None
     bias_zero_point: Tensor
 
-    def __init__(self, operator: Any, qx: QParams | None, unsigned: bool, axis: int, outputs: int) -> None:
+    def __init__(self, operator: Any, ends: Ends, unsigned: bool, axis: int, outputs: int) -> None:
         super().__init__()
         self.operator = operator
         self.axis = axis
-        per_channel = operator.qweight.axis is not None
-        scale, zero_point = scale_and_zero_point(operator.qweight, operator.weight.shape[axis] if per_channel else None)
-        weight = operator.weight.contiguous()
-        if unsigned:
-            weight, zero_point = as_unsigned(weight), as_unsigned(zero_point)
-        self.register_buffer("weight", weight)
-        self.register_buffer("weight_scale", scale)
-        self.register_buffer("weight_zero_point", zero_point)
-        bias = operator.bias
-        self.integer_bias = False
-        if bias is not None and qx is not None and scale.numel() in (1, outputs):
-            both = (scale * torch.as_tensor(qx.scale, dtype=torch.float32)).expand(outputs).contiguous()
-            integers = (bias / both).round()
-            if bool((integers.abs() < _MOST_BIAS).all()):
-                self.integer_bias, bias = True, integers.to(torch.int32)
-                self.register_buffer("bias_scale", both)
-                self.register_buffer("bias_zero_point", torch.zeros(outputs, dtype=torch.int32))
-        self.register_buffer("bias", None if bias is None else bias.detach().clone())
+        made = IntegerWeight.of(operator, ends, unsigned, axis, outputs)
+        self.register_buffer("weight", made.weight)
+        self.register_buffer("weight_scale", made.scale)
+        self.register_buffer("weight_zero_point", made.zero_point)
+        self.register_buffer("bias", made.bias)
+        self.register_buffer("bias_scale", made.bias_scale)
+        self.register_buffer("bias_zero_point", torch.zeros(outputs, dtype=torch.int32))
 
     def values(self) -> tuple[Tensor, Tensor | None]:
         """Weight and bias as floats."""
         to_float = torch.ops.qcore_onnx.dequantize
         weight: Tensor = to_float(self.weight, self.weight_scale, self.weight_zero_point, self.axis)
-        if not self.integer_bias:
+        if self.bias is None or self.bias_scale is None:
             return weight, self.bias
         return weight, to_float(self.bias, self.bias_scale, self.bias_zero_point, 0)
 
@@ -95,8 +72,8 @@ class WithWeight(nn.Module):
 class Linear(WithWeight):
     """Linear."""
 
-    def __init__(self, operator: ops.Linear, qx: QParams | None, unsigned: bool) -> None:
-        super().__init__(operator, qx, unsigned, 0, operator.weight.shape[0])
+    def __init__(self, operator: ops.Linear, ends: Ends, unsigned: bool) -> None:
+        super().__init__(operator, ends, unsigned, 0, operator.weight.shape[0])
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
@@ -106,8 +83,8 @@ class Linear(WithWeight):
 class Conv(WithWeight):
     """Convolution."""
 
-    def __init__(self, operator: ops.Conv, qx: QParams | None, unsigned: bool) -> None:
-        super().__init__(operator, qx, unsigned, 0, operator.weight.shape[0])
+    def __init__(self, operator: ops.Conv, ends: Ends, unsigned: bool) -> None:
+        super().__init__(operator, ends, unsigned, 0, operator.weight.shape[0])
         self.function: Callable[..., Tensor] = (F.conv1d, F.conv2d, F.conv3d)[operator.spatial - 1]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -120,8 +97,8 @@ class Conv(WithWeight):
 class ConvTranspose(WithWeight):
     """Transposed convolution."""
 
-    def __init__(self, operator: ops.ConvTranspose, qx: QParams | None, unsigned: bool) -> None:
-        super().__init__(operator, qx, unsigned, 1, operator.weight.shape[1] * operator.groups)
+    def __init__(self, operator: ops.ConvTranspose, ends: Ends, unsigned: bool) -> None:
+        super().__init__(operator, ends, unsigned, 1, operator.weight.shape[1] * operator.groups)
         functions = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
         self.function: Callable[..., Tensor] = functions[operator.spatial - 1]
 
@@ -137,7 +114,7 @@ class PReLU(nn.Module):
 
     weight: Tensor
 
-    def __init__(self, operator: ops.PReLU, qx: QParams | None, unsigned: bool) -> None:
+    def __init__(self, operator: ops.PReLU, ends: Ends, unsigned: bool) -> None:
         super().__init__()
         scale, zero_point = scale_and_zero_point(operator.qweight)
         self.register_buffer("weight", dequantize(operator.weight, scale, zero_point, 0))
@@ -221,7 +198,7 @@ _FUNCTIONS: dict[type[Operator], Callable[[Any], Callable[..., Tensor]]] = {
     ops.GroupNorm: lambda op: lambda x: F.group_norm(x, op.num_groups, op.weight, op.bias, op.eps),
     ops.InstanceNorm: lambda op: lambda x: F.instance_norm(x, weight=op.weight, bias=op.bias, eps=op.eps),
 }
-_MODULES: dict[type[Operator], Callable[[Any, QParams | None, bool], nn.Module]] = {
+_MODULES: dict[type[Operator], Callable[[Any, Ends, bool], nn.Module]] = {
     ops.Linear: Linear,
     ops.Conv: Conv,
     ops.ConvTranspose: ConvTranspose,
@@ -243,10 +220,10 @@ def reason_against(operator: Operator) -> str:
     return ""
 
 
-def float_module(operator: Operator, qx: QParams | None = None, unsigned: bool = False) -> nn.Module:
+def float_module(operator: Operator, ends: Ends, unsigned: bool) -> nn.Module:
     """The module for an operator that `reason_against` has nothing against.
 
-    `qx`: the parameters of x, if known; `unsigned`: whether int8 weights are kept as uint8, 128 greater.
+    `unsigned`: whether int8 weights are kept as uint8, 128 greater.
     """
     make = _MODULES.get(type(operator))
-    return Function(_FUNCTIONS[type(operator)](operator)) if make is None else make(operator, qx, unsigned)
+    return Function(_FUNCTIONS[type(operator)](operator)) if make is None else make(operator, ends, unsigned)

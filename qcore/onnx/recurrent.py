@@ -12,6 +12,7 @@ from torch._higher_order_ops import scan
 from qcore import operators as ops
 from qcore.nn.quantized.dynamic.rnn import LSTM, Recurrent
 from qcore.onnx.dynamic import LinearDynamic, LinearFp16
+from qcore.onnx.weights import Ends
 from qcore.operators import CellWeights
 from qcore.tensor.qparams import QParams
 
@@ -53,15 +54,15 @@ class _Weights(nn.Module):
 
 def _linear(operator: Any, weight: Tensor, q: QParams | None, bias: Tensor | None, unsigned: bool) -> nn.Module:
     if q is None:
-        return LinearFp16(ops.LinearFp16(weight, bias), None, unsigned)
+        return LinearFp16(ops.LinearFp16(weight, bias), Ends(), unsigned)
     options = {"reduce_range": operator.reduce_range, "per_row": operator.per_row}
-    return LinearDynamic(ops.LinearDynamic(weight, q, bias, **options), None, unsigned)
+    return LinearDynamic(ops.LinearDynamic(weight, q, bias, **options), Ends(), unsigned)
 
 
 class Cell(nn.Module):
     """One step of one cell; arguments and results as of the float class."""
 
-    def __init__(self, operator: Any, qx: QParams | None, unsigned: bool) -> None:
+    def __init__(self, operator: Any, ends: Ends, unsigned: bool) -> None:
         super().__init__()
         self.step = _step(operator)
         self.two = isinstance(operator, ops.LSTMCell)

@@ -21,6 +21,7 @@ from qcore.nn.quantized.functional_modules import QFunctional
 from qcore.nn.quantized.stubs import DeQuantize, Quantize
 from qcore.onnx.floats import Function, QuantizeDequantize, float_module, reason_against
 from qcore.onnx.recurrent import Layers
+from qcore.onnx.weights import Ends
 from qcore.tensor.qparams import QParams
 from qcore.tensor.qtensor import QTensor
 
@@ -162,7 +163,7 @@ def rewritten(model: nn.Module, inputs: tuple[Any, ...], unsigned: bool) -> nn.M
 def _replace(module: nn.Module, owner: nn.Module, name: str, path: str, seen: Seen, unsigned: bool) -> None:
     """Put float forms in the place of quantized modules, the outermost first; `path`: in the model."""
     if isinstance(module, QuantizedModule):
-        setattr(owner, name, _float_form(module, seen.input(path), seen.output(path), unsigned))
+        setattr(owner, name, _float_form(module, Ends(seen.input(path), seen.output(path)), unsigned))
         return
     for inner, child in list(module.named_children()):
         _replace(child, module, inner, f"{path}.{inner}" if path else inner, seen, unsigned)
@@ -174,7 +175,7 @@ def _reason_against(module: QuantizedModule) -> str:
     return reason_against(module.operator())
 
 
-def _float_form(module: Any, qx: QParams | None, out: QParams | None, unsigned: bool) -> nn.Module:
+def _float_form(module: Any, ends: Ends, unsigned: bool) -> nn.Module:
     if isinstance(module, Quantize):
         return QuantizeDequantize(module._out)
     if isinstance(module, DeQuantize):
@@ -186,9 +187,11 @@ def _float_form(module: Any, qx: QParams | None, out: QParams | None, unsigned: 
     if isinstance(module, Recurrent):
         return Layers(module, unsigned)
     if isinstance(module, ScalarOperation):
-        return Rounded(Function(_scaled(module)), out)
+        return Rounded(Function(_scaled(module)), ends.out)
     operator = module.operator()
-    return Rounded(float_module(operator, qx, unsigned), None if isinstance(operator, ops.LinearDynamic) else out)
+    return Rounded(
+        float_module(operator, ends, unsigned), None if isinstance(operator, ops.LinearDynamic) else ends.out
+    )
 
 
 def _scaled(module: ScalarOperation) -> Any:

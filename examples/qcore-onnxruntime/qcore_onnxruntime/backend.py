@@ -6,6 +6,7 @@ from collections.abc import Collection
 from importlib.util import find_spec
 from typing import Any
 
+import torch
 from torch import Tensor
 
 import qcore
@@ -84,6 +85,8 @@ class _Kernel:
 
     def __call__(self, *arguments: Any) -> Tensor:
         *pairs, out = arguments
+        if not isinstance(out, QParams):
+            raise qcore.ArgumentTypeError(f"{self._operator.name}: out must be QParams, not {type(out).__name__}")
         tensors, qparams = pairs[::2], tuple(pairs[1::2])
         plan = self._plans.get((*qparams, out))
         if plan is None:
@@ -91,4 +94,11 @@ class _Kernel:
             result = Value("y", out)
             plan = Plan(Graph(inputs, (Node(self._operator, inputs, (result,), self._operator.name),), (result,)))
             self._plans[(*qparams, out)] = plan
-        return plan(*tensors)[0]
+        y = plan(*tensors)[0]
+        always = isinstance(self._operator, ops.Conv) and y.ndim == 4
+        last = torch.channels_last
+        return y.contiguous(memory_format=last) if always or _is_only(tensors[0], last) else y
+
+
+def _is_only(x: Tensor, layout: torch.memory_format) -> bool:
+    return x.ndim == 4 and x.is_contiguous(memory_format=layout) and not x.is_contiguous()

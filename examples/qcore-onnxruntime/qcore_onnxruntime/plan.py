@@ -1,4 +1,4 @@
-"""A quantized graph compiled for ONNX Runtime: a session for each combination of input sizes, made when needed."""
+"""A quantized graph compiled for ONNX Runtime: its session is made when it is first called."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from qcore.onnx import export_graph
 
 PROVIDERS = "QCORE_ONNXRUNTIME_PROVIDERS"
 """Environment variable: execution providers, best first, with commas between; the CPU's is always the last."""
-_SESSIONS = 16
 
 
 def providers() -> list[str]:
@@ -28,30 +27,26 @@ class Plan:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self._sessions: dict[tuple[Any, ...], Any] = {}
+        self._sessions: dict[tuple[int, ...], Any] = {}
         self._lock = threading.Lock()
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Sizes may change from call to call."""
-        sizes = tuple(tuple(each.shape) for each in inputs)
-        session = self._sessions.get(sizes)
-        if session is None:
-            with self._lock:
-                session = self._sessions.get(sizes) or self._open(inputs)
-                if len(self._sessions) >= _SESSIONS:
-                    self._sessions.pop(next(iter(self._sessions)))
-                self._sessions[sizes] = session
-        names = [each.name for each in session.get_inputs()]
-        feeds = {name: each.contiguous().numpy() for name, each in zip(names, inputs, strict=True)}
+        """Sizes may change from call to call; there is a session for each number of dimensions."""
+        ranks = tuple(each.ndim for each in inputs)
+        with self._lock:
+            if ranks not in self._sessions:
+                self._sessions[ranks] = self._open(ranks)
+        session = self._sessions[ranks]
+        feeds = {each.name: x.contiguous().numpy() for each, x in zip(session.get_inputs(), inputs, strict=True)}
         return tuple(torch.from_numpy(each) for each in session.run(None, feeds))
 
-    def _open(self, inputs: tuple[Tensor, ...]) -> Any:
+    def _open(self, ranks: tuple[int, ...]) -> Any:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3
-        model = export_graph(self.graph, tuple(each.contiguous() for each in inputs), unsigned_weights=True)
+        model = export_graph(self.graph, ranks, unsigned_weights=True)
         return onnxruntime.InferenceSession(model, options, providers=providers())
 
     def __str__(self) -> str:
