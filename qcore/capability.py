@@ -143,6 +143,11 @@ class Capability:
     def __post_init__(self) -> None:
         self._by_operator.update({spec.operator: spec for spec in self.ops})
 
+    @property
+    def exact(self) -> bool:
+        """Whether every result is the exact one."""
+        return not any(spec.steps for spec in self.ops)
+
     def find(self, operator: type[Operator]) -> OpSpec | None:
         """The declaration for an operator, None where it is not declared."""
         return self._by_operator.get(operator)

@@ -9,11 +9,10 @@ import torch
 
 from qcore import api
 from qcore.api import qconfig as qconfigs
-from qcore.registry import registry
 from tests import oracle
 from tests.api.eager_models import MODELS, Activations, twins
+from tests.backends import USABLE
 
-BACKENDS = [status.name for status in registry.statuses() if status.usable]
 PRESETS = ("default_qconfig", "default_per_channel_qconfig")
 
 
@@ -46,7 +45,7 @@ def converted(kind, preset, seed, backend="reference"):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("kind", MODELS)
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", USABLE)
 def test_converted_model_gives_the_bits_of_torchs(backend, kind, preset, seed):
     ours, other, inputs = converted(kind, preset, seed, backend)
     for x in inputs:
@@ -77,7 +76,7 @@ def test_state_dict_has_torchs_keys_and_shapes(kind):
 
 
 @pytest.mark.parametrize("preset", ["default_dynamic_qconfig", "per_channel_dynamic_qconfig"])
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", USABLE)
 def test_dynamic_linear_gives_the_bits_of_torchs(backend, preset):
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(17, 33), torch.nn.ReLU(), torch.nn.Linear(33, 5, bias=False))

@@ -15,8 +15,8 @@ from qcore.api import fake_quantize as fakes
 from qcore.api import observer as observers
 from qcore.api._fake_quantize_function import fake_quantize
 from qcore.api._observers import kernels
+from tests.backends import USABLE
 
-BACKENDS = [status.name for status in qcore.registry.statuses() if status.usable]
 MODULES: dict[str, Callable[[], Any]] = {
     "default_fake_quant": fakes.default_fake_quant,
     "default_per_channel_weight_fake_quant": fakes.default_per_channel_weight_fake_quant,
@@ -69,7 +69,7 @@ def run(module: Any, data: list[Tensor]) -> list[Tensor]:
     return [*found, *module.buffers(), *module.calculate_qparams()]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", USABLE)
 @pytest.mark.parametrize("kind", ["contiguous", "channels_last", "transposed", "sliced", "expanded", "one range"])
 @pytest.mark.parametrize("name", MODULES)
 def test_kernels_give_the_bits_of_plain_torch(name: str, kind: str, backend: str, plain_torch: Any) -> None:
@@ -84,7 +84,7 @@ def test_kernels_give_the_bits_of_plain_torch(name: str, kind: str, backend: str
         assert torch.equal(mine, theirs)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", USABLE)
 def test_the_gradient_of_the_gradient(backend: str) -> None:
     x = torch.randn(40, requires_grad=True)
     weight = torch.randn(40, requires_grad=True)
@@ -123,7 +123,7 @@ def test_prepare_says_whose_kernels_to_use() -> None:
     assert all(part.qcore_backend == "reference" for part in parts)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", USABLE)
 @pytest.mark.parametrize("name", ["default_fused_act_fake_quant", "HistogramObserver", "PerChannelMinMaxObserver"])
 def test_what_is_not_finite_is_refused_and_changes_nothing(name: str, backend: str) -> None:
     module = MODULES[name]()

@@ -8,9 +8,7 @@ from torch import nn
 
 import qcore
 
-plans = pytest.importorskip(
-    "qcore_onnxruntime.plan", reason="torch-qcore-onnxruntime is not installed here; tox -e plugins runs it"
-)
+plans = pytest.importorskip("qcore_onnxruntime.plan", reason="torch-qcore-onnxruntime is not installed here")
 
 
 class Net(nn.Module):
