@@ -70,7 +70,7 @@ struct Units {
 // R rows x U units, all of K in registers.
 template <int R, int U, class Value>
 __attribute__((noinline)) void accumulate(const GemmInput& in, const Units<Value>& units, int64_t row, Tile& tile) {
-  constexpr int kValues = Units<Value>::kValues;
+  constexpr int kValues = Units<Value>::kValues, kCacheLine = 64 / sizeof(Value), kAhead = 3072 / sizeof(Value);
   I32 acc[R][U];
   const RowValue* x[R];
   unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
@@ -80,12 +80,26 @@ __attribute__((noinline)) void accumulate(const GemmInput& in, const Units<Value
   const Value* w = units.w;
   const int64_t k_end = in.groups * kGroup;
   for (int64_t k = 0; k < k_end; k += kValues) {
-    decltype(load_weights(w)) weights[U];
-    unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { weights[u.value] = load_weights(w + u.value * kLanes * kValues); });
-    unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
-      const auto values = load_same(x[r.value] + k, Constant<kValues>{});
-      unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { acc[r.value][u.value] = dot(acc[r.value][u.value], values, weights[u.value]); });
-    });
+    using Weight = decltype(load_weights(w));
+    const auto unit = [&](auto u) QCORE_INLINE_LAMBDA { return load_weights(w + u.value * kLanes * kValues); };
+    const auto same = [&](auto r) QCORE_INLINE_LAMBDA { return load_same(x[r.value] + k, Constant<kValues>{}); };
+    if constexpr (sizeof(Weight) > sizeof(I32)) {
+      // Unpacked weights take several registers: one unit at a time leaves the sums theirs.
+      unroll<U>([&](auto u) QCORE_INLINE_LAMBDA {
+        const Weight weights = unit(u);
+        unroll<R>([&](auto r) QCORE_INLINE_LAMBDA { acc[r.value][u.value] = dot(acc[r.value][u.value], same(r), weights); });
+      });
+    } else {
+      Weight weights[U];
+      unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { weights[u.value] = unit(u); });
+      unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
+        const auto values = same(r);
+        unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { acc[r.value][u.value] = dot(acc[r.value][u.value], values, weights[u.value]); });
+      });
+    }
+    if constexpr (R == 1) {  // one row reads weights as fast as they come
+      unroll<U * kLanes * kValues / kCacheLine>([&](auto line) QCORE_INLINE_LAMBDA { __builtin_prefetch(w + kAhead + line.value * kCacheLine); });
+    }
     w += units.step;
   }
   unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {

@@ -23,7 +23,8 @@ QCORE_INLINE void from_positions(const V& a, const V& b, const V& c, const V& d,
   first = a + b + c, second = b - c - d;
 }
 
-QCORE_INLINE Words load_words(const uint8_t* p, int64_t count) {
+template <class V>
+QCORE_INLINE V load_words(const uint8_t* p, int64_t count) {
   PixelBytes bytes;
   if (count >= kLanes) {
     std::memcpy(&bytes, p, sizeof bytes);
@@ -31,7 +32,7 @@ QCORE_INLINE Words load_words(const uint8_t* p, int64_t count) {
     bytes = PixelBytes{};
     std::memcpy(&bytes, p, static_cast<size_t>(count));
   }
-  return __builtin_convertvector(bytes, Words);
+  return __builtin_convertvector(bytes, V);
 }
 
 struct WinogradTile {
@@ -58,7 +59,7 @@ void transform_tiles(const WinogradInput& in) {
     int16_t* to = in.transformed + t * in.depth;
     for (int64_t c = 0; c < in.channels; c += kLanes, to += kLanes) {
       Words v[kPositions];
-      unroll<kPositions>([&](auto i) QCORE_INLINE_LAMBDA { v[i.value] = load_words(pixels[i.value] + c, in.channels - c); });
+      unroll<kPositions>([&](auto i) QCORE_INLINE_LAMBDA { v[i.value] = load_words<Words>(pixels[i.value] + c, in.channels - c); });
       unroll<kTileSize>([&](auto i) QCORE_INLINE_LAMBDA { to_positions(v[i.value], v[i.value + 4], v[i.value + 8], v[i.value + 12]); });
       unroll<kTileSize>([&](auto i) QCORE_INLINE_LAMBDA {
         constexpr int kFirst = 4 * decltype(i)::value;
