@@ -69,7 +69,7 @@ struct Units {
 
 // R rows x U units, all of K in registers.
 template <int R, int U, class Value>
-__attribute__((noinline)) void accumulate(const GemmInput& in, const Units<Value>& units, int64_t row, Tile& tile) {
+__attribute__((noinline)) void accumulate(const GemmInput& in, const Units<Value>& units, int64_t row, I32* sums) {
   constexpr int kValues = Units<Value>::kValues, kCacheLine = 64 / sizeof(Value), kAhead = 3072 / sizeof(Value);
   I32 acc[R][U];
   const RowValue* x[R];
@@ -103,26 +103,26 @@ __attribute__((noinline)) void accumulate(const GemmInput& in, const Units<Value
     w += units.step;
   }
   unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
-    unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { tile.sums[r.value * U + u.value] = acc[r.value][u.value]; });
+    unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { sums[r.value * U + u.value] = acc[r.value][u.value]; });
   });
 }
 
 // The same by what the ISA has for it.
 template <class Own, int R>
-__attribute__((noinline)) void accumulate(const GemmInput& in, const Units<int8_t>& units, int64_t row, Tile& tile) {
-  Own::template accumulate<R>(in, units.w, units.extreme, row, tile.sums);
+__attribute__((noinline)) void accumulate(const GemmInput& in, const Units<int8_t>& units, int64_t row, I32* sums) {
+  Own::template accumulate<R>(in, units.w, units.extreme, row, sums);
 }
 
 template <int R, int U, class Value>
-void accumulate_rows(int rows, const GemmInput& in, const Units<Value>& units, int64_t row, Tile& tile) {
+void accumulate_rows(int rows, const GemmInput& in, const Units<Value>& units, int64_t row, I32* sums) {
   if (rows == R) {
     if constexpr (kOwnTiles) {
-      return accumulate<Tiles, R>(in, units, row, tile);
+      return accumulate<Tiles, R>(in, units, row, sums);
     } else {
-      return accumulate<R, U>(in, units, row, tile);
+      return accumulate<R, U>(in, units, row, sums);
     }
   }
-  if constexpr (R > 1) accumulate_rows<R - 1, U>(rows, in, units, row, tile);
+  if constexpr (R > 1) accumulate_rows<R - 1, U>(rows, in, units, row, sums);
 }
 
 inline void subtract_weight_zeros(Tile& tile, const GemmInput& in, const int32_t* weight_zero, int64_t row, int rows, int units) {
@@ -176,14 +176,20 @@ template <int U, class Value, class Output>
 void rows_of(const GemmInput& in, const Units<Value>& units, const GemmPanel& panel, const Output& out, int unit) {
   constexpr int kRows = tile_rows(U);
   static_assert(kRows * U <= kMaxTileSums);
+  constexpr int kTogether = kMaxTileSums / (kRows * U);  // tiles to an epilogue
   const int64_t tiles = (in.rows + kRows - 1) / kRows;
   Tile tile;
-  for (int64_t t = 0; t < tiles; ++t) {
-    const int64_t row = tile_begin(in.rows, t, tiles);
-    const int rows = static_cast<int>(tile_begin(in.rows, t + 1, tiles) - row);
-    accumulate_rows<kRows, U>(rows, in, units, row, tile);
-    if (out.weight_zero) subtract_weight_zeros(tile, in, out.weight_zero + panel.column + unit * kLanes, row, rows, U);
-    finish<U>(tile, panel, out, row, rows, unit);
+  for (int64_t t = 0; t < tiles; t += kTogether) {
+    const int64_t first = tile_begin(in.rows, t, tiles), last = t + kTogether < tiles ? t + kTogether : tiles;
+    int64_t row = first;
+    for (int64_t i = t; i < last; ++i) {
+      const int64_t end = tile_begin(in.rows, i + 1, tiles);
+      accumulate_rows<kRows, U>(static_cast<int>(end - row), in, units, row, tile.sums + (row - first) * U);
+      row = end;
+    }
+    const int rows = static_cast<int>(row - first);
+    if (out.weight_zero) subtract_weight_zeros(tile, in, out.weight_zero + panel.column + unit * kLanes, first, rows, U);
+    finish<U>(tile, panel, out, first, rows, unit);
   }
 }
 
@@ -231,7 +237,7 @@ int64_t peak(int64_t rounds) {
   const GemmInput in{reinterpret_cast<const uint8_t*>(x), kDepth, kRows, kDepth / kLayout.group, nullptr, x};
   Tile tile;
   for (int64_t round = 0; round < rounds; ++round) {
-    accumulate_rows<kRows, kTileUnits>(kRows, in, Units<Value>{w, kTileUnits * kLanes * Units<Value>::kValues}, 0, tile);
+    accumulate_rows<kRows, kTileUnits>(kRows, in, Units<Value>{w, kTileUnits * kLanes * Units<Value>::kValues}, 0, tile.sums);
     asm volatile("" : : "r"(&tile) : "memory");
   }
   return rounds * kDepth / kGroup * kRows * kTileUnits;
