@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from torch import fx, nn
 
@@ -22,14 +23,16 @@ from qcore.errors import ArgumentError
 __all__ = ["load"]
 
 
-def load(path: str | os.PathLike[str], model: nn.Module | None = None, *, allow: Sequence[type[nn.Module]] = ()) -> Any:
+def load(
+    path: str | os.PathLike[str] | BinaryIO, model: nn.Module | None = None, *, allow: Sequence[type[nn.Module]] = ()
+) -> Any:
     """What torch.save or torch.jit.save wrote of a quantized model: a state dict, or a whole module.
 
-    With `model`, the same model prepared and converted by qcore, its weights and scales are loaded into that, and it is
-    returned. Without, a state dict has torch's keys, with QTensors for weights; a pickled module comes back as a module
-    of ours on the automatic backend (`allow` lists the caller's own module classes that it may hold); of a scripted
-    archive, and of a pickled graph module, the weights are read as a state dict: their code is not run. Tensors come to
-    the CPU. Formats: docs/checkpoints.md.
+    `path`: a file, or one opened for reading bytes. With `model`, the same model prepared and converted by qcore, its
+    weights and scales are loaded into that, and it is returned. Without, a state dict has torch's keys, with QTensors
+    for weights; a pickled module comes back as a module of ours on the automatic backend (`allow` lists the caller's
+    own module classes that it may hold); of a scripted archive, and of a pickled graph module, the weights are read as
+    a state dict: their code is not run. Tensors come to the CPU. Formats: docs/checkpoints.md.
     Raises ArgumentError, naming the file and the reason, for one that is truncated or corrupt, that names anything
     outside of a closed list, or that does not fit `model`; nothing that a file names is imported or called. OSError for
     one that cannot be opened.
@@ -43,13 +46,18 @@ def load(path: str | os.PathLike[str], model: nn.Module | None = None, *, allow:
             raise ArgumentError(f"it holds a {type(found).__name__}, which is no state dict")
         return _loaded(model, state)
     except ArgumentError as error:
-        raise ArgumentError(f"{os.fspath(path)!r} cannot be read: {error}") from error
+        raise ArgumentError(f"{_shown(path)} cannot be read: {error}") from error
     except RecursionError as error:
-        raise ArgumentError(f"{os.fspath(path)!r} cannot be read: it is nested too deep") from error
+        raise ArgumentError(f"{_shown(path)} cannot be read: it is nested too deep") from error
 
 
-def _read(path: str | os.PathLike[str], allow: Sequence[type[nn.Module]]) -> Any:
-    stored, is_scripted = read(os.fspath(path), lambda scripted: resolver(allow, scripted))
+def _shown(path: str | os.PathLike[str] | BinaryIO) -> str:
+    return repr(os.fspath(path)) if isinstance(path, str | os.PathLike) else "the file"
+
+
+def _read(path: str | os.PathLike[str] | BinaryIO, allow: Sequence[type[nn.Module]]) -> Any:
+    data = Path(path).read_bytes() if isinstance(path, str | os.PathLike) else path.read()
+    stored, is_scripted = read(data, lambda scripted: resolver(allow, scripted))
     if is_scripted:
         return scripted_state(stored)
     if isinstance(stored, Stored):

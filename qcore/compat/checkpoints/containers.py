@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
+import pickletools
 import struct
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from qcore.compat.checkpoints.tensors import Storage, StorageKind, storage
 from qcore.compat.checkpoints.unpickle import Constructor, Resolve, StoredClass, unpickle
@@ -15,6 +15,7 @@ from qcore.errors import ArgumentError
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
+_ZIP = b"PK\x03\x04"
 
 
 class Archive:
@@ -150,12 +151,46 @@ def _no_storages(reference: Any) -> Any:
     raise ArgumentError("its header refers to a storage")
 
 
-def read(path: str | Path, resolver: Callable[[bool], Resolve]) -> tuple[Any, bool]:
+def read(data: bytes, resolver: Callable[[bool], Resolve]) -> tuple[Any, bool]:
     """The object of a file, and whether it is a scripted archive; `resolver(is_scripted)` gives the list of names."""
-    data = Path(path).read_bytes()
-    if data[:4] == b"PK\x03\x04":
+    if data[:4] == _ZIP:
         archive = Archive(data)
         return archive.load(resolver(archive.is_scripted)), archive.is_scripted
     if not data.startswith(b"\x80"):
         raise ArgumentError("it is neither a zip archive nor a pickle: torch.save and torch.jit.save did not write it")
     return load_legacy(data, resolver(False)), False
+
+
+def names(file: BinaryIO) -> set[str]:
+    """The full names that the pickles of a file have in them, found without running them; none where it is another kind
+    of file. The storages are not read; the file is left where it was."""
+    start = file.tell()
+    try:
+        if file.read(4) == _ZIP:
+            file.seek(start)
+            with zipfile.ZipFile(file) as archive:
+                tops = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
+                return _named(io.BytesIO(archive.read(tops[0]))) if tops else set()
+        file.seek(start)
+        return set().union(*(_named(file) for _ in range(_LEGACY_PICKLES)))
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, EOFError, OSError):
+        return set()
+    finally:
+        file.seek(start)
+
+
+_LEGACY_PICKLES = 4
+"""Magic number, protocol, machine, object."""
+
+
+def _named(pickle: BinaryIO) -> set[str]:
+    found: set[str] = set()
+    texts: list[str] = []
+    for opcode, argument, _ in pickletools.genops(pickle):
+        if opcode.name == "GLOBAL":
+            found.add(str(argument).replace(" ", "."))
+        elif opcode.name == "STACK_GLOBAL":
+            found.add(".".join(texts[-2:]))
+        elif isinstance(argument, str):
+            texts.append(argument)
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 import qcore
+from qcore import compat
 from qcore.compat.checkpoints import load
 from tests.backends import USABLE
 from tests.compat.checkpoints import models
@@ -76,3 +78,46 @@ def test_weights_are_quantized_tensors_of_ours():
         qcore.per_channel_affine_float_qparams,
     )
     assert int(table.int_repr().max()) == 15
+
+
+@pytest.fixture
+def torch_load():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # other tests have imported the originals before
+        with compat.installed():
+            yield torch.load
+
+
+@pytest.mark.parametrize("file", [name for name in FILES if "module" not in name])
+def test_torch_load_reads_state_dicts_where_installed(file, torch_load):
+    expected = load(GOLDEN / f"{file}.pt")
+    with open(GOLDEN / f"{file}.pt", "rb") as opened:
+        for found in (torch_load(GOLDEN / f"{file}.pt"), torch_load(opened, map_location="cpu", weights_only=True)):
+            assert found.keys() == expected.keys()
+            fresh = FRESH[model_of(file)]()
+            fresh.load_state_dict(found)
+
+
+def test_torch_load_makes_modules_of_classes_it_can_import(torch_load):
+    model = torch_load(GOLDEN / "static_module.pt", weights_only=False)
+    with torch.no_grad():
+        assert torch.equal(model(inputs("static")), EXPECTED["static"])
+    with pytest.raises(qcore.ArgumentError, match=r"names tests.*\.ConvNet.*not on the list"):
+        torch_load(GOLDEN / "static_module.pt")
+
+
+def test_torch_load_leaves_other_files_to_torch(torch_load, tmp_path):
+    kept = {"weight": torch.rand(3), "quantized": qcore.quantize_per_tensor(torch.rand(3), 0.1, 0, qcore.quint8)}
+    for zipped in (True, False):
+        torch.save(kept, tmp_path / "plain.pt", _use_new_zipfile_serialization=zipped)
+        found = torch_load(tmp_path / "plain.pt", map_location="cpu")
+        assert torch.equal(found["weight"], kept["weight"])
+        assert torch.equal(found["quantized"].int_repr(), kept["quantized"].int_repr())
+    (tmp_path / "no.pt").write_bytes(b"hello")
+    with pytest.raises(KeyError):  # which is what torch says of it
+        torch_load(tmp_path / "no.pt")
+
+
+def test_torch_load_has_quantized_tensors_on_the_cpu_only(torch_load):
+    with pytest.raises(qcore.ArgumentError, match="map_location='cuda': quantized tensors are on the CPU"):
+        torch_load(GOLDEN / "static.pt", map_location="cuda")
