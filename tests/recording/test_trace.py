@@ -9,8 +9,11 @@ import sys
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 import qcore
+from qcore.api.qconfig import get_default_qconfig
+from qcore.nn.quantized import FloatFunctional
 from tests.api.saved_models import SAVED
 from tests.backends import USABLE
 from tests.nn.every_module import SAMPLES, tensors
@@ -129,10 +132,82 @@ def test_tables_are_scripted():
     assert torch.equal(torch.jit.script(model)(*inputs), model(*inputs))
 
 
-def test_layers_on_quantized_tensors_are_refused_by_script_in_words():
-    model, _, _ = SAVED["eager-ConvNet"](USABLE[0])
-    with pytest.raises(qcore.UnsupportedError, match=r"torch\.jit\.script has no quantized tensors.*torch\.jit\.trace"):
-        torch.jit.script(model)
+@pytest.mark.parametrize("name", ["eager-ConvNet", "eager-Residual", "eager-Activations"])
+def test_static_models_are_scripted(name):
+    model, _, inputs = SAVED[name](USABLE[0])
+    with torch.no_grad():
+        model(*inputs)
+        scripted = reloaded(torch.jit.script(model))
+        assert "qcore::" in str(scripted.inlined_graph)
+        for given in (inputs, tuple(x.flip(0)[:2] for x in inputs)):
+            assert_equal(tensors(scripted(*given)), tensors(model(*given)))
+
+
+class Branching(nn.Module):
+    """Control flow on values, functions between layers, and methods of functionals, one of them never called."""
+
+    def __init__(self):
+        super().__init__()
+        self.quant, self.dequant = qcore.QuantStub(), qcore.DeQuantStub()
+        self.first, self.second, self.never = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 1), nn.Linear(4, 4)
+        self.sum, self.times, self.join = FloatFunctional(), FloatFunctional(), FloatFunctional()
+        self.last = nn.Linear(8, 5)
+
+    def forward(self, x, other: bool = False):
+        loud = bool(x.sum() > 0)
+        x = self.quant(x)
+        y = F.relu(self.first(x))
+        y = self.sum.add(y, self.second(y))
+        y = self.times.mul(y, y) if loud else self.times.mul_scalar(y, 2.0)
+        y = F.max_pool2d(y, 2).mean([2, 3])
+        if other:
+            y = self.never(y)
+        return self.dequant(self.last(self.join.cat([y, y], 1)))
+
+
+@pytest.fixture
+def branching():
+    torch.manual_seed(0)
+    model = Branching().eval()
+    model.qconfig = get_default_qconfig()
+    model.never.qconfig = None
+    prepared = qcore.prepare(model)
+    prepared(torch.rand(8, 3, 6, 6))
+    return qcore.convert(prepared)
+
+
+def test_control_flow_of_static_models_is_scripted(branching):
+    x = torch.rand(2, 3, 6, 6)
+    with torch.no_grad():
+        expected = branching(x)
+        scripted = reloaded(torch.jit.script(branching))
+        assert torch.equal(scripted(x), expected)
+        assert torch.equal(scripted(x[:1, :, :4]), branching(x[:1, :, :4]))
+
+
+def test_what_was_not_called_before_scripting_says_so_when_called(branching):
+    scripted = torch.jit.script(branching)
+    with pytest.raises(torch.jit.Error, match="was not called so before: run the model once on an example"):
+        scripted(torch.rand(1, 3, 4, 4))
+
+
+def test_a_module_called_with_different_scales_is_refused_by_script_in_words():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.quant, self.dequant, self.layer = qcore.QuantStub(), qcore.DeQuantStub(), nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.dequant(self.layer(self.layer(self.quant(x))))
+
+    model = Twice().eval()
+    model.qconfig = get_default_qconfig()
+    prepared = qcore.prepare(model)
+    prepared(torch.rand(8, 4))
+    converted = qcore.convert(prepared)
+    converted(torch.rand(8, 4))
+    with pytest.raises(qcore.UnsupportedError, match=r"module 'layer'.*different scales.*torch\.jit\.trace"):
+        torch.jit.script(converted)
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")

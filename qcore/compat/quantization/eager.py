@@ -9,12 +9,20 @@ import torch
 from torch import nn
 
 from qcore.api import qconfig as qconfigs
+from qcore.api.quantize import convert as own_convert
 from qcore.api.quantize import quantize_dynamic as own_quantize_dynamic
+from qcore.compat.quantization.uncalibrated import with_defaults
 from qcore.errors import ArgumentError
 from qcore.nn import catalog
 from qcore.tensor.dtypes import as_qdtype, is_qdtype, qint8, quint4x2, quint8
 
-__all__ = ["get_default_custom_config_dict", "is_activation_post_process", "no_observer_set", "quantize_dynamic"]
+__all__ = [
+    "convert",
+    "get_default_custom_config_dict",
+    "is_activation_post_process",
+    "no_observer_set",
+    "quantize_dynamic",
+]
 
 _RECURRENT = (nn.LSTM, nn.GRU, nn.LSTMCell, nn.RNNCell, nn.GRUCell)
 _PRESETS: dict[Any, tuple[Any, tuple[type[nn.Module], ...]]] = {
@@ -44,6 +52,27 @@ def quantize_dynamic(
         preset, kinds = _PRESETS[key]
         qconfig_spec = dict.fromkeys(kinds if qconfig_spec is None else qconfig_spec, preset)
     return own_quantize_dynamic(model, qconfig_spec, dtype, mapping, inplace).eval()
+
+
+def convert(
+    module: nn.Module,
+    mapping: Any = None,
+    inplace: bool = False,
+    remove_qconfig: bool = True,
+    is_reference: bool = False,
+    convert_custom_config_dict: Any = None,
+    use_precomputed_fake_quant: bool = False,
+) -> nn.Module:
+    """qcore.convert; activations that were never observed get scale 1 and zero point 0, with a warning."""
+    return own_convert(
+        with_defaults(module, inplace, "convert"),
+        mapping,
+        inplace,
+        remove_qconfig,
+        is_reference,
+        convert_custom_config_dict,
+        use_precomputed_fake_quant,
+    )
 
 
 def get_default_custom_config_dict() -> dict[str, dict[type[nn.Module], type[nn.Module]]]:

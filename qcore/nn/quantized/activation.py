@@ -37,6 +37,8 @@ class ReLU6(QuantizedModule):
         """Quantized -> quantized, of the same shape and parameters."""
         if not isinstance(input, QTensor):
             self._refuse_input(input)
+        if input.qparams is not self._seen:
+            self._note("forward", input)
         return F.relu6(input, self.inplace)
 
 

@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from qcore.backend import Kernel
 from qcore.binding import Binding, bind
 from qcore.custom_ops.schema import record
-from qcore.errors import QcoreError, QuantizationError, UnsupportedError
+from qcore.errors import QcoreError, QuantizationError
 from qcore.nn.intrinsic.folding import core_layer, first_layer
+from qcore.nn.quantized.scripted import Calls, on_floats
 from qcore.operators import Operator
 from qcore.selection import AUTO
 from qcore.tensor.compiled import outside_of_graphs
 from qcore.tensor.dtypes import QDType, quint8
+from qcore.tensor.qparams import QParams
 from qcore.tensor.qtensor import QTensor
 from qcore.tensor.recording import is_recording, quiet
 
@@ -32,7 +34,8 @@ class _Changes:
 
 
 changes = _Changes()
-_CACHED = ("_kernel", "_kernel_dtype", "_constants")
+CACHED = ("_kernel", "_kernel_dtype", "_constants", "_seen", "_calls")
+"""Attributes that are made by running a module, and are never saved or copied."""
 
 
 class QuantizedModule(nn.Module):
@@ -64,10 +67,12 @@ class QuantizedModule(nn.Module):
         self._kernel: Kernel | None = None
         self._kernel_dtype: QDType | None = None
         self._constants: list[_Constant] = []
+        self._seen: QParams | None = None
+        self._calls: Calls | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name not in _CACHED:
+        if name not in CACHED:
             changes.count += 1
 
     @property
@@ -168,6 +173,16 @@ class QuantizedModule(nn.Module):
         self._kernel = None
         self._kernel_dtype = None
         self._constants = []
+        self._seen = None
+        self._calls = None
+
+    def _note(self, method: str, *inputs: QTensor, setting: int | None = None) -> None:
+        """Keep what a method is called with, for torch.jit.script."""
+        calls = self._calls
+        if calls is None:
+            calls = self._calls = Calls()
+        calls.note(method, inputs, setting)
+        self._seen = inputs[0].qparams
 
     def _refuse_input(self, given: object) -> NoReturn:
         """The error for an input that is not quantized."""
@@ -203,17 +218,15 @@ class QuantizedModule(nn.Module):
             return super()._slow_forward(*inputs, **kwargs)  # type: ignore[no-untyped-call]
 
     def _example(self) -> tuple[Any, ...] | None:
-        """What to call it with for a trace that holds for all inputs; None where quantized tensors go in or out."""
+        """What to call it with for a trace that holds for all inputs; None where quantized tensors go in and out: then
+        what it was called with tells."""
         return None
 
     def __prepare_scriptable__(self) -> Any:
         """What torch.jit.script puts in its place: a trace of it, with plain tensors at both ends."""
         example = self._example()
         if example is None:
-            raise UnsupportedError(
-                f"torch.jit.script has no quantized tensors, which {self._label()} takes or gives. Use torch.jit.trace "
-                "for the model, or for its part between the stubs"
-            )
+            return on_floats(self, self._calls or Calls())
         with torch.no_grad():
             return torch.jit.trace(self, example, check_trace=False)  # type: ignore[no-untyped-call]
 
@@ -269,7 +282,7 @@ class QuantizedModule(nn.Module):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_kernel": None, "_kernel_dtype": None, "_constants": []}
+        return {**self.__dict__, **dict.fromkeys(CACHED), "_constants": []}
 
     def _apply(self: Self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]

@@ -12,6 +12,7 @@ from qcore.errors import ArgumentTypeError, NotCalibratedError
 from qcore.nn.float_functional import FloatFunctional, FXFloatFunctional
 from qcore.nn.quantized.matmul import matmul
 from qcore.nn.quantized.scalar import add_scalar, mul_scalar
+from qcore.nn.quantized.scripted import Calls, ScriptedFunctional
 from qcore.nn.quantized.static import StaticOutput
 from qcore.tensor.dtypes import QDType
 from qcore.tensor.qtensor import QTensor
@@ -51,15 +52,15 @@ class QFunctional(StaticOutput):
 
     def add(self, x: Tensor, y: Tensor) -> Tensor:
         """x + y."""
-        return self._binary(ops.Add(), x, y)
+        return self._binary(ops.Add(), x, y, "add")
 
     def add_relu(self, x: Tensor, y: Tensor) -> Tensor:
         """relu(x + y)."""
-        return self._binary(ops.Add(relu=True), x, y)
+        return self._binary(ops.Add(relu=True), x, y, "add_relu")
 
     def mul(self, x: Tensor, y: Tensor) -> Tensor:
         """x * y."""
-        return self._binary(ops.Mul(), x, y)
+        return self._binary(ops.Mul(), x, y, "mul")
 
     def add_scalar(self, x: Tensor, y: float) -> Tensor:
         """x + y for a number y; the result has parameters made from x's."""
@@ -74,16 +75,20 @@ class QFunctional(StaticOutput):
         tensors = [self._quantized(each) for each in x]
         if not tensors:
             raise ArgumentTypeError(f"{self._label()}: cat needs at least one tensor")
+        self._note("cat", *tensors, setting=dim)
         kernel = shared_kernel(self._backend, ops.Cat(dim), (tensors[0].qparams.dtype, self._out.dtype))
         raw = kernel([each.raw for each in tensors], [each.qparams for each in tensors], self._out)
         return QTensor(raw, self._out, self._backend)
 
     def matmul(self, x: Tensor, y: Tensor) -> Tensor:
         """x @ y, for shapes as of torch.matmul."""
-        return matmul(self._quantized(x), self._quantized(y), self._out, self._backend)
-
-    def _binary(self, operator: ops.Operator, x: Tensor, y: Tensor) -> QTensor:
         a, b = self._quantized(x), self._quantized(y)
+        self._note("matmul", a, b)
+        return matmul(a, b, self._out, self._backend)
+
+    def _binary(self, operator: ops.Operator, x: Tensor, y: Tensor, method: str) -> QTensor:
+        a, b = self._quantized(x), self._quantized(y)
+        self._note(method, a, b)
         dtypes: tuple[QDType, ...] = (a.qparams.dtype, b.qparams.dtype, self._out.dtype)
         kernel = shared_kernel(self._backend, operator, dtypes)
         return QTensor(kernel(a.raw, a.qparams, b.raw, b.qparams, self._out), self._out, self._backend)
@@ -94,6 +99,10 @@ class QFunctional(StaticOutput):
         if isinstance(tensor, QTensor):
             return tensor
         return self._refuse_input(tensor)
+
+    def __prepare_scriptable__(self) -> Any:
+        """For torch.jit.script: its methods on floats."""
+        return ScriptedFunctional(self, self._calls or Calls())
 
     def _options(self) -> dict[str, Any]:
         return {**super()._options(), "uncalibrated": self._uncalibrated}

@@ -94,5 +94,7 @@ class StaticOutput(QuantizedModule):
         qparams = input.qparams
         if qparams.axis is not None:
             raise ArgumentError(f"{self._label()} takes a tensor quantized per tensor; this one is per channel")
+        if qparams is not self._seen:
+            self._note("forward", input)
         out = self._out
         return QTensor(self._ready(qparams.dtype)(input.raw, qparams, out), out, self._backend)

@@ -54,6 +54,10 @@ class Quantize(QuantizedModule):
             return X
         return quantize(X, self._out, self._backend)
 
+    def __prepare_scriptable__(self) -> Any:
+        """For torch.jit.script: floats rounded to those that the integers stand for."""
+        return torch.jit.trace(nn.Sequential(self, DeQuantize()), torch.zeros(1), check_trace=False)  # type: ignore[no-untyped-call]
+
     @classmethod
     def reason_against(cls, qconfig: Any) -> str:
         """Activations must have a fixed scale and zero point, found by an observer."""
@@ -106,7 +110,11 @@ class DeQuantize(QuantizedModule):
 
     def forward(self, Xq: Tensor) -> Tensor:
         """Quantized -> float32, of the same shape."""
-        return Xq.dequantize() if isinstance(Xq, QTensor) else Xq
+        if not isinstance(Xq, QTensor):
+            return Xq
+        if Xq.qparams is not self._seen:
+            self._note("forward", Xq)
+        return Xq.dequantize()
 
     def _get_name(self) -> str:
         return "DeQuantize"
