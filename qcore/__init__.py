@@ -22,6 +22,7 @@ from qcore.api.quantize_fx import (
 )
 from qcore.api.quantize_qat import prepare_qat, quantize_qat
 from qcore.api.saving import load, save
+from qcore.api.scripting import script
 from qcore.api.size import model_size
 from qcore.api.stubs import DeQuantStub, QuantStub, QuantWrapper
 from qcore.backend import API_VERSION, Availability, Backend, Kernel
@@ -122,5 +123,6 @@ __all__ = [
     "registry",
     "report",
     "save",
+    "script",
     "standard_patterns",
 ]

@@ -16,6 +16,7 @@ from torch import fx
 from qcore.compat import leaves
 from qcore.compat.engine import QuantizedEngine
 from qcore.compat.functions.loading import loader
+from qcore.compat.functions.scripting import scripter
 from qcore.compat.modules import KEPT, functions, legacy_modules, operators
 from qcore.compat.patches import Patches
 from qcore.registry import registry
@@ -99,6 +100,7 @@ def _replace(patches: Patches) -> None:
     _keep(patches, made["torch.ao.quantization.fx"], own)
     for name, value in functions().items():
         patches.attribute(torch, name, value)
+    patches.attribute(torch.jit, "script", scripter(torch.jit.script))
     load = loader(torch.load)
     for owner in (torch, torch.serialization):
         patches.attribute(owner, "load", load)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from qcore.api._layers import check_names
 from qcore.api.custom_config import ConvertCustomConfig, PrepareCustomConfig, as_config, check_makes
@@ -124,6 +124,8 @@ class Preparation:
         graph.qcore_quantized_inputs = tuple(self.custom.input_quantized_indexes if outermost else ())  # type: ignore[assignment]
         graph.qcore_quantized_outputs = tuple(self.custom.output_quantized_indexes if outermost else ())  # type: ignore[assignment]
         observe.check_ends(graph)
+        if inputs and all(type(each) is Tensor for each in inputs):
+            graph.qcore_example = tuple((tuple(each.shape), each.dtype) for each in inputs)  # type: ignore[assignment]
         observe.observe(graph, steps, self.is_qat)
         for step in steps:
             step.node.meta[FLOAT] = step.how == "float"

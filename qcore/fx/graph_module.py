@@ -7,10 +7,12 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ClassVar
 
+import torch
 from torch import fx, nn
 from torch.fx.graph_module import reduce_graph_module
 
-from qcore.errors import ArgumentError, QuantizationError
+from qcore.errors import ArgumentError, QuantizationError, UnsupportedError
+from qcore.nn.quantized.scripted import check_scripting
 
 NOTES = (
     "qcore_backend",
@@ -19,10 +21,11 @@ NOTES = (
     "qcore_preserved",
     "qcore_quantized_inputs",
     "qcore_quantized_outputs",
+    "qcore_example",
     "qcore_runs_on",
 )
-"""Attributes that go along; qcore_preserved names those of the user's, the two before the last are positions, and
-qcore_runs_on is the backend of a graph that was lowered."""
+"""Attributes that go along; qcore_preserved names those of the user's, the quantized ones are positions, qcore_example
+has the shape and dtype of each example input, and qcore_runs_on is the backend of a graph that was lowered."""
 
 
 FLOAT = "qcore_float"
@@ -80,6 +83,19 @@ class QuantizedGraphModule(fx.GraphModule):
             if value is not None:
                 setattr(self, name, value)
         return self
+
+    def __prepare_scriptable__(self) -> Any:
+        """What torch.jit.script puts in its place: a trace, as a graph has no control flow."""
+        check_scripting()
+        example = vars(self).get("qcore_example")
+        if example is None or "qcore_runs_on" not in vars(self):
+            raise UnsupportedError(
+                "torch.jit.script takes converted graphs that were prepared with tensors as example inputs, and not "
+                "loaded from a file since; use torch.jit.trace"
+            )
+        inputs = tuple(torch.zeros(shape, dtype=dtype) for shape, dtype in example)
+        with torch.no_grad():
+            return torch.jit.trace(self, inputs, check_trace=False, strict=False)  # type: ignore[no-untyped-call]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> QuantizedGraphModule:
         result: Any = super().__deepcopy__(memo)

@@ -119,7 +119,7 @@ class Scripted(nn.Module):
 @pytest.mark.parametrize("dtype", [qcore.qint8, torch.float16])
 def test_layers_on_floats_are_scripted(dtype):
     model = qcore.quantize_dynamic(Scripted().eval(), dtype=dtype)
-    scripted = reloaded(torch.jit.script(model))
+    scripted = reloaded(qcore.script(model))
     for sign in (1, -1):
         x = sign * torch.rand(3, 2, 4)
         with torch.no_grad():
@@ -129,18 +129,28 @@ def test_layers_on_floats_are_scripted(dtype):
 
 def test_tables_are_scripted():
     model, _, inputs = SAVED["tables-8"](USABLE[0])
-    assert torch.equal(torch.jit.script(model)(*inputs), model(*inputs))
+    assert torch.equal(qcore.script(model)(*inputs), model(*inputs))
 
 
-@pytest.mark.parametrize("name", ["eager-ConvNet", "eager-Residual", "eager-Activations"])
+@pytest.mark.parametrize(
+    "name", [name for name in MODELS if name.startswith(("eager", "graph")) and name != "eager-Residual"]
+)
 def test_static_models_are_scripted(name):
     model, _, inputs = SAVED[name](USABLE[0])
     with torch.no_grad():
         model(*inputs)
-        scripted = reloaded(torch.jit.script(model))
+        scripted = reloaded(qcore.script(model))
         assert "qcore::" in str(scripted.inlined_graph)
         for given in (inputs, tuple(x.flip(0)[:2] for x in inputs)):
             assert_equal(tensors(scripted(*given)), tensors(model(*given)))
+
+
+def test_averages_of_scripted_models_are_within_a_step():
+    model, _, inputs = SAVED["eager-Residual"](USABLE[0])
+    with torch.no_grad():
+        expected, found = model(*inputs), qcore.script(model)(*inputs)
+    step_at_the_averages = model.cat.scale * model.fc.weight().dequantize().abs().sum(1)
+    assert ((found - expected).abs() <= step_at_the_averages + model.fc.scale).all()
 
 
 class Branching(nn.Module):
@@ -180,13 +190,13 @@ def test_control_flow_of_static_models_is_scripted(branching):
     x = torch.rand(2, 3, 6, 6)
     with torch.no_grad():
         expected = branching(x)
-        scripted = reloaded(torch.jit.script(branching))
+        scripted = reloaded(qcore.script(branching))
         assert torch.equal(scripted(x), expected)
         assert torch.equal(scripted(x[:1, :, :4]), branching(x[:1, :, :4]))
 
 
 def test_what_was_not_called_before_scripting_says_so_when_called(branching):
-    scripted = torch.jit.script(branching)
+    scripted = qcore.script(branching)
     with pytest.raises(torch.jit.Error, match="was not called so before: run the model once on an example"):
         scripted(torch.rand(1, 3, 4, 4))
 
@@ -207,7 +217,17 @@ def test_a_module_called_with_different_scales_is_refused_by_script_in_words():
     converted = qcore.convert(prepared)
     converted(torch.rand(8, 4))
     with pytest.raises(qcore.UnsupportedError, match=r"module 'layer'.*different scales.*torch\.jit\.trace"):
-        torch.jit.script(converted)
+        qcore.script(converted)
+
+
+def test_scripting_leaves_the_model_as_it_is(branching):
+    modules = list(branching.named_modules())
+    branching(torch.rand(1, 3, 6, 6))
+    qcore.script(branching)
+    assert list(branching.named_modules()) == modules
+    with pytest.raises(qcore.UnsupportedError, match=r"change this model.*qcore\.script"):
+        torch.jit.script(branching)
+    assert list(branching.named_modules()) == modules
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")

@@ -13,7 +13,7 @@ from qcore.binding import Binding, bind
 from qcore.custom_ops.schema import record
 from qcore.errors import QcoreError, QuantizationError
 from qcore.nn.intrinsic.folding import core_layer, first_layer
-from qcore.nn.quantized.scripted import Calls, on_floats
+from qcore.nn.quantized.scripted import Calls, check_scripting, on_floats
 from qcore.operators import Operator
 from qcore.selection import AUTO
 from qcore.tensor.compiled import outside_of_graphs
@@ -224,6 +224,7 @@ class QuantizedModule(nn.Module):
 
     def __prepare_scriptable__(self) -> Any:
         """What torch.jit.script puts in its place: a trace of it, with plain tensors at both ends."""
+        check_scripting()
         example = self._example()
         if example is None:
             return on_floats(self, self._calls or Calls())

@@ -12,7 +12,7 @@ from qcore.errors import ArgumentTypeError, NotCalibratedError
 from qcore.nn.float_functional import FloatFunctional, FXFloatFunctional
 from qcore.nn.quantized.matmul import matmul
 from qcore.nn.quantized.scalar import add_scalar, mul_scalar
-from qcore.nn.quantized.scripted import Calls, ScriptedFunctional
+from qcore.nn.quantized.scripted import Calls, ScriptedFunctional, check_scripting
 from qcore.nn.quantized.static import StaticOutput
 from qcore.tensor.dtypes import QDType
 from qcore.tensor.qtensor import QTensor
@@ -102,6 +102,7 @@ class QFunctional(StaticOutput):
 
     def __prepare_scriptable__(self) -> Any:
         """For torch.jit.script: its methods on floats."""
+        check_scripting()
         return ScriptedFunctional(self, self._calls or Calls())
 
     def _options(self) -> dict[str, Any]:

@@ -6,7 +6,9 @@ lie where the integers would, so quantizing them again gives the same integers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +62,32 @@ class Calls:
     def methods(self) -> list[str]:
         """Methods that were called."""
         return list(self._calls)
+
+
+_SCRIPTING: ContextVar[bool] = ContextVar("qcore_scripting", default=False)
+
+
+@contextmanager
+def scripting() -> Iterator[None]:
+    """Within it, torch.jit.script may put other modules in the places of quantized ones."""
+    token = _SCRIPTING.set(True)
+    try:
+        yield
+    finally:
+        _SCRIPTING.reset(token)
+
+
+def is_scripting() -> bool:
+    """Whether a model is being scripted."""
+    return _SCRIPTING.get()
+
+
+def check_scripting() -> None:
+    """UnsupportedError outside of `scripting`: torch.jit.script would leave its stand-ins in the model."""
+    if not is_scripting():
+        raise UnsupportedError(
+            "torch.jit.script would replace quantized modules in place and so change this model: use qcore.script"
+        )
 
 
 class OnFloats(nn.Module):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from qcore import operators as ops
 from qcore.nn.quantized.base import QuantizedModule
 from qcore.nn.quantized.observed import no_static_activation, output_qparams
+from qcore.nn.quantized.scripted import check_scripting
 from qcore.tensor.dtypes import DTypeLike, QDType, as_qdtype, quint8
 from qcore.tensor.functions import quantize
 from qcore.tensor.qparams import QParams, per_tensor
@@ -56,6 +57,7 @@ class Quantize(QuantizedModule):
 
     def __prepare_scriptable__(self) -> Any:
         """For torch.jit.script: floats rounded to those that the integers stand for."""
+        check_scripting()
         return torch.jit.trace(nn.Sequential(self, DeQuantize()), torch.zeros(1), check_trace=False)  # type: ignore[no-untyped-call]
 
     @classmethod
