@@ -17,8 +17,8 @@ def script(model: nn.Module, example_inputs: Any = None) -> Any:
     Inputs and outputs as the model's. Static modules take their scales from the last runs of the model: run it once on
     an example before. Between modules there are floats, in each of them integers, with the same results, but for
     averages by torch's own functions and modules, which are not rounded before the next layer takes them. A converted
-    graph is traced, with the same bits. `example_inputs`: as of torch.jit.script. Raises ArgumentTypeError for anything but a module,
-    UnsupportedError, naming the module, for one that was called with different scales or has no scripted form.
+    graph is traced, with the same bits. `example_inputs`: as of torch.jit.script. Raises ArgumentTypeError for anything
+    but a module, UnsupportedError, naming the module, for one that was called with different scales.
     """
     if not isinstance(model, nn.Module):
         raise ArgumentTypeError(f"script takes a torch.nn.Module; got a {type(model).__name__}")
