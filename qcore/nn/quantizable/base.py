@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from torch import nn
 
-from qcore.errors import ArgumentTypeError
+from qcore.errors import ArgumentTypeError, UnsupportedError
 from qcore.tensor.recording import quiet
 
 Self = TypeVar("Self", bound="Quantizable")
@@ -20,6 +20,12 @@ class Quantizable(nn.Module):
         """What torch.jit.trace calls in the place of forward."""
         with quiet():
             return super()._slow_forward(*inputs, **kwargs)  # type: ignore[no-untyped-call]
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        """UnsupportedError: its parts pass quantized tensors to each other."""
+        raise UnsupportedError(
+            f"torch.jit.script has no form of {type(self).__name__}: use torch.jit.trace for it, or for the model"
+        )
 
     @classmethod
     def from_float(cls: type[Self], other: Any) -> Self:
