@@ -41,6 +41,7 @@ constexpr int tile_rows(int units) { return units == 1 ? 6 : units == 2 ? 3 : un
 
 QCORE_INLINE __m256i load_256(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 QCORE_INLINE __m128i load_128(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
+QCORE_INLINE __m128i load_64(const void* p) { return _mm_loadl_epi64(static_cast<const __m128i*>(p)); }
 QCORE_INLINE __m256i even_u8(__m256i x) { return _mm256_and_si256(x, _mm256_set1_epi16(255)); }
 QCORE_INLINE __m256i odd_u8(__m256i x) { return _mm256_srli_epi16(x, 8); }
 QCORE_INLINE __m256i even_s8(__m256i w) { return _mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8); }
@@ -87,7 +88,11 @@ struct Widening {
       const __m256i low = _mm256_unpacklo_epi32(even, odd), high = _mm256_unpackhi_epi32(even, odd);
       store_256(to, _mm256_permute2x128_si256(low, high, 0x20)), store_256(to + 16, _mm256_permute2x128_si256(low, high, 0x31));
     }
-    for (; groups > 0; --groups, x += 4, to += 4) {
+    for (; groups >= 2; groups -= 2, x += 8, to += 8) {
+      const __m128i bytes = load_64(x), even = _mm_and_si128(bytes, _mm_set1_epi16(255)), odd = _mm_srli_epi16(bytes, 8);
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_unpacklo_epi32(even, odd));
+    }
+    if (groups > 0) {
       const int16_t pairs[4] = {x[0], x[2], x[1], x[3]};
       std::memcpy(to, pairs, sizeof pairs);
     }
@@ -122,7 +127,6 @@ QCORE_INLINE void store_i32(int32_t* p, const I32& x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), x.b);
 }
 
-QCORE_INLINE __m128i load_64(const void* p) { return _mm_loadl_epi64(static_cast<const __m128i*>(p)); }
 QCORE_INLINE I32 load_bytes(const uint8_t* p) { return {_mm256_cvtepu8_epi32(load_64(p)), _mm256_cvtepu8_epi32(load_64(p + 8))}; }
 QCORE_INLINE I32 load_bytes(const int8_t* p) { return {_mm256_cvtepi8_epi32(load_64(p)), _mm256_cvtepi8_epi32(load_64(p + 8))}; }
 
