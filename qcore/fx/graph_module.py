@@ -23,9 +23,11 @@ NOTES = (
     "qcore_quantized_outputs",
     "qcore_example",
     "qcore_runs_on",
+    "qcore_fixed",
 )
-"""Attributes that go along; qcore_preserved names those of the user's, the quantized ones are positions, qcore_example
-has the shape and dtype of each example input, and qcore_runs_on is the backend of a graph that was lowered."""
+"""Attributes that go along. qcore_preserved names those of the user's, qcore_quantized_... are positions, qcore_example
+has the shape and dtype of each example input, qcore_runs_on is the backend of a graph that was lowered, and qcore_fixed
+has position, name and value of arguments that the graph was made for."""
 
 
 FLOAT = "qcore_float"
@@ -48,9 +50,21 @@ CACHE = "_qcore_execution"
 """Attribute that holds what the executor has made of a model; never copied or saved."""
 
 
+def _check_fixed(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    for position, name, value in model.qcore_fixed:
+        given = args[position] if position < len(args) else kwargs.get(name, value)
+        if type(given) is not type(value) or given != value:
+            raise ArgumentError(
+                f"this graph was made for {name}={value!r}, as in the example inputs; got {type(given).__name__}. Give "
+                "example inputs with it, or name the module in PrepareCustomConfig.set_non_traceable_module_names"
+            )
+
+
 def _by_executor(forward: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(forward)
     def run(self: QuantizedGraphModule, *args: Any, **kwargs: Any) -> Any:
+        if vars(self).get("qcore_fixed"):
+            _check_fixed(self, args, kwargs)
         executor = QuantizedGraphModule.executor
         if executor is None or "qcore_runs_on" not in vars(self):
             return forward(self, *args, **kwargs)

@@ -60,8 +60,10 @@ def trace(
         assert failed is not None
         raise Untraceable(reason_of(failed)) from failed
     graph._tracer_cls = fx.Tracer
+    positions = _without_assertions(graph, model, fixed or {})
     scopes = {node.name: _scope(node) for node in graph.nodes}
     traced = QuantizedGraphModule(model, graph)
+    traced.qcore_fixed = tuple((positions[name], name, value) for name, value in (fixed or {}).items())  # type: ignore[assignment]
     try:
         out_of_place(traced)
     except Aliased as error:
@@ -85,6 +87,20 @@ def _fixed(model: nn.Module, inputs: tuple[Any, ...]) -> dict[str, Any] | None:
     given = [*inputs[: len(plain)], *(each.default for each in plain[len(inputs) :])]
     found = {each.name: value for each, value in zip(plain, given, strict=True)}
     return {name: value for name, value in found.items() if value is None or isinstance(value, bool | str)} or None
+
+
+def _without_assertions(graph: fx.Graph, model: nn.Module, fixed: dict[str, Any]) -> dict[str, int]:
+    """Take torch's renaming and assertions of fixed arguments out of a graph, since graphs with them cannot be pickled;
+    the position of each argument."""
+    names = list(inspect.signature(model.forward).parameters) if fixed else []
+    given = [node for node in graph.nodes if node.op == "placeholder"]
+    for name, node in zip(names, given, strict=False):
+        if name in fixed:
+            asserted = list(node.users)
+            for each in [*(after for first in asserted for after in first.users), *asserted]:
+                graph.erase_node(each)
+            node.target = name
+    return {name: position for position, name in enumerate(names)}
 
 
 def has_parts(module: nn.Module) -> bool:

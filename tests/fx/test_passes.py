@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import operator
+import pickle
 
 import pytest
 import torch
@@ -116,7 +117,11 @@ def test_arguments_left_at_none_are_fixed():
             return x if scale is None else x * scale
 
     x = torch.randn(2)
-    assert torch.equal(traced(Optional(), x).model(x), x)
+    found = traced(Optional(), x).model
+    for model in (found, copy.deepcopy(found), pickle.loads(pickle.dumps(found))):
+        assert torch.equal(model(x), x) and torch.equal(model(x, None), x) and torch.equal(model(x, scale=None), x)
+        with pytest.raises(qcore.ArgumentError, match=r"made for scale=None.*got Tensor"):
+            model(x, torch.ones(1))
     assert calls(traced(Optional(), x, torch.ones(1)).model) == ["<built-in function mul>"]
 
 

@@ -17,7 +17,7 @@ from qcore.fx.graph_module import NOTES, QuantizedGraphModule
 from qcore.nn.quantized.base import QuantizedModule
 
 GRAPH = "qcore.fx.QuantizedGraphModule"
-_QUANTIZED_ENDS = ("qcore_quantized_inputs", "qcore_quantized_outputs")
+_NOTES = ("qcore_quantized_inputs", "qcore_quantized_outputs", "qcore_fixed")
 
 
 def write(model: nn.Module, writer: Writer) -> list[dict[str, Any]]:
@@ -42,7 +42,7 @@ def _entry(module: nn.Module, path: str, writer: Writer) -> dict[str, Any]:
         if isinstance(module, QuantizedGraphModule):
             entry: dict[str, Any] = {"class": GRAPH, "graph": graphs.write(module.graph, writer, path)}
             preserved = [name for name in getattr(module, "qcore_preserved", ()) if name not in module._modules]
-            notes = {name: getattr(module, name) for name in (*_QUANTIZED_ENDS, *preserved) if hasattr(module, name)}
+            notes = {name: getattr(module, name) for name in (*_NOTES, *preserved) if hasattr(module, name)}
             entry["notes"] = writer.write(notes, path)
             constants = _constants(module)
             return {**entry, "tensors": _own_tensors(module), "constants": writer.write(constants, path)}
