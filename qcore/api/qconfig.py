@@ -203,8 +203,8 @@ def derive_qconfig(capability: Capability, mode: Mode) -> QConfig:
     """The best QConfig for a mode that a declaration allows, by what it says of linear and convolution.
 
     Weights: int8, symmetric, per channel where declared. Activations: all of the first declared dtype, never reduced;
-    static by least squared error, QAT by moving average, dynamic by the range of each row where declared, else of the
-    whole input.
+    static by least squared error, QAT by moving average, dynamic by the range of each row; by that of the whole input
+    only where linear_dynamic is declared without `per_row`.
     """
     spec = _leading(capability, (LinearDynamic, Linear, Conv) if mode == "dynamic" else (Linear, Conv, LinearDynamic))
     per_channel = any(weight.per_channel and weight.dtype == qint8 for weight in spec.weights)
@@ -217,7 +217,8 @@ def derive_qconfig(capability: Capability, mode: Mode) -> QConfig:
     weight = (PerChannelMinMaxObserver if per_channel else MinMaxObserver).with_args(dtype=qint8, qscheme=qscheme)
     if mode == "static":
         return QConfig(HistogramObserver.with_args(dtype=spec.activations[0]), weight)
-    by_row = {"qscheme": per_channel_affine} if "per_row" in spec.options else {}
+    dynamic = capability.find(LinearDynamic)  # one that lacks it leaves it to a fallback, which takes rows
+    by_row = {"qscheme": per_channel_affine} if dynamic is None or "per_row" in dynamic.options else {}
     return QConfig(default_dynamic_quant_observer.with_args(**by_row), weight)
 
 

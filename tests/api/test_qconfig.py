@@ -111,6 +111,12 @@ def test_dynamic_goes_by_rows_where_declared(options: tuple[str, ...]) -> None:
     assert activation.per_row == ("per_row" in options)
 
 
+def test_dynamic_goes_by_rows_where_a_fallback_runs_it() -> None:
+    found = derive_qconfig(capability(operator=ops.Linear, weights=(PER_CHANNEL,)), "dynamic")
+    assert found.activation().per_row
+    assert found.weight().qscheme == qcore.per_channel_symmetric
+
+
 @pytest.mark.parametrize("weights", [(PER_TENSOR,), (PER_CHANNEL,)])
 def test_qat_is_fused(weights: tuple[WeightSpec, ...]) -> None:
     found = derive_qconfig(capability(operator=ops.Linear, weights=weights), "qat")
