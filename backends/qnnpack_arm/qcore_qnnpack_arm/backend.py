@@ -10,7 +10,7 @@ class QnnpackArm(NativeBackend):
 
     name = "qnnpack_arm"
     version = "0.1.0"
-    api_version = (1, 0)
+    api_version = (1, 1)
     summary = "native int8 kernels for 64-bit ARM: i8mm, dot product, NEON"
     priority = 100
     module = "qcore_qnnpack_arm._native"
