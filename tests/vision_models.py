@@ -22,8 +22,9 @@ def torchvision_models() -> ModuleType:
         pytest.skip(f"torchvision is not installed in {FOLDER.name}/ of the environment: run ./dev setup")
     if sys.modules.get("torch.ao.quantization", sys) is None:
         pytest.skip("torchvision imports torch.ao.quantization, which is removed here")
-    if str(FOLDER) not in sys.path:
+    if str(FOLDER) not in sys.path:  # a process that was spawned begins with the path of its parent
         sys.path.append(str(FOLDER))
+    if not _LIBRARIES:
         library = torch.library.Library("torchvision", "DEF")
         for name in ("nms", "qnms"):  # what its Python part refers to when it is imported
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
