@@ -40,14 +40,11 @@ def main() -> None:
     parser.add_argument("--net", default="resnet50")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for operator in ("nms", "qnms"):
-        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    import torchvision
+    from tests.vision_models import torchvision_models
 
     warnings.simplefilter("ignore")
     torch.manual_seed(0)
-    model = getattr(torchvision.models, options.net)().eval()
+    model = getattr(torchvision_models(), options.net)().eval()
     inputs = (torch.randn(1, 3, 64, 64),)
     flows = {
         "qcore": (lambda model, inputs: qcore.prepare_fx(model, None, inputs), qcore.convert_fx),

@@ -60,6 +60,9 @@ class Drawn(nn.Module):
     def do_mul(self, a, b, layer):
         return torch.mul(a, b)
 
+    def do_matmul(self, a, b, layer):
+        return a @ b.transpose(2, 3)
+
     def do_cat(self, a, b, layer):
         return self.joined[layer](torch.cat([a, b], dim=1))
 
@@ -105,7 +108,7 @@ def test_every_backend_gives_the_integers_of_the_reference(steps, seed):
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
-@given(steps(operations("split", "number")), st.integers(0, 3))
+@given(steps(operations("split", "number", "matmul")), st.integers(0, 3))
 def test_results_are_those_of_torch(steps, seed):
     # torch gives a layer that is called twice the scale of one call; and gives numbers another meaning than we do
     model, batches = Drawn(steps, seed, shared=False).eval(), inputs(seed)
