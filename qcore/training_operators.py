@@ -79,6 +79,9 @@ class ObserveFakeQuantize(Operator):
     Call: kernel(x, min_val, max_val, scale, zero_point, axis) -> (y, mask), or None where x holds NaN or infinity, and
     then nothing has changed. The averages (float32; those that are infinite become the range of x), scale (float32) and
     zero_point (int32), all of one element or (channels,), are updated in place.
+
+    `eps`: the least scale, by the rule of observers, which gives symmetric ranges the zero point `middle`; None: by the
+    rule of dynamic quantization.
     """
 
     name: ClassVar[str] = "observe_fake_quantize"
@@ -86,3 +89,5 @@ class ObserveFakeQuantize(Operator):
     quant_max: int = 255
     symmetric: bool = False
     averaging_constant: float = 0.01
+    eps: float | None = None
+    middle: int = 0

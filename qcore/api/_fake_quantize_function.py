@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from qcore.api._observers.kernels import kernel_for
+from qcore.api._observers.kernels import kernels_for
 from qcore.training_operators import FakeQuantize, FakeQuantizeBackward
 
 MOST_INTEGER = 65536
@@ -38,12 +38,11 @@ def fake_quantize(
     Inference", 2017.
     """
     axis = None if axis is None else axis % x.ndim
-    kernel = keep = None
     if zero_point.dtype == torch.int32 and scale.dtype == torch.float32 and max(-quant_min, quant_max) <= MOST_INTEGER:
-        kernel = kernel_for(x, backend, FakeQuantize(quant_min, quant_max))
-        keep = kernel_for(x, backend, FakeQuantizeBackward())
-    if kernel is not None and keep is not None:
-        return straight_through(x, lambda data: kernel(data, scale, zero_point, axis), keep)
+        kernels = kernels_for(x, backend, FakeQuantize(quant_min, quant_max), FakeQuantizeBackward())
+        if kernels is not None:
+            kernel, keep = kernels
+            return straight_through(x, lambda data: kernel(data, scale, zero_point, axis), keep)
     shape = [1] * x.ndim
     if axis is not None:
         shape[axis] = -1
@@ -77,6 +76,12 @@ def _keep(grad: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, grad, 0.0)
 
 
+def _keep_strided(grad: Tensor, mask: Tensor, keep: Keeping, stride: tuple[int, ...]) -> Tensor:
+    if grad.stride() != stride:
+        grad = torch.empty_strided(grad.shape, stride, dtype=grad.dtype, device=grad.device).copy_(grad)
+    return keep(grad, mask)
+
+
 class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, rounding: Rounding, keep: Keeping) -> Tensor:
@@ -87,7 +92,8 @@ class _StraightThrough(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        return _Kept.apply(grads[0], *ctx.saved_tensors, ctx.keep, ctx.stride), None, None  # type: ignore[no-untyped-call]
+        kept = _Kept.apply if torch.is_grad_enabled() else _keep_strided  # the former where it has a gradient too
+        return kept(grads[0], *ctx.saved_tensors, ctx.keep, ctx.stride), None, None
 
 
 class _Kept(torch.autograd.Function):
@@ -97,9 +103,7 @@ class _Kept(torch.autograd.Function):
     def forward(ctx: Any, grad: Tensor, mask: Tensor, keep: Keeping, stride: tuple[int, ...]) -> Tensor:
         ctx.save_for_backward(mask)
         ctx.keep, ctx.stride = keep, stride
-        if grad.stride() != stride:
-            grad = torch.empty_strided(grad.shape, stride, dtype=grad.dtype, device=grad.device).copy_(grad)
-        return keep(grad, mask)
+        return _keep_strided(grad, mask, keep, stride)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from qcore.api._fake_quantize_function import MOST_INTEGER, fake_quantize, straight_through
-from qcore.api._observers.kernels import kernel_for
+from qcore.api._observers.kernels import kernels_for
 from qcore.api._observers.partial import TakesPartialArgs
 from qcore.api.observer import (
     FixedQParamsObserver,
@@ -37,7 +37,7 @@ from qcore.tensor.dtypes import (
     quint4x2,
     quint8,
 )
-from qcore.tensor.qparams import choose_qparams_native
+from qcore.tensor.qparams import choose_qparams_native, middle_of
 from qcore.training_operators import FakeQuantizeBackward, ObserveFakeQuantize
 
 __all__ = [
@@ -66,6 +66,8 @@ __all__ = [
     "fused_per_channel_wt_fake_quant_range_neg_127_to_127",
     "fused_wt_fake_quant_range_neg_127_to_127",
 ]
+
+_AVERAGING = MovingAverageMinMaxObserver, MovingAveragePerChannelMinMaxObserver
 
 
 class FakeQuantizeBase(ABC, TakesPartialArgs, nn.Module):
@@ -200,12 +202,46 @@ class FakeQuantize(FakeQuantizeBase):
     def forward(self, x: Tensor) -> Tensor:
         if not x.numel():
             return x
-        if self.observer_enabled[0]:
+        observes, rounds = bool(self.observer_enabled[0]), bool(self.fake_quant_enabled[0])
+        rounded = self._in_one_step(x) if observes and rounds else None
+        if rounded is not None:
+            return rounded
+        if observes:
             self._observe(x.detach())
-        if self.fake_quant_enabled[0]:
+        if rounds:
             axis = self.ch_axis if self.is_per_channel else None
             x = fake_quantize(x, self.scale, self.zero_point, axis, self.quant_min, self.quant_max, self.qcore_backend)
         return x
+
+    def _in_one_step(self, x: Tensor) -> Tensor | None:
+        """x observed and rounded by one kernel of the backend; None, and nothing changed, where that cannot be."""
+        observer = self.activation_post_process
+        operator = self._one_step() if type(observer) in _AVERAGING else None
+        if operator is None or observer.min_val.dtype != torch.float32:
+            return None
+        axis = observer.ch_axis if observer.qscheme.per_channel else None
+        channels = 1 if axis is None else x.shape[axis] if -x.ndim <= axis < x.ndim else 0
+        state = observer.min_val, observer.max_val, self.scale, self.zero_point
+        if any(value.numel() != channels for value in state) or max(-self.quant_min, self.quant_max) > MOST_INTEGER:
+            return None  # the first input, which says how many channels there are, or one to complain of
+        kernels = kernels_for(x, observer.qcore_backend, operator, FakeQuantizeBackward())
+        if kernels is None:
+            return None
+        found = kernels[0](x.detach(), *state, axis if axis is None else axis % x.ndim)
+        return None if found is None else straight_through(x, lambda data: found, kernels[1])
+
+    def _one_step(self) -> ObserveFakeQuantize | None:
+        """What `_observe` and the rounding after it do with an averaging observer, as an operator; None: it is none."""
+        observer, kind = self.activation_post_process, type(self)
+        own = kind._observe is FakeQuantize._observe and kind.calculate_qparams is FakeQuantize.calculate_qparams
+        integers = self.quant_min, self.quant_max
+        eps = observer.eps.item()
+        if not own or observer.qscheme == per_channel_affine_float_qparams or eps <= 0:
+            return None
+        if integers != (observer.quant_min, observer.quant_max):
+            return None
+        middle = middle_of(observer.dtype, *integers, observer.has_customized_qrange)
+        return ObserveFakeQuantize(*integers, observer.qscheme.symmetric, observer.averaging_constant, eps, middle)
 
     def _observe(self, x: Tensor) -> None:
         self.activation_post_process(x)
@@ -282,26 +318,9 @@ class FusedMovingAvgObsFakeQuantize(FakeQuantize):
             )
         self.is_symmetric_quant = self.qscheme.symmetric
 
-    def forward(self, x: Tensor) -> Tensor:
-        both = x.numel() and self.observer_enabled[0] and self.fake_quant_enabled[0]
-        rounded = self._in_one_step(x) if both else None
-        return super().forward(x) if rounded is None else rounded
-
-    def _in_one_step(self, x: Tensor) -> Tensor | None:
-        """x observed and rounded by one kernel of the backend; None, and nothing changed, where that cannot be."""
-        observer = self.activation_post_process
-        axis = self.ch_axis if self.is_per_channel else None
-        channels = 1 if axis is None else x.shape[axis] if -x.ndim <= axis < x.ndim else 0
-        state = observer.min_val, observer.max_val, self.scale, self.zero_point
-        if any(value.numel() != channels for value in state) or max(-self.quant_min, self.quant_max) > MOST_INTEGER:
-            return None  # the first input, which says how many channels there are, or one to complain of
-        backend = self.qcore_backend
-        rule = self.quant_min, self.quant_max, self.is_symmetric_quant, observer.averaging_constant
-        kernel, keep = (kernel_for(x, backend, item) for item in (ObserveFakeQuantize(*rule), FakeQuantizeBackward()))
-        if kernel is None or keep is None or observer.min_val.dtype != torch.float32:
-            return None
-        found = kernel(x.detach(), *state, axis if axis is None else axis % x.ndim)
-        return None if found is None else straight_through(x, lambda data: found, keep)
+    def _one_step(self) -> ObserveFakeQuantize:
+        constant = self.activation_post_process.averaging_constant
+        return ObserveFakeQuantize(self.quant_min, self.quant_max, self.is_symmetric_quant, constant)
 
     def _observe(self, x: Tensor) -> None:
         observer = self.activation_post_process

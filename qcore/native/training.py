@@ -101,7 +101,8 @@ class ObserveFakeQuantize:
     """kernel(x, min_val, max_val, scale, zero_point, axis) -> (y, mask), or None for x with NaN or infinity"""
 
     def __init__(self, operator: ops.ObserveFakeQuantize, native: Any) -> None:
-        self._rule = operator.averaging_constant, operator.quant_min, operator.quant_max, operator.symmetric
+        integers = operator.quant_min, operator.quant_max
+        self._rule = operator.averaging_constant, *integers, operator.symmetric, operator.eps, operator.middle
         self._run = native.observe_fake_quantize
 
     def __call__(

@@ -144,17 +144,29 @@ def choose_qparams(
     Returns scales in the dtype of `eps` and zero points: int32 for affine schemes, int64 for symmetric, float32 for
     float_qparams.
     """
-    steps = float(quant_max - quant_min)
     if qscheme == per_channel_affine_float_qparams:
-        scale = (max_val - min_val) / steps
+        scale = (max_val - min_val) / float(quant_max - quant_min)
         scale = torch.where(scale > eps, scale, torch.ones_like(scale))
         return scale, -1 * min_val / scale
+    middle = middle_of(dtype, quant_min, quant_max, custom_range) if qscheme.symmetric else None
+    return choose_qparams_observed(min_val, max_val, quant_min, quant_max, eps, middle)
+
+
+def middle_of(dtype: QDType, quant_min: int, quant_max: int, custom_range: bool) -> int:
+    """The zero point of symmetric ranges, as `choose_qparams` has it."""
+    if dtype != quint8:
+        return 0
+    return (quant_min + quant_max) // 2 if custom_range else 128
+
+
+def choose_qparams_observed(
+    min_val: Tensor, max_val: Tensor, quant_min: int, quant_max: int, eps: Tensor, middle: int | None
+) -> tuple[Tensor, Tensor]:
+    """`choose_qparams` with integer zero points; `middle`: the one of symmetric ranges, None for affine ones."""
+    steps = float(quant_max - quant_min)
     low, high = min_val.clamp(max=0), max_val.clamp(min=0)
-    if qscheme.symmetric:
+    if middle is not None:
         scale = torch.maximum(torch.maximum(-low, high) / (steps / 2), eps)
-        middle = 0
-        if dtype == quint8:
-            middle = (quant_min + quant_max) // 2 if custom_range else 128
         return scale, torch.full_like(scale, middle, dtype=torch.int64)
     scale = torch.maximum((high - low) / steps, eps)
     zero_point = quant_min - torch.round(low / scale).to(torch.int32)

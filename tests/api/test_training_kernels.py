@@ -53,7 +53,7 @@ def inputs(kind: str) -> list[Tensor]:
 @pytest.fixture
 def plain_torch(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
     """Afterwards, no backend has kernels."""
-    return lambda: monkeypatch.setattr(kernels, "_offered", lambda backend, operator: None)
+    return lambda: monkeypatch.setattr(kernels, "_offered", lambda backend, operators: None)
 
 
 def run(module: Any, data: list[Tensor]) -> list[Tensor]:

@@ -117,6 +117,15 @@ class Asymmetric(Right):
         return super().build(replace(operator, symmetric=False))
 
 
+class OneRule(Right):
+    """Chooses parameters by the rule of dynamic quantization always."""
+
+    ops = (TRAINING[training.ObserveFakeQuantize],)
+
+    def build(self, operator):
+        return super().build(replace(operator, eps=None))
+
+
 WRONG_IN_TRAINING: dict[type[Right], tuple[set[str], str]] = {
     SkipsNan: (KERNEL, "range: result 0: .* expected nan"),
     RoundsBins: (KERNEL, "histogram: result 0: .* elements differ"),
@@ -126,4 +135,5 @@ WRONG_IN_TRAINING: dict[type[Right], tuple[set[str], str]] = {
     MultipliesGradients: (KERNEL, "fake_quantize_backward: .*got nan, expected 0.0"),
     AveragesFromZero: (KERNEL, "observe_fake_quantize: result 0: .* elements differ"),
     Asymmetric: (KERNEL, "symmetric: True"),
+    OneRule: (KERNEL, "eps: "),
 }

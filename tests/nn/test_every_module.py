@@ -37,6 +37,17 @@ def test_deepcopy_and_pickle_keep_results_and_backend(sample):
         assert twin.qcore_path == "some.path"
 
 
+def test_what_inference_mode_built_takes_inputs_that_need_gradients(sample, name):
+    _, inputs, expected = sample
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        module = SAMPLES[name].build()
+        module(*inputs)
+    inputs = [x.requires_grad_() if type(x) is torch.Tensor and x.is_floating_point() else x for x in inputs]
+    assert same(module, inputs, expected)
+    assert not any(result.requires_grad for result in tensors(module(*inputs)))
+
+
 def test_writes_to_buffers_and_new_buffers_are_noticed(sample):
     module, inputs, _ = sample
     for replace in (False, True):

@@ -142,13 +142,6 @@ QCORE_INLINE void store_bytes(uint8_t* p, const I32& x) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
 }
 
-// The low 16 bits of each lane.
-QCORE_INLINE void store_words(uint16_t* p, const I32& x) {
-  const __m256i low = _mm256_set1_epi32(65535);
-  const __m256i words = _mm256_packus_epi32(_mm256_and_si256(x.a, low), _mm256_and_si256(x.b, low));
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(words, 0xD8));
-}
-
 QCORE_INLINE F32 set_f32(float a) { return {_mm256_set1_ps(a), _mm256_set1_ps(a)}; }
 QCORE_INLINE F32 load_f32(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
 QCORE_INLINE void store_f32(float* p, const F32& x) {
@@ -166,6 +159,13 @@ QCORE_INLINE F32 max(const F32& x, const F32& y) { return {_mm256_max_ps(x.a, y.
 
 // By the rounding mode in force, which is to nearest, ties to even.
 QCORE_INLINE I32 round_i32(const F32& x) { return {_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)}; }
+
+// Whole numbers; those beyond [0, most] and NaN become some number in it, since the packing saturates.
+QCORE_INLINE void store_indices(uint16_t* p, const F32& x, uint16_t most) {
+  const I32 whole = round_i32(x);
+  const __m256i words = _mm256_min_epu16(_mm256_packus_epi32(whole.a, whole.b), _mm256_set1_epi16(static_cast<int16_t>(most)));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(words, 0xD8));
+}
 
 // Clamping from above comes before rounding, since large floats become INT32_MIN; from below the packing saturates.
 struct Rounding {

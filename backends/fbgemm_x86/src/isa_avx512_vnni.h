@@ -62,7 +62,6 @@ QCORE_INLINE I32 load_bytes(const int8_t* p) { return _mm512_cvtepi8_epi32(_mm_l
 QCORE_INLINE I32 add(I32 a, I32 b) { return _mm512_add_epi32(a, b); }
 QCORE_INLINE I32 mul(I32 a, I32 b) { return _mm512_mullo_epi32(a, b); }
 QCORE_INLINE void store_bytes(uint8_t* p, I32 a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a)); }
-QCORE_INLINE void store_words(uint16_t* p, I32 a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(a)); }
 
 QCORE_INLINE F32 set_f32(float a) { return _mm512_set1_ps(a); }
 QCORE_INLINE F32 load_f32(const float* p) { return _mm512_loadu_ps(p); }
@@ -76,6 +75,10 @@ QCORE_INLINE F32 fma(F32 a, F32 b, F32 c) { return _mm512_fmadd_ps(a, b, c); }
 QCORE_INLINE F32 min(F32 a, F32 b) { return _mm512_min_ps(a, b); }
 QCORE_INLINE F32 max(F32 a, F32 b) { return _mm512_max_ps(a, b); }
 QCORE_INLINE I32 round_i32(F32 a) { return _mm512_cvt_roundps_epi32(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+QCORE_INLINE void store_indices(uint16_t* p, F32 a, uint16_t most) {
+  const __m512i clamped = _mm512_max_epi32(_mm512_min_epi32(round_i32(a), _mm512_set1_epi32(most)), _mm512_setzero_si512());
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(clamped));
+}
 
 // Clamping from above comes before rounding, since large floats become INT32_MIN; from below the packing saturates.
 struct Rounding {

@@ -88,7 +88,8 @@ def test_range(isa, seed):
 def test_observed_fake_quantize(isa, seed):
     rng = random.Random(seed)
     low, high = rng.choice([(0, 255), (-128, 127), (-127, 127), (0, 15)])
-    operator = ops.ObserveFakeQuantize(low, high, rng.random() < 0.5, rng.choice([0.0, 0.01, 0.3, 1.0]))
+    rule = rng.choice([None, 2.0**-23, 1e-30, 0.5]), rng.choice([low, 0, 3])
+    operator = ops.ObserveFakeQuantize(low, high, rng.random() < 0.5, rng.choice([0.0, 0.01, 0.3, 1.0]), *rule)
     shape = rng.choice(SHAPES)
     axis = rng.choice([None, *range(len(shape))])
     channels = 1 if axis is None else shape[axis]

@@ -39,11 +39,6 @@ QCORE_INLINE I32 mul(const I32& a, const I32& b) { QCORE_QUARTERS(I32, vmulq_s32
 // The low 16 bits of the lanes of two quarters.
 QCORE_INLINE uint16x8_t words(int32x4_t a, int32x4_t b) { return vuzp1q_u16(vreinterpretq_u16_s32(a), vreinterpretq_u16_s32(b)); }
 
-QCORE_INLINE void store_words(uint16_t* p, const I32& a) {
-  vst1q_u16(p, words(a.v[0], a.v[1]));
-  vst1q_u16(p + 8, words(a.v[2], a.v[3]));
-}
-
 // The low byte of each lane.
 QCORE_INLINE void store_bytes(uint8_t* p, const I32& a) {
   const uint16x8_t low = words(a.v[0], a.v[1]), high = words(a.v[2], a.v[3]);
@@ -69,6 +64,15 @@ QCORE_INLINE F32 max(const F32& a, const F32& b) { QCORE_QUARTERS(F32, vbslq_f32
 QCORE_INLINE I32 round_i32(const F32& a) { QCORE_QUARTERS(I32, vcvtnq_s32_f32(a.v[i])); }
 QCORE_INLINE F32 round_f32(const F32& a) { QCORE_QUARTERS(F32, vrndnq_f32(a.v[i])); }
 QCORE_INLINE F32 floor_f32(const F32& a) { QCORE_QUARTERS(F32, vrndmq_f32(a.v[i])); }
+
+// Whole numbers; those beyond [0, most] and NaN become some number in it, since the narrowing saturates.
+QCORE_INLINE void store_indices(uint16_t* p, const F32& a, uint16_t most) {
+  const I32 whole = round_i32(a);
+  for (int half = 0; half < 2; ++half) {
+    const uint16x8_t found = vqmovun_high_s32(vqmovun_s32(whole.v[2 * half]), whole.v[2 * half + 1]);
+    vst1q_u16(p + 8 * half, vminq_u16(found, vdupq_n_u16(most)));
+  }
+}
 
 // Clamping from above also makes a number of NaN; from below the narrowing saturates.
 struct Rounding {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 import qcore
 from qcore.checks import check_operator, checked
 from qcore.operators import Operator
@@ -71,12 +73,12 @@ class Reference(qcore.Backend):
         return CAPABILITY
 
     def build(self, operator: Operator) -> qcore.Kernel:
-        """The kernel that the operator's family builds."""
+        """The kernel that the operator's family builds; like native ones, it passes on no gradients."""
         verdict = self.supports(operator)
         if not verdict:
             raise qcore.UnsupportedError(f"{self.name}: {verdict.reason}")
         check_operator(operator)
-        return checked(operator, KERNELS[type(operator)](operator))
+        return torch.no_grad()(checked(operator, KERNELS[type(operator)](operator)))
 
 
 CAPABILITY = qcore.Capability(OPS, qcore.standard_patterns(OPS))

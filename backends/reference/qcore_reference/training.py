@@ -12,7 +12,7 @@ from qcore.capability import OpSpec
 from qcore.checks import check_dtype
 from qcore.errors import ArgumentError
 from qcore.operators import Operator
-from qcore.tensor.qparams import choose_qparams_native
+from qcore.tensor.qparams import choose_qparams_native, choose_qparams_observed
 from qcore.training_operators import (
     EvenHistogram,
     FakeQuantize,
@@ -43,6 +43,14 @@ def check_integers(operator: FakeQuantize | ObserveFakeQuantize) -> None:
         raise ArgumentError(
             f"{operator.name}: quant_min={low} and quant_max={high} must rise, within {_MOST_INTEGER} of 0"
         )
+
+
+def check_rule(operator: ObserveFakeQuantize) -> None:
+    """Raises ArgumentError for a least scale that is none, or a zero point out of reach."""
+    if operator.eps is not None and not 0 < torch.tensor(operator.eps, dtype=torch.float32) < torch.inf:
+        raise ArgumentError(f"{operator.name}: eps={operator.eps} must be a positive, finite float32 number")
+    if abs(operator.middle) > _MOST_INTEGER:
+        raise ArgumentError(f"{operator.name}: middle={operator.middle} must lie within {_MOST_INTEGER} of 0")
 
 
 def check_bins(operator: Histogram | EvenHistogram) -> None:
@@ -144,8 +152,17 @@ def build_fake_quantize_backward(operator: FakeQuantizeBackward) -> Kernel:
 
 
 def build_observe_fake_quantize(operator: ObserveFakeQuantize) -> Kernel:
-    """average + constant * (new - average); parameters by the rule of dynamic quantization, rounded to float32."""
+    """average + constant * (new - average); parameters by one of two rules, rounded to float32."""
     quantize = build_fake_quantize(FakeQuantize(operator.quant_min, operator.quant_max))
+    check_rule(operator)
+
+    def choose(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        if operator.eps is None:
+            return choose_qparams_native(low, high, operator.quant_min, operator.quant_max, operator.symmetric)
+        middle = operator.middle if operator.symmetric else None
+        return choose_qparams_observed(
+            low, high, operator.quant_min, operator.quant_max, torch.tensor([operator.eps]), middle
+        )
 
     def observe_fake_quantize(
         x: Tensor, min_val: Tensor, max_val: Tensor, scale: Tensor, zero_point: Tensor, axis: int | None
@@ -160,7 +177,7 @@ def build_observe_fake_quantize(operator: ObserveFakeQuantize) -> Kernel:
         for average, value in zip((min_val, max_val), new, strict=True):
             value = value.reshape(average.shape)
             average.copy_(torch.where(first, value, average + operator.averaging_constant * (value - average)))
-        s, z = choose_qparams_native(min_val, max_val, operator.quant_min, operator.quant_max, operator.symmetric)
+        s, z = choose(min_val, max_val)
         scale.copy_(s.reshape(scale.shape))
         zero_point.copy_(z.reshape(zero_point.shape))
         result: tuple[Tensor, Tensor] = quantize(x, scale, zero_point, axis)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -58,6 +59,13 @@ def rescale(counts: Tensor, first: int, exponent: int, low: float, wider: int) -
     used = counts.nonzero().flatten()
     moved = ((used + first) >> min(wider - exponent, 62)) - begin
     return torch.zeros_like(counts).index_add_(0, moved, counts[used]), begin
+
+
+@lru_cache(maxsize=128)
+def places_of_middles(exponent: int, first: int, low: float, high: float, bins: int) -> Tensor:
+    """For the middle of each of BINS bins, the one of `bins` equal bins over [low, high] that it is in, or next to."""
+    middles = (torch.arange(first, first + BINS) + 0.5).double() * 2.0**exponent
+    return ((middles - low) * (bins / (high - low))).clamp(0, bins - 1).long()
 
 
 def linear_histogram(x: Tensor, bins: int, low: Tensor, high: Tensor) -> Tensor:

@@ -69,7 +69,12 @@ class HistogramObserver(UniformQuantizationObserverBase):
     def forward(self, x: Tensor) -> Tensor:
         if x.numel():
             data = x.detach().to(torch.float32)
-            counts, first, exponent, low, high = self._counted_in_place(data) or self._counted(data)
+            counted = self._counted_in_place(data)
+            if counted is not None and self._adds_nothing_new(*counted[3:]):
+                self.counts.add_(counted[0].to(self.counts.device))
+                self._draw_histogram()
+                return x
+            counts, first, exponent, low, high = counted or self._counted(data)
             same = not self._is_calibrated() or self._same_range(low, high)
             exact = self._exact_histogram(data, low, high) if same else None
             self._add(low, high, counts, first, exponent, exact)
@@ -104,6 +109,10 @@ class HistogramObserver(UniformQuantizationObserverBase):
     def _same_range(self, low: Tensor, high: Tensor) -> bool:
         return bool(self.grid_position[2]) and float(low) == float(self.min_val) and float(high) == float(self.max_val)
 
+    def _adds_nothing_new(self, low: Tensor, high: Tensor) -> bool:
+        """Whether only `counts` change by data in [low, high]: neither range nor bins, nor what `histogram` shows."""
+        return not self.grid_position[2] and float(self.min_val) <= float(low) and float(high) <= float(self.max_val)
+
     def _add(self, low: Tensor, high: Tensor, counts: Tensor, first: int, exponent: int, exact: Tensor | None) -> None:
         """Add counts of data in [low, high]; `exact`: their histogram in torch's bins, where that is still kept."""
         mine, my_first, _ = self.grid_position.tolist()
@@ -127,11 +136,9 @@ class HistogramObserver(UniformQuantizationObserverBase):
     def _draw_histogram(self) -> None:
         """Set `histogram` from `counts`, each bin whole into the one that its middle is in."""
         exponent, first, _ = self.grid_position.tolist()
-        used = self.counts.nonzero().flatten()
-        middles = (used + first + 0.5).double() * 2.0**exponent
-        low, high = float(self.min_val), float(self.max_val)
-        index = ((middles - low) * (self.bins / (high - low))).long().clamp(0, self.bins - 1)
-        self.histogram.zero_().index_add_(0, index, self.counts[used].to(self.histogram.dtype))
+        index = grid.places_of_middles(exponent, first, float(self.min_val), float(self.max_val), self.bins)
+        counts = self.counts.to(self.histogram.dtype)
+        self.histogram.zero_().index_add_(0, index.to(counts.device), counts)
 
     def calculate_qparams(self) -> tuple[Tensor, Tensor]:
         """Scale and zero point, of shape (1,), for the range of least squared error of the data seen.

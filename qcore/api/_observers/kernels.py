@@ -16,19 +16,25 @@ def kernel_for(x: Tensor, backend: str | None, operator: Operator) -> Kernel | N
 
     Kernels take float32 on the CPU. None too while torch traces or compiles, which has to see torch's own operators.
     """
+    found = kernels_for(x, backend, operator)
+    return None if found is None else found[0]
+
+
+def kernels_for(x: Tensor, backend: str | None, *operators: Operator) -> tuple[Kernel, ...] | None:
+    """`kernel_for` of several operators; None where one is missing."""
     if x.dtype != torch.float32 or x.device.type != "cpu" or type(x) not in (Tensor, nn.Parameter):
         return None
     if torch.compiler.is_compiling() or torch._C._is_tracing():
         return None
-    return _offered(backend, operator)
+    return _offered(backend, operators)
 
 
 @until_changed
-def _offered(backend: str | None, operator: Operator) -> Kernel | None:
+def _offered(backend: str | None, operators: tuple[Operator, ...]) -> tuple[Kernel, ...] | None:
     try:
         chosen = registry.choose(backend).backend
     except BackendError:
         if backend is None:
             return None  # no backend can run here: training needs none
         raise
-    return chosen.build(operator) if chosen.supports(operator) else None
+    return tuple(map(chosen.build, operators)) if all(map(chosen.supports, operators)) else None

@@ -36,7 +36,8 @@ _FINITE = ("usual", "ties", "one_sign", "constant", *_MAGNITUDES)
 class TrainingRecipe(Recipe):
     """`axis`: of the channels, None for one range; `values`: the kind of floats in x; `integers`: the ends of theirs.
 
-    `bins`: of histograms; `known`: whether the averages have a range already; `constant`: their averaging constant.
+    `bins`: of histograms; `known`: whether the averages have a range already; `constant`: their averaging constant;
+    `eps`: None for parameters by the rule of dynamic quantization.
     `zero_point` may also be "outside" of the integers.
     """
 
@@ -47,6 +48,7 @@ class TrainingRecipe(Recipe):
     known: bool = True
     symmetric: bool = False
     constant: float = 0.01
+    eps: float | None = None
 
 
 def _floats(draw: Draw, recipe: TrainingRecipe) -> Tensor:
@@ -118,6 +120,21 @@ def averaged(old: Tensor, new: Tensor, known: Tensor, constant: float) -> Tensor
     """old + constant * (new - old), each step rounded to float32."""
     step = f32(f32(constant).double() * f32(new.double() - old.double()).double())
     return torch.where(known, f32(old.double() + step.double()), new)
+
+
+def observed(low: float, high: float, operator: ObserveFakeQuantize, eps: float) -> tuple[float, int]:
+    """Scale and zero point by the rule of observers, each step rounded to float32."""
+    low, high, steps = min(low, 0.0), max(high, 0.0), operator.quant_max - operator.quant_min
+    if operator.symmetric:
+        return max(single(max(-low, high) / (steps / 2)), single(eps)), operator.middle
+    scale = max(single(single(high - low) / steps), single(eps))
+    zero_point = operator.quant_min - round(single(low / scale))
+    return scale, min(max(zero_point, operator.quant_min), operator.quant_max)
+
+
+def single(value: float) -> float:
+    """The nearest float32."""
+    return float(f32(value))
 
 
 # --- ranges and histograms ------------------------------------------------------------------------------------------
@@ -257,7 +274,8 @@ def _build_observed(backend: Backend, operator: Operator) -> Kernel:
 
 def _make_observed(facet: Facet, recipe: TrainingRecipe) -> Case:
     draw = Draw(recipe)
-    operator = ObserveFakeQuantize(*recipe.integers, recipe.symmetric, recipe.constant)
+    middle = sum(recipe.integers) // 2
+    operator = ObserveFakeQuantize(*recipe.integers, recipe.symmetric, recipe.constant, recipe.eps, middle)
     x, axis = _floats(draw, recipe), recipe.axis
     scale, zero_point = _parameters(draw, replace(recipe, zero_point="any"))
     shape = scale.shape if axis is not None else ()
@@ -272,6 +290,8 @@ def _make_observed(facet: Facet, recipe: TrainingRecipe) -> Case:
         bounds = [averaged(old, to, low.isfinite(), recipe.constant) for old, to in zip((low, high), new, strict=True)]
         pairs = [
             chosen(least, greatest, operator.quant_max, operator.quant_min, symmetric=operator.symmetric)
+            if recipe.eps is None
+            else observed(least, greatest, operator, recipe.eps)
             for least, greatest in zip(*(bound.reshape(-1).tolist() for bound in bounds), strict=True)
         ]
         s = f32(torch.tensor([found for found, _ in pairs], dtype=torch.float64))
@@ -335,7 +355,10 @@ def _written_observed(facet: Facet) -> dict[str, TrainingRecipe]:
     found |= {f"integers_{low}_{high}": replace(_PLAIN, integers=(low, high)) for low, high in _INTEGERS[:4]}
     symmetric = replace(_PLAIN, symmetric=True)
     found |= {f"symmetric_{low}_{high}": replace(symmetric, integers=(low, high)) for low, high in _INTEGERS[:4]}
-    return found | {f"constant_{constant}": replace(_PLAIN, constant=constant) for constant in (0.0, 0.3, 1.0)}
+    found |= {f"constant_{constant}": replace(_PLAIN, constant=constant) for constant in (0.0, 0.3, 1.0)}
+    by_observers = ("plain", "axis_1", "first_plain", "values_zero", "values_one_sign", "values_minute", "axis_special")
+    by_observers += tuple(name for name in found if name.startswith(("integers", "symmetric")))
+    return found | {f"observers_{name}": replace(found[name], eps=2.0**-23) for name in by_observers}
 
 
 def _drawn(facet: Facet) -> st.SearchStrategy[TrainingRecipe]:
@@ -356,6 +379,7 @@ def _drawn(facet: Facet) -> st.SearchStrategy[TrainingRecipe]:
         known=st.booleans(),
         symmetric=st.booleans(),
         constant=st.sampled_from((0.0, 0.01, 0.3, 1.0)),
+        eps=st.none() | st.sampled_from((2.0**-23, 1e-30, 0.5)),
         zero_point=st.sampled_from(("any", "lowest", "highest", "outside")),
         scale=st.sampled_from(("usual", "usual", "tiny", "large")),
         out=st.sampled_from(("fitting", "halves")),
@@ -391,6 +415,10 @@ def _bad(case: Case) -> Iterator[Bad]:
         yield "zero_points_more", operator, but(first + 1, torch.zeros(1001, dtype=torch.int32))
         yield "integers_fall", replace(operator, quant_min=256), args
         yield "integers_beyond", replace(operator, quant_max=2**20), args
+    if isinstance(operator, ObserveFakeQuantize):
+        yield "eps_0", replace(operator, eps=0.0), args
+        yield "eps_nan", replace(operator, eps=torch.nan), args
+        yield "middle_beyond", replace(operator, middle=2**20), args
     if isinstance(operator, FakeQuantize):
         yield "zero_point_beyond", operator, but(2, args[2] + 2**20)
 

@@ -98,11 +98,6 @@ QCORE_INLINE void store_bytes(uint8_t* p, const I32& a) {
   for (int i = 0; i < 16; ++i) p[i] = static_cast<uint8_t>(a.v[i]);
 }
 
-// The low 16 bits of each lane.
-QCORE_INLINE void store_words(uint16_t* p, const I32& a) {
-  for (int i = 0; i < 16; ++i) p[i] = static_cast<uint16_t>(a.v[i]);
-}
-
 QCORE_INLINE F32 set_f32(float a) { QCORE_LANES(F32, a); }
 QCORE_INLINE F32 load_f32(const float* p) { QCORE_LANES(F32, p[i]); }
 QCORE_INLINE void store_f32(float* p, const F32& a) { std::memcpy(p, a.v, sizeof a.v); }
@@ -117,6 +112,12 @@ QCORE_INLINE F32 div(const F32& a, const F32& b) { QCORE_LANES(F32, a.v[i] / b.v
 // Where one is NaN, the second operand is the result, as on x86.
 QCORE_INLINE F32 min(const F32& a, const F32& b) { QCORE_LANES(F32, a.v[i] < b.v[i] ? a.v[i] : b.v[i]); }
 QCORE_INLINE F32 max(const F32& a, const F32& b) { QCORE_LANES(F32, a.v[i] > b.v[i] ? a.v[i] : b.v[i]); }
+
+// Whole numbers; those beyond [0, most] and NaN become some number in it.
+QCORE_INLINE void store_indices(uint16_t* p, const F32& a, uint16_t most) {
+  const float high = most;
+  for (int i = 0; i < 16; ++i) p[i] = static_cast<uint16_t>(!(a.v[i] > 0.0f) ? 0.0f : a.v[i] < high ? a.v[i] : high);
+}
 
 // To nearest, ties to even; |a| < 2^22.
 QCORE_INLINE I32 round_i32(const F32& a) {

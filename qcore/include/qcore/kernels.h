@@ -226,7 +226,7 @@ struct FakeQuantizeChannels {
 // The bin of x: floor(x * multiplier) - first; or, where `divides`, floor((x + offset) * multiplier / divisor). last: that of the last bin.
 struct HistogramBins {
   float multiplier, offset, divisor;
-  float first, last;
+  float first;
   bool divides;
 };
 

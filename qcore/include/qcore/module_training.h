@@ -2,6 +2,9 @@
 #pragma once
 
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <optional>
 
 #include "qcore/module_elementwise.h"
 #include "qcore/training.h"
@@ -71,8 +74,8 @@ inline void ranges(const Kernels& kernels, const py::object& x, int axis, const 
 // Moves the averages `low` and `high`, chooses scale and zero point from them, and fake-quantizes x with these.
 // False, and nothing changed, where x holds NaN or infinity.
 inline bool observe_fake_quantize(const Kernels& kernels, const py::object& x, int axis, double constant, int64_t quant_min, int64_t quant_max, bool symmetric,
-                                  const py::object& low, const py::object& high, const py::object& scale, const py::object& zero, const py::object& y,
-                                  const py::object& inside, int threads) {
+                                  const std::optional<double>& eps, int64_t middle, const py::object& low, const py::object& high, const py::object& scale,
+                                  const py::object& zero, const py::object& y, const py::object& inside, int threads) {
   const TensorView in(x, "x", DType::f32), out(y, "y", DType::f32), bits(inside, "mask", DType::u8);
   const TensorView lows(low, "min_val", DType::f32), highs(high, "max_val", DType::f32), scales(scale, "scale", DType::f32), zeros(zero, "zero_point", DType::i32);
   const ChannelLayout layout = channel_layout(in, axis);
@@ -80,6 +83,9 @@ inline bool observe_fake_quantize(const Kernels& kernels, const py::object& x, i
   uint16_t* mask = checked_bits(bits, in.numel());
   for (const TensorView* view : {&lows, &highs, &scales, &zeros}) view->contiguous().with_elements(layout.channels);
   const IntegerRange range = checked_range(quant_min, quant_max);
+  const float least = static_cast<float>(eps.value_or(1.0));
+  if (!(least > 0.0f && std::isfinite(least))) throw ArgumentError("eps must be a positive, finite float32 number");
+  if (std::abs(middle) > kMostInteger) throw ArgumentError("middle must lie within 65536");
   checked_threads(threads);
   const py::gil_scoped_release release;
   const Ranges found(kernels, in.data<float>(), layout, threads);
@@ -91,7 +97,8 @@ inline bool observe_fake_quantize(const Kernels& kernels, const py::object& x, i
     const bool first = !std::isfinite(l);
     l = first ? found.low[channel] : l + weight * (found.low[channel] - l);
     h = first ? found.high[channel] : h + weight * (found.high[channel] - h);
-    const ChosenParameters chosen = choose_qparams(l, h, range, symmetric);
+    const ChosenParameters chosen =
+        eps ? choose_observed(l, h, range, symmetric, least, static_cast<int32_t>(middle)) : choose_qparams(l, h, range, symmetric);
     scales.data<float>()[c] = chosen.scale;
     zeros.data<int32_t>()[c] = chosen.zero;
   }
@@ -112,8 +119,7 @@ inline void grid_histogram(const Kernels& kernels, const py::object& x, int expo
   if (std::abs(first) > kMostBin || count < 1 || count > 1 << 16) throw ArgumentError("bins must be 1 to 65536, and start within 2^24");
   checked_threads(threads);
   const py::gil_scoped_release release;
-  const float last = static_cast<float>(std::min(first + count - 1, kMostBin));
-  const HistogramBins bins{std::ldexp(1.0f, -exponent), 0.0f, 1.0f, static_cast<float>(first), last, false};
+  const HistogramBins bins{std::ldexp(1.0f, -exponent), 0.0f, 1.0f, static_cast<float>(first), false};
   const bool finite = count_bins(kernels, in.data<float>(), in.numel(), bins, count, total.data<int64_t>(), &found[0], &found[1], threads);
   if (!finite) found[0] = found[1] = std::numeric_limits<float>::quiet_NaN();
 }
@@ -127,7 +133,7 @@ inline void even_histogram(const Kernels& kernels, const py::object& x, float lo
   if (count < 1 || count > 1 << 16) throw ArgumentError("bins must be 1 to 65536");
   checked_threads(threads);
   const py::gil_scoped_release release;
-  const HistogramBins bins{static_cast<float>(count), -low, high - low, 0.0f, static_cast<float>(count - 1), true};
+  const HistogramBins bins{static_cast<float>(count), -low, high - low, 0.0f, true};
   float least, greatest;
   count_bins(kernels, in.data<float>(), in.numel(), bins, count, total.data<int64_t>(), &least, &greatest, threads);
 }

@@ -153,6 +153,17 @@ inline ChosenParameters choose_qparams(float low, float high, IntegerRange range
   return {static_cast<float>(scale), static_cast<int32_t>(zero)};
 }
 
+// By the rule of observers (docs/numerics.md): scales of `eps` or more; symmetric ranges have the zero point `middle`.
+inline ChosenParameters choose_observed(float low, float high, IntegerRange range, bool symmetric, float eps, int32_t middle) {
+  const auto steps = static_cast<float>(range.high - range.low);
+  low = std::min(low, 0.0f);
+  high = std::max(high, 0.0f);
+  if (symmetric) return {std::max(std::max(-low, high) / (steps / 2.0f), eps), middle};
+  const float scale = std::max((high - low) / steps, eps);
+  const float zero = static_cast<float>(range.low) - std::nearbyint(low / scale);
+  return {scale, static_cast<int32_t>(std::clamp(zero, static_cast<float>(range.low), static_cast<float>(range.high)))};
+}
+
 // Counts of bins; lowest and highest. False where not all are finite.
 inline bool count_bins(const Kernels& kernels, const float* x, int64_t n, const HistogramBins& bins, int64_t count, int64_t* counts, float* low,
                        float* high, int threads) {

@@ -145,7 +145,8 @@ struct Extremes {
 template <bool divides>
 bool histogram_of(const float* x, int64_t n, const HistogramBins& bins, uint32_t* counts, int64_t table, float* low, float* high) {
   const F32 multiplier = set_f32(bins.multiplier), offset = set_f32(bins.offset), divisor = set_f32(bins.divisor);
-  const F32 first = set_f32(bins.first), last = set_f32(bins.last), minus_first = set_f32(-bins.first);
+  const F32 minus_first = set_f32(-bins.first);
+  const auto last = static_cast<uint16_t>(table - 1);
   uint32_t* const others = counts + table;
   Extremes extremes;
   constexpr int kStep = 2 * kLanes, kWords = 4;
@@ -154,7 +155,7 @@ bool histogram_of(const float* x, int64_t n, const HistogramBins& bins, uint32_t
     const F32 v = load_f32(from);
     extremes.take(v);
     const F32 place = divides ? div(mul(add(v, offset), multiplier), divisor) : mul(v, multiplier);
-    store_words(to, round_i32(add(max(min(floor_f32(place), last), first), minus_first)));
+    store_indices(to, add(floor_f32(place), minus_first), last);
   };
   int64_t i = 0;
   for (; i + kStep <= n; i += kStep) {
