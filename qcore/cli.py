@@ -39,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except QcoreError as error:
         print(f"qcore: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # `qcore catalog | head`: nobody reads the rest, nor what Python flushes at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:

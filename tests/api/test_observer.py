@@ -6,6 +6,8 @@ import copy
 import io
 import math
 import pickle
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any
 
 import pytest
@@ -79,13 +81,29 @@ def test_parts_merge_to_the_whole_in_any_order(kind: Any) -> None:
         random.shuffle(xs)
         cut = random.randint(0, len(xs))
         for part in (xs[:cut], xs[cut:]):
-            observed = kind()
-            for x in part:
-                observed(x)
-            merged.merge(observed)
+            merged.merge(observer_of(kind, part))
         assert_same_state(whole, merged)
 
     run()
+
+
+def observer_of(kind: Any, xs: list[torch.Tensor]) -> Any:
+    """An observer that saw all of xs, in whatever process this runs."""
+    observer = kind()
+    for x in xs:
+        observer(x)
+    return observer
+
+
+def test_parts_observed_by_other_processes_merge_to_the_whole() -> None:
+    generator = torch.Generator().manual_seed(0)
+    xs = [torch.randn(300, generator=generator) * size for size in (1.0, 0.2, 30.0, 1.0)]
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        for kind in (HistogramObserver, MinMaxObserver):
+            merged = kind()
+            for part in pool.map(observer_of, (kind, kind), (xs[:1], xs[1:])):
+                merged.merge(part)
+            assert_same_state(merged, observer_of(kind, xs))
 
 
 def test_merging_histograms_also_gives_the_same_qparams() -> None:

@@ -17,55 +17,58 @@ struct Nibbles {
   static constexpr int kPerByte = 2;
 };
 
-// U vectors of columns of all sums, from `column` on; the last vector, at `last`, may overlap the one before it.
+QCORE_INLINE void fetch(const Table& t, int64_t row) {
+  constexpr int64_t kCacheLine = 64;
+  const uint8_t* from = t.rows + row * t.stride;
+  for (int64_t byte = 0; byte < t.stride; byte += kCacheLine) __builtin_prefetch(from + byte);
+  __builtin_prefetch(from + t.stride - 1);
+  __builtin_prefetch(t.parameters + 2 * row);
+}
+
+// U vectors of columns of the sum of entries [entry, end), from `column` on; the last vector, at `last`, may overlap the one before it.
+// The first columns fetch whole rows for those that follow, and for the next bags.
 template <class Values, int U>
-void sum_columns(const Table& t, const Bags& bags, int64_t column, int64_t last) {
+void sum_columns(const Table& t, const Bags& bags, int64_t bag, int64_t entry, int64_t end, int64_t column, int64_t last) {
   const auto at = [&](int u) QCORE_INLINE_LAMBDA { return u == U - 1 ? last : column + u * kLanes; };
   const int count = static_cast<int>(t.dim - last < kLanes ? t.dim - last : kLanes);
-  int64_t entry = 0;
-  float* y = bags.y;
-  for (int64_t bag = 0; bag < bags.bags; ++bag, y += t.dim) {
-    F32 acc[U];
-    unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { acc[u.value] = set_f32(0.0f); });
-    for (const int64_t end = entry + bags.counts[bag]; entry < end; ++entry) {
-      if (entry + kAhead < bags.entries) {
-        const int64_t next = bags.rows[entry + kAhead];
-        const uint8_t* row = t.rows + next * t.stride;
-        __builtin_prefetch(row + column / Values::kPerByte);
-        __builtin_prefetch(row + (last + count - 1) / Values::kPerByte);
-        __builtin_prefetch(t.parameters + 2 * next);
-      }
-      const uint8_t* row = t.rows + bags.rows[entry] * t.stride;
-      float scale = t.parameters[2 * bags.rows[entry]], offset = t.parameters[2 * bags.rows[entry] + 1];
-      if (bags.weights) scale *= bags.weights[entry], offset *= bags.weights[entry];
-      unroll<U>([&](auto u) QCORE_INLINE_LAMBDA {
-        const F32 q = to_f32(Values::load(row, at(u.value), u.value == U - 1 ? count : kLanes));
-        acc[u.value] = fma(set_f32(scale), q, add(acc[u.value], set_f32(offset)));
-      });
-    }
+  const int64_t fetched = column == 0 ? bags.entries - kAhead : 0;
+  F32 acc[U];
+  unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { acc[u.value] = set_f32(0.0f); });
+  for (; entry < end; ++entry) {
+    if (entry < fetched) fetch(t, bags.rows[entry + kAhead]);
+    const uint8_t* row = t.rows + bags.rows[entry] * t.stride;
+    float scale = t.parameters[2 * bags.rows[entry]], offset = t.parameters[2 * bags.rows[entry] + 1];
+    if (bags.weights) scale *= bags.weights[entry], offset *= bags.weights[entry];
     unroll<U>([&](auto u) QCORE_INLINE_LAMBDA {
-      if (bags.divisors) acc[u.value] = div(acc[u.value], set_f32(bags.divisors[bag]));
-      store_f32(y + at(u.value), acc[u.value], u.value == U - 1 ? count : kLanes);
+      const F32 q = to_f32(Values::load(row, at(u.value), u.value == U - 1 ? count : kLanes));
+      acc[u.value] = fma(set_f32(scale), q, add(acc[u.value], set_f32(offset)));
     });
   }
+  unroll<U>([&](auto u) QCORE_INLINE_LAMBDA {
+    if (bags.divisors) acc[u.value] = div(acc[u.value], set_f32(bags.divisors[bag]));
+    store_f32(bags.y + bag * t.dim + at(u.value), acc[u.value], u.value == U - 1 ? count : kLanes);
+  });
 }
 
 template <class Values, int U>
-void sum_vectors(int vectors, const Table& t, const Bags& bags, int64_t column, int64_t last) {
-  if (vectors == U) return sum_columns<Values, U>(t, bags, column, last);
-  if constexpr (U > 1) sum_vectors<Values, U - 1>(vectors, t, bags, column, last);
+QCORE_INLINE void sum_vectors(int vectors, const Table& t, const Bags& bags, int64_t bag, int64_t entry, int64_t end, int64_t column, int64_t last) {
+  if (vectors == U) return sum_columns<Values, U>(t, bags, bag, entry, end, column, last);
+  if constexpr (U > 1) sum_vectors<Values, U - 1>(vectors, t, bags, bag, entry, end, column, last);
 }
 
 template <class Values>
 void sum_bags_of(const Table& t, const Bags& bags) {
   constexpr int kVectors = kTileUnits > 1 ? 8 : 4;
   // Whole vectors only, where the row has one: the last one then ends with the row. Packed nibbles are padded instead.
-  const int64_t end = Values::kPerByte == 1 && t.dim >= kLanes ? t.dim - kLanes : (t.dim - 1) / kLanes * kLanes;
-  for (int64_t column = 0; column < t.dim; column += kVectors * kLanes) {
-    const int64_t left = (t.dim - column + kLanes - 1) / kLanes;
-    const int vectors = static_cast<int>(left < kVectors ? left : kVectors);
-    const int64_t last = column + (vectors - 1) * kLanes;
-    sum_vectors<Values, kVectors>(vectors, t, bags, column, last < end ? last : end);
+  const int64_t rightmost = Values::kPerByte == 1 && t.dim >= kLanes ? t.dim - kLanes : (t.dim - 1) / kLanes * kLanes;
+  for (int64_t bag = 0, entry = 0, end; bag < bags.bags; ++bag, entry = end) {
+    end = entry + bags.counts[bag];
+    for (int64_t column = 0; column < t.dim; column += kVectors * kLanes) {
+      const int64_t left = (t.dim - column + kLanes - 1) / kLanes;
+      const int vectors = static_cast<int>(left < kVectors ? left : kVectors);
+      const int64_t last = column + (vectors - 1) * kLanes;
+      sum_vectors<Values, kVectors>(vectors, t, bags, bag, entry, end, column, last < rightmost ? last : rightmost);
+    }
   }
 }
 
