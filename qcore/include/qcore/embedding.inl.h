@@ -25,50 +25,64 @@ QCORE_INLINE void fetch(const Table& t, int64_t row) {
   __builtin_prefetch(t.parameters + 2 * row);
 }
 
-// U vectors of columns of the sum of entries [entry, end), from `column` on; the last vector, at `last`, may overlap the one before it.
-// The first columns fetch whole rows for those that follow, and for the next bags.
-template <class Values, int U>
-void sum_columns(const Table& t, const Bags& bags, int64_t bag, int64_t entry, int64_t end, int64_t column, int64_t last) {
+// Bags [begin, end), of which the first begins with this entry.
+struct BagGroup {
+  int64_t begin, end, entry;
+};
+
+// U vectors of columns of the sums of a group, from `column` on; the last vector, at `last`, may overlap the one before it.
+// The first columns fetch whole rows, for the columns that follow and for the groups to come.
+template <class Values, int U, bool kWeighted>
+void sum_columns(const Table& t, const Bags& bags, const BagGroup& group, int64_t column, int64_t last) {
   const auto at = [&](int u) QCORE_INLINE_LAMBDA { return u == U - 1 ? last : column + u * kLanes; };
   const int count = static_cast<int>(t.dim - last < kLanes ? t.dim - last : kLanes);
   const int64_t fetched = column == 0 ? bags.entries - kAhead : 0;
-  F32 acc[U];
-  unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { acc[u.value] = set_f32(0.0f); });
-  for (; entry < end; ++entry) {
-    if (entry < fetched) fetch(t, bags.rows[entry + kAhead]);
-    const uint8_t* row = t.rows + bags.rows[entry] * t.stride;
-    float scale = t.parameters[2 * bags.rows[entry]], offset = t.parameters[2 * bags.rows[entry] + 1];
-    if (bags.weights) scale *= bags.weights[entry], offset *= bags.weights[entry];
+  int64_t entry = group.entry;
+  float* y = bags.y + group.begin * t.dim;
+  for (int64_t bag = group.begin; bag < group.end; ++bag, y += t.dim) {
+    F32 acc[U];
+    unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { acc[u.value] = set_f32(0.0f); });
+    for (const int64_t end = entry + bags.counts[bag]; entry < end; ++entry) {
+      if (entry < fetched) fetch(t, bags.rows[entry + kAhead]);
+      const uint8_t* row = t.rows + bags.rows[entry] * t.stride;
+      float scale = t.parameters[2 * bags.rows[entry]], offset = t.parameters[2 * bags.rows[entry] + 1];
+      if constexpr (kWeighted) scale *= bags.weights[entry], offset *= bags.weights[entry];
+      unroll<U>([&](auto u) QCORE_INLINE_LAMBDA {
+        const F32 q = to_f32(Values::load(row, at(u.value), U == 1 ? count : kLanes));  // of several vectors, each is whole
+        acc[u.value] = fma(set_f32(scale), q, add(acc[u.value], set_f32(offset)));
+      });
+    }
     unroll<U>([&](auto u) QCORE_INLINE_LAMBDA {
-      const F32 q = to_f32(Values::load(row, at(u.value), u.value == U - 1 ? count : kLanes));
-      acc[u.value] = fma(set_f32(scale), q, add(acc[u.value], set_f32(offset)));
+      if (bags.divisors) acc[u.value] = div(acc[u.value], set_f32(bags.divisors[bag]));
+      store_f32(y + at(u.value), acc[u.value], u.value == U - 1 ? count : kLanes);
     });
   }
-  unroll<U>([&](auto u) QCORE_INLINE_LAMBDA {
-    if (bags.divisors) acc[u.value] = div(acc[u.value], set_f32(bags.divisors[bag]));
-    store_f32(bags.y + bag * t.dim + at(u.value), acc[u.value], u.value == U - 1 ? count : kLanes);
-  });
 }
 
 template <class Values, int U>
-QCORE_INLINE void sum_vectors(int vectors, const Table& t, const Bags& bags, int64_t bag, int64_t entry, int64_t end, int64_t column, int64_t last) {
-  if (vectors == U) return sum_columns<Values, U>(t, bags, bag, entry, end, column, last);
-  if constexpr (U > 1) sum_vectors<Values, U - 1>(vectors, t, bags, bag, entry, end, column, last);
+void sum_vectors(int vectors, const Table& t, const Bags& bags, const BagGroup& group, int64_t column, int64_t last) {
+  if (vectors == U) return bags.weights ? sum_columns<Values, U, true>(t, bags, group, column, last) : sum_columns<Values, U, false>(t, bags, group, column, last);
+  if constexpr (U > 1) sum_vectors<Values, U - 1>(vectors, t, bags, group, column, last);
 }
 
 template <class Values>
 void sum_bags_of(const Table& t, const Bags& bags) {
-  constexpr int kVectors = kTileUnits > 1 ? 8 : 4;
+  constexpr int64_t kVectors = kTileUnits > 1 ? 8 : 4;
   // Whole vectors only, where the row has one: the last one then ends with the row. Packed nibbles are padded instead.
   const int64_t rightmost = Values::kPerByte == 1 && t.dim >= kLanes ? t.dim - kLanes : (t.dim - 1) / kLanes * kLanes;
-  for (int64_t bag = 0, entry = 0, end; bag < bags.bags; ++bag, entry = end) {
-    end = entry + bags.counts[bag];
+  const bool narrow = t.dim <= kVectors * kLanes;
+  for (BagGroup group{0, 0, 0}; group.begin < bags.bags; group.begin = group.end) {
+    // Rows of a group stay in the cache from the first columns to the last; where the first are all, a group may be of any size.
+    int64_t end = group.entry;
+    do end += bags.counts[group.end++];
+    while (group.end < bags.bags && (narrow || end + bags.counts[group.end] <= group.entry + kAhead));
     for (int64_t column = 0; column < t.dim; column += kVectors * kLanes) {
       const int64_t left = (t.dim - column + kLanes - 1) / kLanes;
-      const int vectors = static_cast<int>(left < kVectors ? left : kVectors);
+      const int64_t vectors = left < kVectors ? left : kVectors;
       const int64_t last = column + (vectors - 1) * kLanes;
-      sum_vectors<Values, kVectors>(vectors, t, bags, bag, entry, end, column, last < rightmost ? last : rightmost);
+      sum_vectors<Values, kVectors>(static_cast<int>(vectors), t, bags, group, column, last < rightmost ? last : rightmost);
     }
+    group.entry = end;
   }
 }
 
