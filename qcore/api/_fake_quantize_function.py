@@ -92,7 +92,7 @@ class _StraightThrough(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        kept = _Kept.apply if torch.is_grad_enabled() else _keep_strided  # the former where it has a gradient too
+        kept: Any = _Kept.apply if torch.is_grad_enabled() else _keep_strided  # the former where it has a gradient too
         return kept(grads[0], *ctx.saved_tensors, ctx.keep, ctx.stride), None, None
 
 

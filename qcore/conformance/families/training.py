@@ -356,8 +356,8 @@ def _written_observed(facet: Facet) -> dict[str, TrainingRecipe]:
     symmetric = replace(_PLAIN, symmetric=True)
     found |= {f"symmetric_{low}_{high}": replace(symmetric, integers=(low, high)) for low, high in _INTEGERS[:4]}
     found |= {f"constant_{constant}": replace(_PLAIN, constant=constant) for constant in (0.0, 0.3, 1.0)}
-    by_observers = ("plain", "axis_1", "first_plain", "values_zero", "values_one_sign", "values_minute", "axis_special")
-    by_observers += tuple(name for name in found if name.startswith(("integers", "symmetric")))
+    by_observers = ["plain", "axis_1", "first_plain", "values_zero", "values_one_sign", "values_minute", "axis_special"]
+    by_observers += [name for name in found if name.startswith(("integers", "symmetric"))]
     return found | {f"observers_{name}": replace(found[name], eps=2.0**-23) for name in by_observers}
 
 

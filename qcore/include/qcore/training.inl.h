@@ -145,7 +145,7 @@ struct Extremes {
 template <bool divides>
 bool histogram_of(const float* x, int64_t n, const HistogramBins& bins, uint32_t* counts, int64_t table, float* low, float* high) {
   const F32 multiplier = set_f32(bins.multiplier), offset = set_f32(bins.offset), divisor = set_f32(bins.divisor);
-  const F32 minus_first = set_f32(-bins.first);
+  const F32 minus_first = set_f32(-bins.first), highest = set_f32(static_cast<float>(table - 1));
   const auto last = static_cast<uint16_t>(table - 1);
   uint32_t* const others = counts + table;
   Extremes extremes;
@@ -154,7 +154,8 @@ bool histogram_of(const float* x, int64_t n, const HistogramBins& bins, uint32_t
   const auto find = [&](const float* from, uint16_t* to) QCORE_INLINE_LAMBDA {
     const F32 v = load_f32(from);
     extremes.take(v);
-    const F32 place = divides ? div(mul(add(v, offset), multiplier), divisor) : mul(v, multiplier);
+    // the product with the number of bins may be infinite, which is the last bin
+    const F32 place = divides ? min(div(mul(add(v, offset), multiplier), divisor), highest) : mul(v, multiplier);
     store_indices(to, add(floor_f32(place), minus_first), last);
   };
   int64_t i = 0;
