@@ -85,37 +85,44 @@ struct Tiles {
     }
   }
 
-  // Four columns from the `quarter`th on.
-  template <int R, bool Extreme>
-  static QCORE_INLINE void accumulate_quarter(const GemmInput& in, const int8_t* w, int64_t row, int quarter, I32* result) {
+  // Q times four columns from the `quarter`th on.
+  template <int R, int Q, bool Extreme>
+  static QCORE_INLINE void accumulate_quarters(const GemmInput& in, const int8_t* w, int64_t row, int quarter, I32* result) {
     const int64_t bytes = in.groups * kLayout.group;
     const int8_t* rows[R];
-    int32x4_t sums[R][4];
+    int32x4_t sums[R][4 * Q];
     unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
       rows[r.value] = static_cast<const int8_t*>(in.prepared) + (row + r.value) * bytes;
-      for (int i = 0; i < 4; ++i) sums[r.value][i] = vdupq_n_s32(0);
+      unroll<4 * Q>([&](auto i) QCORE_INLINE_LAMBDA { sums[r.value][i.value] = vdupq_n_s32(0); });
     });
-    for (int64_t k = 0; k < bytes; k += 16, w += 256) {
+    for (int64_t k = 0; k < bytes; k += 16, w += 64 * (4 - Q)) {
       int8x16_t x[R];
       unroll<R>([&](auto r) QCORE_INLINE_LAMBDA { x[r.value] = vld1q_s8(rows[r.value] + k); });
-      const int8x16x4_t columns = vld1q_s8_x4(w);
-      unroll<4>([&](auto i) QCORE_INLINE_LAMBDA {
-        unroll<R>([&](auto r) QCORE_INLINE_LAMBDA { sums[r.value][i.value] = add_products<Extreme>(sums[r.value][i.value], x[r.value], columns.val[i.value]); });
+      unroll<Q>([&](auto q) QCORE_INLINE_LAMBDA {
+        const int8x16x4_t columns = next_64(w);
+        unroll<4>([&](auto i) QCORE_INLINE_LAMBDA {
+          constexpr int at = 4 * decltype(q)::value + decltype(i)::value;
+          unroll<R>([&](auto r) QCORE_INLINE_LAMBDA { sums[r.value][at] = add_products<Extreme>(sums[r.value][at], x[r.value], columns.val[i.value]); });
+        });
       });
     }
     unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
       const auto& s = sums[r.value];
-      result[r.value].v[quarter] = vpaddq_s32(vpaddq_s32(s[0], s[1]), vpaddq_s32(s[2], s[3]));
+      unroll<Q>([&](auto q) QCORE_INLINE_LAMBDA {
+        constexpr int at = 4 * decltype(q)::value;
+        result[r.value].v[quarter + q.value] = vpaddq_s32(vpaddq_s32(s[at], s[at + 1]), vpaddq_s32(s[at + 2], s[at + 3]));
+      });
     });
   }
 
   template <int R>
   static QCORE_INLINE void accumulate(const GemmInput& in, const int8_t* w, bool extreme, int64_t row, I32* result) {
-    for (int quarter = 0; quarter < 4; ++quarter, w += 64) {
+    constexpr int kQuarters = R == 1 ? 4 : R == 2 ? 2 : 1;  // as many as have their sums in registers
+    for (int quarter = 0; quarter < 4; quarter += kQuarters, w += 64 * kQuarters) {
       if (extreme) {
-        accumulate_quarter<R, true>(in, w, row, quarter, result);
+        accumulate_quarters<R, kQuarters, true>(in, w, row, quarter, result);
       } else {
-        accumulate_quarter<R, false>(in, w, row, quarter, result);
+        accumulate_quarters<R, kQuarters, false>(in, w, row, quarter, result);
       }
     }
   }

@@ -61,8 +61,8 @@ struct Tiles {
   };
 
   template <int R, int Lane>
-  static QCORE_INLINE void add_lane(Sums<R>& sums, const int8x16_t (&x)[R], const int8_t* w) {
-    const int8x16x4_t columns = vld1q_s8_x4(w);
+  static QCORE_INLINE void add_lane(Sums<R>& sums, const int8x16_t (&x)[R], const int8_t*& w) {
+    const int8x16x4_t columns = next_64(w);
     unroll<4>([&](auto i) QCORE_INLINE_LAMBDA {
       unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
         sums.v[r.value][i.value] = vdotq_laneq_s32(sums.v[r.value][i.value], columns.val[i.value], x[r.value], Lane);
@@ -81,16 +81,18 @@ struct Tiles {
     });
     int8x16_t x[R];
     int64_t k = 0;
-    for (; k + 16 <= bytes; k += 16, w += 256) {
+    for (; k + 16 <= bytes; k += 16) {
       unroll<R>([&](auto r) QCORE_INLINE_LAMBDA { x[r.value] = vld1q_s8(rows[r.value] + k); });
       add_lane<R, 0>(sums, x, w);
-      add_lane<R, 1>(sums, x, w + 64);
-      add_lane<R, 2>(sums, x, w + 128);
-      add_lane<R, 3>(sums, x, w + 192);
+      add_lane<R, 1>(sums, x, w);
+      add_lane<R, 2>(sums, x, w);
+      add_lane<R, 3>(sums, x, w);
     }
-    for (; k < bytes; k += 4, w += 64) {
-      unroll<R>([&](auto r) QCORE_INLINE_LAMBDA { x[r.value] = vreinterpretq_s8_s32(vld1q_dup_s32(reinterpret_cast<const int32_t*>(rows[r.value] + k))); });
+    if (k < bytes) {  // up to three fours; what is read behind a row is another, or the room behind them
+      unroll<R>([&](auto r) QCORE_INLINE_LAMBDA { x[r.value] = vld1q_s8(rows[r.value] + k); });
       add_lane<R, 0>(sums, x, w);
+      if (bytes - k > 4) add_lane<R, 1>(sums, x, w);
+      if (bytes - k > 8) add_lane<R, 2>(sums, x, w);
     }
     unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
       for (int i = 0; i < 4; ++i) result[r.value].v[i] = sums.v[r.value][i];

@@ -70,17 +70,21 @@ struct Tiles {
     const uint8_t* x = static_cast<const uint8_t*>(in.prepared) + row / 2 * bytes;
     int32x4_t sums[kPairs][8];
     unroll<kPairs>([&](auto p) QCORE_INLINE_LAMBDA { unroll<8>([&](auto i) QCORE_INLINE_LAMBDA { sums[p.value][i.value] = vdupq_n_s32(0); }); });
-    for (int64_t group = 0; group < in.groups; ++group, x += 16, w += 128) {
+    const auto add_group = [&]() QCORE_INLINE_LAMBDA {
       uint8x16_t rows[kPairs];
       unroll<kPairs>([&](auto p) QCORE_INLINE_LAMBDA { rows[p.value] = vld1q_u8(x + p.value * bytes); });
       unroll<2>([&](auto half) QCORE_INLINE_LAMBDA {
-        const int8x16x4_t columns = vld1q_s8_x4(w + 64 * half.value);
+        const int8x16x4_t columns = next_64(w);
         unroll<4>([&](auto i) QCORE_INLINE_LAMBDA {
           constexpr int at = 4 * decltype(half)::value + decltype(i)::value;
           unroll<kPairs>([&](auto p) QCORE_INLINE_LAMBDA { sums[p.value][at] = vusmmlaq_s32(sums[p.value][at], rows[p.value], columns.val[i.value]); });
         });
       });
-    }
+      x += 16;
+    };
+    int64_t group = 0;
+    for (; group + 2 <= in.groups; group += 2) add_group(), add_group();
+    if (group < in.groups) add_group();
     unroll<kPairs>([&](auto p) QCORE_INLINE_LAMBDA {
       unroll<4>([&](auto i) QCORE_INLINE_LAMBDA {
         const int64x2_t a = vreinterpretq_s64_s32(sums[p.value][2 * i.value]), b = vreinterpretq_s64_s32(sums[p.value][2 * i.value + 1]);

@@ -128,6 +128,14 @@ QCORE_INLINE F32 keep(uint16_t bits, const F32& a) {
 
 #undef QCORE_QUARTERS
 
+// The next 64 bytes of weights. The pointer is opaque, so that compilers advance it with each load, not in instructions of its own.
+QCORE_INLINE int8x16x4_t next_64(const int8_t*& w) {
+  const int8x16x4_t bytes = vld1q_s8_x4(w);
+  w += 64;
+  asm("" : "+r"(w));
+  return bytes;
+}
+
 QCORE_INLINE int8x16_t less_128(uint8x16_t x) { return vreinterpretq_s8_u8(veorq_u8(x, vdupq_n_u8(128))); }
 
 // Rows as signed bytes, one after the other.
@@ -135,6 +143,10 @@ inline void sign_rows(const GemmInput& in, int8_t* to, int64_t bytes) {
   for (int64_t row = 0; row < in.rows; ++row, to += bytes) {
     const uint8_t* x = in.x + row * in.stride;
     int64_t i = 0;
+    for (; i + 64 <= bytes; i += 64) {
+      const uint8x16x4_t v = vld1q_u8_x4(x + i);
+      vst1q_s8_x4(to + i, {{less_128(v.val[0]), less_128(v.val[1]), less_128(v.val[2]), less_128(v.val[3])}});
+    }
     for (; i + 16 <= bytes; i += 16) vst1q_s8(to + i, less_128(vld1q_u8(x + i)));
     for (; i < bytes; i += 4) {
       uint32_t four;

@@ -13,7 +13,9 @@ inline void copy_vectors(uint8_t* to, const uint8_t* from, int64_t count, const 
   if (count > kLong || limit - from < round_up(count, kVector)) {
     std::memcpy(to, from, static_cast<size_t>(count));
   } else {
-    for (int64_t i = 0; i < count; i += kVector) std::memcpy(to + i, from + i, kVector);
+    int64_t i = 0;
+    for (; i + 4 * kVector <= count; i += 4 * kVector) std::memcpy(to + i, from + i, 4 * kVector);
+    for (; i < count; i += kVector) std::memcpy(to + i, from + i, kVector);
   }
 }
 

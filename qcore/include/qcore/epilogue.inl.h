@@ -106,7 +106,11 @@ QCORE_INLINE AsTheyAre rounding_of(const FloatOutput&) { return {}; }
 QCORE_INLINE void store_some(uint8_t* p, const F32& v, int count, const Rounding& r) {
   uint8_t all[2 * kLanes];
   store_rounded(all, kLanes, v, v, r);
-  std::memcpy(p, all, static_cast<size_t>(count < kLanes ? count : kLanes));
+  if (count >= kLanes) {
+    std::memcpy(p, all, kLanes);  // of a fixed size: no call
+  } else {
+    std::memcpy(p, all, static_cast<size_t>(count));
+  }
 }
 
 QCORE_INLINE void store_some(float* p, const F32& v, int count, AsTheyAre) { store_f32(p, v, count); }

@@ -160,6 +160,8 @@ QCORE_INLINE void finish(const Tile& tile, const GemmPanel& panel, const Output&
     if (count >= kLanes) {
       for (; r + 4 <= rows; r += 4, to += 4 * out.stride) store_rounded(to, out.stride, at(r), at(r + 1), at(r + 2), at(r + 3), rounding);
       for (; r + 2 <= rows; r += 2, to += 2 * out.stride) store_rounded(to, out.stride, at(r), at(r + 1), rounding);
+      if (r < rows) store_some(to, at(r), kLanes, rounding);
+      return;
     }
     for (; r < rows; ++r, to += out.stride) store_some(to, at(r), count, rounding);
   });
