@@ -1,13 +1,16 @@
-"""Instructions of int8 linear and convolution on ARM, beside XNNPACK's: `python -m benchmarks.arm_instructions`.
+"""Instructions of int8 linear and convolution on ARM, beside XNNPACK's: `python -m benchmarks.arm_instructions [FILE]`.
 
 Counted in the emulator of tools/arm, whose seconds mean nothing; counts repeat exactly. One thread, requantization
 included. XNNPACK is Debian's (int8 activations, weights per tensor), with dot products where the emulated CPU has them.
+With FILE (docs/arm.md) the table is also written there, between `<!-- counts -->` and `<!-- end -->`.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -67,15 +70,30 @@ def counts(folder: Path, system: str, cpu: str) -> list[int]:
     return [int(line) for line in out.read_text().split()]
 
 
+def write(file: Path, rows: list[list[str]]) -> None:
+    """Put the rows into the file's table."""
+    lines = [["shape", *SYSTEMS], ["---"] + ["---:"] * len(SYSTEMS), *rows]
+    table = "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    text, count = re.subn(r"(<!-- counts -->\n).*?(<!-- end -->)", rf"\1{table}\2", file.read_text(), flags=re.DOTALL)
+    assert count == 1, f"{file} has {count} places for the table"
+    file.write_text(text)
+
+
 def main() -> None:
     """Count, then print the table."""
     table = Table("shape", *SYSTEMS, title="million instructions on 64-bit ARM")
     with tempfile.TemporaryDirectory() as folder:
         build(Path(folder))
         columns = [counts(Path(folder), *system) for system in SYSTEMS.values()]
-    for name, row in zip(SHAPES, zip(*columns, strict=True), strict=True):
-        table.add_row(name, *(f"{count / 1e6:.2f}" for count in row))
+    rows = [
+        [name, *(f"{count / 1e6:.3f}" for count in row)]
+        for name, row in zip(SHAPES, zip(*columns, strict=True), strict=True)
+    ]
+    for row in rows:
+        table.add_row(*row)
     Console(width=140).print(table)
+    for file in sys.argv[1:]:
+        write(Path(file), rows)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """On the emulated CPU: `emulated.py MARKERS SYSTEM SHAPE...` runs each shape once between the markers of count.c.
 
-SYSTEM: an instruction set of qnnpack_arm, or "torch" for its qnnpack engine. The calls go through the kernel objects of
-Python, torch's through its dispatcher: a few thousand instructions each.
+SYSTEM: an instruction set of qnnpack_arm, or "torch" for its qnnpack engine. Ours is the call of the compiled module
+with its checks of arguments, its result at hand as XNNPACK's; torch's goes through its dispatcher and makes its own.
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ def call_of(system: str, shape: tuple[int, ...]) -> Callable[[], Any]:
     operator: ops.Operator = ops.Linear(weight, w, bias)
     if not linear:
         operator = ops.Conv(weight, w, bias, False, *map(tuple, geometry), groups)
-    run = QnnpackArm().build(operator, isa=system)
-    return lambda: run(x, qx, qy)
+    kernel: Any = QnnpackArm().build(operator, isa=system)
+    y = kernel(x, qx, qy)
+    return lambda: kernel.packed.run(x, qx.scale, qx.zero_point, qy.scale, qy.zero_point, y, 1)
 
 
 def main() -> None:

@@ -1,13 +1,14 @@
-"""Models made on one machine that run on another: `across.py make BACKEND FILE`, `across.py compare BACKEND FILE ISA`.
+"""Models made on one machine that run on another: `across.py make BACKEND FOLDER`, `... compare BACKEND FOLDER ISA`.
 
-The second, on each instruction set named, compares every bit, also of what modules give to each other. It exits with 1,
-and the names of what differs, where anything does.
+The first converts and saves them, with an input and what each module gives. The second loads them and compares every
+bit, on each instruction set named. It exits with 1, and the names of what differs, where anything does.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -53,27 +54,31 @@ class TransformerBlock(nn.Module):
         return self.dequant(self.norm_2(self.second.add(x, self.feed(x))))
 
 
-def conv_net(backend: str, x: Tensor) -> nn.Module:
-    model = qcore.fuse_modules(ConvNet().eval(), [["first.0", "first.1"], ["depthwise.0", "depthwise.1"]])
-    return _calibrated(model, backend, x)
+class Recurrent(nn.Sequential):
+    """An LSTM of two layers in both directions."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.LSTM(20, 40, 2, bidirectional=True))
 
 
-def transformer_block(backend: str, x: Tensor) -> nn.Module:
-    return _calibrated(TransformerBlock().eval(), backend, x)
+MODELS: dict[type[nn.Module], tuple[int, ...]] = {
+    ConvNet: (2, 3, 17, 17),
+    TransformerBlock: (2, 9, 32),
+    Recurrent: (7, 2, 20),
+}
+"""And the shapes of their inputs."""
 
 
-def lstm(backend: str, x: Tensor) -> nn.Module:
-    return qcore.quantize_dynamic(nn.LSTM(20, 40, 2, bidirectional=True), backend=backend)
-
-
-def _calibrated(model: nn.Module, backend: str, x: Tensor) -> nn.Module:
+def converted(build: type[nn.Module], backend: str, x: Tensor) -> nn.Module:
+    """The model, dynamic where it is recurrent, else calibrated with x."""
+    model = build().eval()
+    if build is Recurrent:
+        return qcore.quantize_dynamic(model, backend=backend)
+    if build is ConvNet:
+        model = qcore.fuse_modules(model, [["first.0", "first.1"], ["depthwise.0", "depthwise.1"]])
     prepared = qcore.prepare(model, backend=backend)
     prepared(x)
     return qcore.convert(prepared)
-
-
-MODELS = {conv_net: (2, 3, 17, 17), transformer_block: (2, 9, 32), lstm: (7, 2, 20)}
-"""How each is made, and the shape of its input."""
 
 
 @torch.inference_mode()
@@ -99,24 +104,22 @@ def results(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
     return found
 
 
-def make(backend: str) -> dict[str, Any]:
-    """Every model converted: its state, an input, and all results."""
+def make(backend: str, folder: Path) -> None:
+    """Every model converted and saved, with an input and all results."""
     torch.manual_seed(0)
-    made = {}
     for build, shape in MODELS.items():
-        model = build(backend, torch.randn(shape))
+        model = converted(build, backend, torch.randn(shape))
         x = torch.randn(shape)
-        made[build.__name__] = {"state": model.state_dict(), "x": x, "results": results(model, x)}
-    return made
+        qcore.save(model, folder / f"{build.__name__}.qcore")
+        torch.save({"x": x, "results": results(model, x)}, folder / f"{build.__name__}.pt")
 
 
-def different(backend: str, made: dict[str, Any]) -> tuple[int, list[str]]:
+def different(backend: str, folder: Path) -> tuple[int, list[str]]:
     """How many numbers were compared, and which results are not those of the machine that made the models."""
     compared, wrong = 0, []
-    for build, shape in MODELS.items():
-        there = made[build.__name__]
-        model = build(backend, torch.randn(shape))  # calibrated with anything: the state replaces what it gave
-        model.load_state_dict(there["state"])
+    for build in MODELS:
+        there = torch.load(folder / f"{build.__name__}.pt", weights_only=True)
+        model = qcore.load(folder / f"{build.__name__}.qcore", build, backend)
         here = results(model, there["x"])
         if here.keys() != there["results"].keys():
             wrong.append(f"{build.__name__}: {list(here)} instead of {list(there['results'])}")
@@ -129,13 +132,13 @@ def different(backend: str, made: dict[str, Any]) -> tuple[int, list[str]]:
 
 
 if __name__ == "__main__":
-    command, name, file, *isas = sys.argv[1:]
+    command, name, folder, *isas = sys.argv[1:]
     if command == "make":
-        torch.save(make(name), file)
+        make(name, Path(folder))
     failed = False
     for isa in isas:
         os.environ["QCORE_FORCE_ISA"] = isa
-        count, wrong = different(name, torch.load(file, weights_only=True))
+        count, wrong = different(name, Path(folder))
         print(f"{isa}: {count} numbers compared, {len(wrong)} results differ", *wrong, sep="\n", flush=True)
         failed |= bool(wrong)
     sys.exit(failed)
