@@ -32,7 +32,13 @@ RECURRENT = (ops.LSTM, ops.GRU, ops.LSTMCell, ops.GRUCell, ops.RNNCell)
 OPS = (
     OpSpec(ops.Quantize, activations=(quint8, qint8)),
     OpSpec(ops.Dequantize, activations=(quint8, qint8)),
-    OpSpec(ops.Linear, weights=WEIGHTS, fused=("relu",), limits=(Limit("in_features", MAX_ACCUMULATED, _SUM),)),
+    OpSpec(
+        ops.Linear,
+        activations=(quint8, qint8),
+        weights=WEIGHTS,
+        fused=("relu",),
+        limits=(Limit("in_features", MAX_ACCUMULATED, _SUM),),
+    ),
     OpSpec(
         ops.LinearDynamic,
         weights=WEIGHTS,
@@ -42,6 +48,7 @@ OPS = (
     ),
     OpSpec(
         ops.Conv,
+        activations=(quint8, qint8),
         weights=WEIGHTS,
         fused=("relu",),
         spatial=(1, 2, 3),

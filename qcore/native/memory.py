@@ -18,13 +18,13 @@ def channels_last(x: Tensor) -> Tensor:
     return x.transpose(1, 2).contiguous().transpose(1, 2)
 
 
-def empty_channels_last(shape: Sequence[int]) -> Tensor:
-    """An uint8 tensor with channels innermost in memory."""
+def empty_channels_last(shape: Sequence[int], dtype: torch.dtype = torch.uint8) -> Tensor:
+    """A tensor with channels innermost in memory."""
     found = _FORMATS.get(len(shape))
     if found is not None:
-        return torch.empty(shape, dtype=torch.uint8, memory_format=found)
+        return torch.empty(shape, dtype=dtype, memory_format=found)
     batch, channels, length = shape
-    return torch.empty((batch, length, channels), dtype=torch.uint8).transpose(1, 2)
+    return torch.empty((batch, length, channels), dtype=dtype).transpose(1, 2)
 
 
 def is_channels_last(x: Tensor) -> bool:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor, empty, get_num_threads, uint8
+from torch import Tensor, empty, get_num_threads
 
 from qcore import operators as ops
 from qcore.errors import ArgumentError
@@ -39,7 +39,7 @@ class Linear:
 
     def __call__(self, x: Tensor, qx: QParams, out: QParams) -> Tensor:
         x = x.contiguous()
-        y = empty(x.shape[:-1] + self._features, dtype=uint8)
+        y = empty(x.shape[:-1] + self._features, dtype=out.dtype.storage)
         self._run(x, qx.scale, qx.zero_point, out.scale, out.zero_point, y, get_num_threads())
         return y
 
@@ -97,6 +97,6 @@ class Conv:
         if x.ndim != self._rank:
             raise ArgumentError(f"conv: x must have {self._rank} dimensions, not {x.ndim}")
         x = channels_last(x)
-        y = empty_channels_last(self._output_shape(x.shape))
+        y = empty_channels_last(self._output_shape(x.shape), out.dtype.storage)
         self._run(x, qx.scale, qx.zero_point, out.scale, out.zero_point, y, get_num_threads())
         return y

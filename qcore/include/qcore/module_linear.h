@@ -29,6 +29,42 @@ inline QParams checked_qparams(double scale, int64_t zero, int64_t low, int64_t 
 
 inline QParams checked_u8(double scale, int64_t zero, const char* name) { return checked_qparams(scale, zero, 0, 255, name); }
 
+// Dense activations: uint8, or int8, which kernels have as uint8: each number, and the zero point, 128 more.
+class Activations : public TensorView {
+ public:
+  Activations(py::handle tensor, const char* name) : Activations(tensor, name, has_dtype(tensor, DType::s8)) {}
+
+  QParams qparams(double scale, int64_t zero, const char* name) const {
+    if (!signed_) return checked_u8(scale, zero, name);
+    QParams q = checked_qparams(scale, zero, -128, 127, name);
+    q.zero += 128;
+    return q;
+  }
+
+  // As the kernels take them; `room` is for those of int8.
+  const uint8_t* input(std::vector<uint8_t>& room) const {
+    if (!signed_) return data<uint8_t>();
+    room.resize(static_cast<size_t>(numel()));
+    turn(room.data());
+    return room.data();
+  }
+
+  // After the kernels wrote them.
+  void finish_output() const {
+    if (signed_) turn(data<uint8_t>());
+  }
+
+ private:
+  Activations(py::handle tensor, const char* name, bool is_signed) : TensorView(tensor, name, is_signed ? DType::s8 : DType::u8), signed_(is_signed) {}
+
+  void turn(uint8_t* to) const {
+    const auto* from = data<uint8_t>();
+    for (int64_t i = 0; i < numel(); ++i) to[i] = from[i] ^ 0x80;
+  }
+
+  bool signed_;
+};
+
 inline int checked_threads(int threads) {
   if (threads < 1) throw ArgumentError("threads must be at least 1, not " + std::to_string(threads));
   return threads;
@@ -81,12 +117,14 @@ class Linear {
   }
 
   void run(const py::object& x, double scale_x, int64_t zero_x, double scale_y, int64_t zero_y, const py::object& y, int threads) {
-    const TensorView in(x, "x", DType::u8), out(y, "y", DType::u8);
+    const Activations in(x, "x"), out(y, "y");
     const int64_t rows = checked_rows(in, packed_.k, out, packed_.n);
-    const auto parameters = cache_.get(packed_, checked_u8(scale_x, zero_x, "x"), checked_u8(scale_y, zero_y, "y"));
+    const auto parameters = cache_.get(packed_, in.qparams(scale_x, zero_x, "x"), out.qparams(scale_y, zero_y, "y"));
     checked_threads(threads);
     const py::gil_scoped_release release;
-    run_rows(in.data<uint8_t>(), rows, parameters->output(packed_, out.data<uint8_t>(), packed_.n, relu_), threads);
+    std::vector<uint8_t> room;
+    run_rows(in.input(room), rows, parameters->output(packed_, out.data<uint8_t>(), packed_.n, relu_), threads);
+    out.finish_output();
   }
 
   // The same for arguments that were checked.
@@ -186,7 +224,7 @@ class Conv {
   }
 
   void run(const py::object& x, double scale_x, int64_t zero_x, double scale_y, int64_t zero_y, const py::object& y, int threads) {
-    const TensorView in(x, "x", DType::u8), out(y, "y", DType::u8);
+    const Activations in(x, "x"), out(y, "y");
     in.channels_last(), out.of_rank(in.rank()).channels_last();
     if (in.rank() > 5) in.fail("must have at most 3 spatial dimensions");
     in.with_size(1, per_group_ * groups_);
@@ -199,10 +237,13 @@ class Conv {
         throw ArgumentError("y has size " + std::to_string(windows.out[d]) + " where the convolution gives " + std::to_string(size));
       }
     }
-    const auto parameters = cache_.get(packed_, checked_u8(scale_x, zero_x, "x"), checked_u8(scale_y, zero_y, "y"));
+    const auto parameters = cache_.get(packed_, in.qparams(scale_x, zero_x, "x"), out.qparams(scale_y, zero_y, "y"));
     checked_threads(threads);
     const py::gil_scoped_release release;
-    run_windows(windows, in.data<uint8_t>(), static_cast<uint8_t>(zero_x), parameters->output(packed_, out.data<uint8_t>(), out.shape(1), relu_), threads);
+    std::vector<uint8_t> room;
+    const auto zero = static_cast<uint8_t>(parameters->x.zero);
+    run_windows(windows, in.input(room), zero, parameters->output(packed_, out.data<uint8_t>(), out.shape(1), relu_), threads);
+    out.finish_output();
   }
 
   // The same for arguments that were checked.

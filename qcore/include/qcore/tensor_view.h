@@ -72,6 +72,11 @@ class TensorView {
     if (!data_ && numel_ != 0) throw ArgumentError(std::string(name) + " has no memory behind it");
   }
 
+  static bool has_dtype(py::handle tensor, DType dtype) {
+    const TorchNames& names = TorchNames::get();
+    return py::getattr(tensor, names.dtype, py::none()).is(names.dtypes[static_cast<size_t>(dtype)]);
+  }
+
   int rank() const { return rank_; }
   int64_t numel() const { return numel_; }
   int64_t shape(int i) const { return shape_[static_cast<size_t>(i)]; }
