@@ -139,6 +139,10 @@ def _original(module: nn.Module, subject: Subject, reach: list[float]) -> nn.Mod
         module = getattr(legacy, name)()
     for each in module.modules():
         each.qconfig = getattr(legacy, subject.preset)
+        if isinstance(
+            each, nn.PReLU
+        ):  # its slopes are quint8 there; with an observer of qint8 torch warns, and loses them
+            each.qconfig = legacy.QConfig(each.qconfig.activation, legacy.MinMaxObserver)
     observer = legacy.MinMaxObserver(dtype=torch.quint8)
     observer(torch.tensor(reach))
     module.activation_post_process = observer

@@ -55,8 +55,8 @@ class PReLU(StaticOutput):
         else:
             top = max(float(w.detach().clamp(min=0).max()), 2.0**-20)
             low = min(float(w.detach().min()), 0.0)
-            scale = (top - low) / 255
-            self.weight = quantize(w.detach().float(), per_tensor(scale, round(-low / scale), quint8))
+            scale = torch.tensor((top - low) / 255)  # in float32, as observers have it
+            self.weight = quantize(w.detach().float(), per_tensor(scale, round(-low / float(scale)), quint8))
         self._forget_kernel()
 
     def set_quantized_weight(self, w: Tensor) -> None:
