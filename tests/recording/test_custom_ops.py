@@ -12,7 +12,7 @@ from qcore.operators import operators
 from tests.api.saved_models import SAVED
 from tests.backends import USABLE
 from tests.nn.every_module import SAMPLES, tensors
-from tests.recording.test_trace import Plain, assert_equal, integers
+from tests.recording.test_trace import assert_equal, sample
 
 pytestmark = pytest.mark.skipif(not hasattr(torch, "ao"), reason="this torch's exporter needs its legacy stack")
 
@@ -27,12 +27,7 @@ def test_every_operator_has_one():
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_fake_results_are_like_the_real_ones(name):
-    torch.manual_seed(0)
-    module, inputs = SAMPLES[name].build(), SAMPLES[name].inputs()
-    module.backend = USABLE[0]
-    first = inputs[0]
-    whole = Plain(module, first.qparams if isinstance(first, qcore.QTensor) else None)
-    plain = (integers(first), *inputs[1:])
+    module, inputs, whole, plain = sample(name)
     if plain[0].ndim in (4, 5):
         last = torch.channels_last if plain[0].ndim == 4 else torch.channels_last_3d
         plain = (plain[0].to(memory_format=last), *plain[1:])

@@ -68,14 +68,19 @@ class Plain(nn.Module):
         return tuple(integers(each) for each in tensors(result))
 
 
-@pytest.mark.parametrize("name", SAMPLES)
-def test_a_trace_of_every_module_computes_the_same_on_integers(name):
+def sample(name):
+    """A module and its inputs; then the module between integers, and those."""
     torch.manual_seed(0)
     module, inputs = SAMPLES[name].build(), SAMPLES[name].inputs()
     module.backend = USABLE[0]
     first = inputs[0]
     whole = Plain(module, first.qparams if isinstance(first, qcore.QTensor) else None)
-    plain = (integers(first), *inputs[1:])
+    return module, inputs, whole, (integers(first), *inputs[1:])
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_trace_of_every_module_computes_the_same_on_integers(name):
+    module, inputs, whole, plain = sample(name)
     with torch.no_grad():
         traced = torch.jit.trace(whole, plain, check_trace=False)
         assert_equal(traced(*plain), tensors(module(*inputs)))

@@ -15,6 +15,7 @@ from qcore.compat import checkpoints
 from qcore.compat.checkpoints.containers import names
 from qcore.errors import ArgumentError
 
+# packed float16 weights are script objects, with nothing else of the stack beside them
 _LEGACY = re.compile(
     r"torch\.(ao\.(nn|quantization)\..*|nn\.(quantized|intrinsic|qat|quantizable)\..*|quantization\..*"
     r"|_utils\._rebuild_qtensor|Q\w+Storage|ScriptObject)"

@@ -37,17 +37,14 @@ class Calls:
         self._calls: dict[str, Call | None] = {}
 
     def note(self, method: str, inputs: Sequence[QTensor], setting: int | None) -> None:
-        """Keep a call; quick where it is like the first."""
-        first = self._calls.get(method)
-        if first is not None and first.setting == setting and len(first.qparams) == len(inputs):
-            for known, given in zip(first.qparams, inputs, strict=True):
-                if known is not given.qparams and known != given.qparams:
-                    break
-            else:
-                return
-        is_other = method in self._calls
-        qparams, shapes = tuple(each.qparams for each in inputs), tuple(tuple(each.shape) for each in inputs)
-        self._calls[method] = None if is_other else Call(qparams, shapes, setting)
+        """Keep a call."""
+        qparams = tuple(each.qparams for each in inputs)
+        if method not in self._calls:
+            self._calls[method] = Call(qparams, tuple(tuple(each.shape) for each in inputs), setting)
+            return
+        first = self._calls[method]
+        if first is not None and (first.qparams, first.setting) != (qparams, setting):
+            self._calls[method] = None
 
     def of(self, method: str) -> Call:
         """The call of a method; UnsupportedError where there were several, with different parameters."""
