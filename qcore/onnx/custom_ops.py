@@ -55,7 +55,7 @@ def _(x: Tensor, weight: Tensor, weight_zero_point: Tensor) -> Tensor:
 
 
 def translations() -> dict[Any, Callable[..., Any]]:
-    """For torch.onnx.export: what each of them is in ONNX."""
+    """For torch.onnx.export: what each of them is in ONNX, and what torch has no translation for itself."""
     from onnxscript import opset21 as op
 
     def to_quantize(x: Any, scale: Any, zero_point: Any) -> Any:
@@ -64,6 +64,14 @@ def translations() -> dict[Any, Callable[..., Any]]:
     def to_dequantize(x: Any, scale: Any, zero_point: Any, axis: int) -> Any:
         return op.DequantizeLinear(x, scale, zero_point, axis=axis)
 
+    def to_adaptive_average(x: Any, output_size: Any) -> Any:
+        # windows are boxes, so that the mean of means along each dimension is theirs
+        for axis, size, goal in zip((-3, -2, -1), map(int, x.shape[-3:]), output_size, strict=True):
+            ends = [(i * size // goal, -(-(i + 1) * size // goal)) for i in range(goal)]
+            means = [op.ReduceMean(op.Slice(x, [low], [high], [axis]), [axis], keepdims=1) for low, high in ends]
+            x = op.Concat(*means, axis=axis)
+        return x
+
     def to_matmul_integer(x: Any, weight: Any, weight_zero_point: Any) -> Any:
         return op.MatMulInteger(x, weight, None, weight_zero_point)
 
@@ -71,4 +79,5 @@ def translations() -> dict[Any, Callable[..., Any]]:
         torch.ops.qcore_onnx.quantize.default: to_quantize,
         torch.ops.qcore_onnx.dequantize.default: to_dequantize,
         torch.ops.qcore_onnx.matmul_integer.default: to_matmul_integer,
+        torch.ops.aten._adaptive_avg_pool3d.default: to_adaptive_average,  # torch's exporter has none
     }

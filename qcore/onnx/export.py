@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from qcore.errors import ArgumentError, QcoreError
+from qcore.errors import ArgumentError, QcoreError, UnsupportedError
 from qcore.graph.ir import Graph
 from qcore.nn.quantized.base import QuantizedModule
 
@@ -35,8 +35,9 @@ def export_onnx(
     otherwise. With `unsigned_weights`, int8 weights are stored as uint8, 128 greater: for ONNX Runtime on x86 CPUs
     without VNNI, whose kernels for int8 weights saturate. Results of an operator are within one step of the model's
     own: ONNX rounds a little differently.
-    Raises UnsupportedError that names each module without a translation, ArgumentError for a model that was not
-    converted, QcoreError where `onnx` and `onnxscript` are not installed. Source: the ONNX operators, version 21.
+    Raises UnsupportedError that names each module without a translation, or the function that torch has none for;
+    ArgumentError for a model that was not converted; QcoreError where `onnx` and `onnxscript` are not installed.
+    Source: the ONNX operators, version 21.
     """
     if not isinstance(example_inputs, tuple):
         raise ArgumentError(
@@ -87,16 +88,32 @@ def _free_batch(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
 def _export(module: nn.Module, inputs: tuple[Any, ...], dynamic_shapes: Any) -> Any:
     from qcore.onnx.custom_ops import OPSET, translations
 
-    with _quiet(), torch.no_grad():
-        return torch.onnx.export(
-            module,
-            inputs,
-            dynamo=True,
-            opset_version=OPSET,
-            dynamic_shapes=dynamic_shapes,
-            custom_translation_table=translations(),
-            verbose=False,
-        )
+    try:
+        with _quiet(), torch.no_grad():
+            return torch.onnx.export(
+                module,
+                inputs,
+                dynamo=True,
+                opset_version=OPSET,
+                dynamic_shapes=dynamic_shapes,
+                custom_translation_table=translations(),
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise UnsupportedError(
+            f"cannot be exported to ONNX: {_causes(error)}\nChange this part of the model; where a size cannot be "
+            "free, leave it out of `dynamic_shapes`"
+        ) from error
+
+
+def _causes(error: BaseException) -> str:
+    """What torch's exporter names, without its advice for those who develop it."""
+    found = []
+    cause = error.__cause__
+    while cause is not None:
+        found.append(str(cause).replace(" See the stack trace for more information.", ""))
+        cause = cause.__cause__
+    return "; ".join(found) or str(error)
 
 
 def _need_packages(*names: str) -> None:

@@ -12,7 +12,7 @@ from qcore import operators as ops
 from qcore.errors import UnsupportedError
 from qcore.fx.convert import is_dequantize
 from qcore.fx.graph_module import QuantizedGraphModule, free_name
-from qcore.fx.modules import Constant, ScalarOperation
+from qcore.fx.modules import Constant, Operation, ScalarOperation
 from qcore.graph.from_fx import read
 from qcore.nn.quantized.base import QuantizedModule
 from qcore.nn.quantized.dynamic.cell_weights import LayerCell
@@ -188,10 +188,16 @@ def _float_form(module: Any, ends: Ends, unsigned: bool) -> nn.Module:
         return Layers(module, unsigned)
     if isinstance(module, ScalarOperation):
         return Rounded(Function(_scaled(module)), ends.out)
+    if isinstance(module, Operation) and module.negate:
+        return Rounded(Function(_difference(module.kind)), ends.out)
     operator = module.operator()
     return Rounded(
         float_module(operator, ends, unsigned), None if isinstance(operator, ops.LinearDynamic) else ends.out
     )
+
+
+def _difference(operator: Any) -> Any:
+    return lambda x, y: torch.relu(x - y) if operator.relu else x - y
 
 
 def _scaled(module: ScalarOperation) -> Any:

@@ -1,8 +1,9 @@
 """Converted models beside their ONNX files in ONNX Runtime, at another batch size than they were exported with.
 
 python -m tests.onnx.differential [MODEL ...]: for each, the share of outputs that are equal, one step of the last
-quantization away, and further, and how strong the model's outputs are beside the differences, in decibels. Models
-whose last layer gives floats (dynamic quantization) have no such step: only the last column.
+quantization away, and further, and how strong the model's outputs are beside the differences, in decibels; then that
+for a file with int8 weights, whose kernels saturate on x86 CPUs without VNNI; then how far the converted model and its
+file are from the float model. Models whose last layer gives floats (dynamic quantization) have no such step.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ EXPORTED, RUN = 2, 3
 """Batch sizes."""
 
 
+Case = tuple[nn.Module, nn.Module, tuple[Tensor, ...], tuple[Tensor, ...]]
+"""The float model, the converted one, and inputs to export and to run it with."""
+
+
 def converted(model: Model) -> nn.Module:
     """Static on the graph for images, dynamic for the rest."""
     if model.kind != "vision":
@@ -36,52 +41,76 @@ def converted(model: Model) -> nn.Module:
     return qcore.convert(prepared)
 
 
-def digit_net() -> tuple[nn.Module, tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """The digits net in eager mode, and images to export and to run it with."""
+def digit_net() -> Case:
+    """The digits net in eager mode."""
     images, labels, test_images, _ = digits.digits()
-    quantized = digits.quantize(digits.train(images, labels, epochs=4), images[:512], "auto")
-    return quantized, (test_images[:2],), (test_images,)
+    trained = digits.train(images, labels, epochs=4)
+    return trained, digits.quantize(trained, images[:512], "auto"), (test_images[:2],), (test_images,)
 
 
-def benchmark(make: Callable[[], Model]) -> tuple[nn.Module, tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """One of the benchmarks' models, and inputs to export and to run it with."""
+def benchmark(make: Callable[[], Model]) -> Case:
+    """One of the benchmarks' models."""
     model = make()
-    return converted(model), model.inputs(EXPORTED, 0), model.inputs(RUN, 7)
+    return model.module, converted(model), model.inputs(EXPORTED, 0), model.inputs(RUN, 7)
 
 
 OTHERS = ("mobilenet_v3_large", "googlenet", "shufflenet_v2_x1_0", "vit_b_16")
-ALL: dict[str, Callable[[], Any]] = {
+ALL: dict[str, Callable[[], Case]] = {
     "digits": digit_net,
     **{name: lambda make=make: benchmark(make) for name, make in MODELS.items()},
     **{name: lambda name=name: benchmark(lambda: vision(name)) for name in OTHERS},
 }
 
 
-def compare(model: nn.Module, example: tuple[Tensor, ...], inputs: tuple[Tensor, ...], path: Path) -> str:
-    """One line of the table."""
-    free = torch.export.Dim.DYNAMIC
+def in_runtime(model: nn.Module, example: tuple[Tensor, ...], inputs: tuple[Tensor, ...], unsigned: bool) -> Tensor:
+    """All outputs of the model's file, flat; sizes in which the examples differ from the inputs are free in it."""
     axis = next(dim for dim, size in enumerate(example[0].shape) if size != inputs[0].shape[dim])
-    qcore.export_onnx(model, path, example, tuple({axis: free} for _ in example), unsigned_weights=True)
-    with torch.no_grad():
-        expected = torch.cat([each.flatten() for each in flat(model(*inputs))])
-    found = torch.cat([each.flatten() for each in run(path, inputs)])
-    off = found - expected
-    decibels = 10 * torch.log10(expected.square().sum() / off.square().sum().clamp(min=1e-30))
-    count = f"{expected.numel():>9,}"
+    shapes = tuple({axis: torch.export.Dim.DYNAMIC} for _ in example)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        qcore.export_onnx(model, path, example, shapes, unsigned_weights=unsigned)
+        return flattened(run(path, inputs))
+
+
+def flattened(result: Any) -> Tensor:
+    """All tensors of a result, as one."""
+    return torch.cat([each.flatten() for each in flat(result)])
+
+
+def decibels(expected: Tensor, found: Tensor) -> str:
+    """How strong `expected` is beside the difference."""
+    noise = (found - expected).square().sum().clamp(min=1e-30)
+    return f"{float(10 * torch.log10(expected.square().sum() / noise)):.1f}"
+
+
+def shares(expected: Tensor, found: Tensor) -> list[str]:
+    """Percents that are equal, one step away, further; empty where the outputs are no integers."""
     levels = expected.unique()
     if len(levels) > 256:
-        return f"{count} {'':>27} {decibels:>8.1f}"
-    steps = (off / levels.diff().min()).abs().round()
-    shares = [float(share.float().mean()) for share in (steps == 0, steps == 1, steps > 1)]
-    return f"{count} {'':>3}{' '.join(f'{100 * share:>7.2f}' for share in shares)} {decibels:>8.1f}"
+        return ["", "", ""]
+    steps = ((found - expected) / levels.diff().min()).abs().round()
+    return [f"{100 * float(share.float().mean()):.2f}" for share in (steps == 0, steps == 1, steps > 1)]
+
+
+HEADER = ("model", "outputs", "equal %", "1 step %", "further %", "dB", "dB int8", "model to fp32", "file to fp32")
+
+
+def row(name: str) -> list[str]:
+    """One line of the table."""
+    original, model, example, inputs = ALL[name]()
+    with torch.no_grad():
+        floats, expected = flattened(original(*inputs)), flattened(model(*inputs))
+    found, signed = (in_runtime(model, example, inputs, unsigned) for unsigned in (True, False))
+    against = [(expected, found), (expected, signed), (floats, expected), (floats, found)]
+    return [name, f"{expected.numel():,}", *shares(expected, found), *(decibels(*pair) for pair in against)]
 
 
 def main() -> None:
-    """The table."""
-    print(f"{'model':<20} {'outputs':>9} {'':>3}{'equal %':>7} {'1 step':>7} {'further':>7} {'dB':>8}", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        for name in sys.argv[1:] or ALL:
-            print(f"{name:<20} {compare(*ALL[name](), Path(folder) / 'model.onnx')}", flush=True)
+    """The table, in Markdown."""
+    for cells in (HEADER, ["---"] * len(HEADER)):
+        print(f"| {' | '.join(cells)} |", flush=True)
+    for name in sys.argv[1:] or ALL:
+        print(f"| {' | '.join(row(name))} |", flush=True)
 
 
 if __name__ == "__main__":

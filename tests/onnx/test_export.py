@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 import torch
 from torch import nn
 
 import qcore
+from qcore.training_operators import Range
 from tests.onnx.running import onnx, run
-
-
-@dataclass(frozen=True)
-class Novel(qcore.operators.Operator):
-    """An operator that export has never heard of."""
-
-    name = "novel_in_a_test"
 
 
 class Residual(nn.Module):
@@ -119,13 +111,13 @@ def test_an_lstm_and_its_states(tmp_path):
 
 def test_what_has_no_translation_is_named(tmp_path):
     class Unknown(qcore.nn.quantized.Linear):
-        """A module of somebody else's, with an operator of its own."""
+        """A module of somebody else's, with an operator that export knows nothing of."""
 
         def operator(self):
-            return Novel()
+            return Range()
 
     model = nn.ModuleDict({"table": Unknown(2, 2)})
-    with pytest.raises(qcore.UnsupportedError, match=r"table \(novel_in_a_test has no translation"):
+    with pytest.raises(qcore.UnsupportedError, match=r"table \(range has no translation"):
         qcore.export_onnx(model, tmp_path / "novel.onnx", (torch.zeros(1, 2),))
 
 

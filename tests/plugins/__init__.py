@@ -45,6 +45,32 @@ def install(folder: Path, name: str, source: str, *, distribution: str = "") -> 
     (info / "entry_points.txt").write_text(f"[qcore]\n{name} = {module}\n")
 
 
+def package(folder: Path, name: str, source: str) -> Path:
+    """A folder of its own for such a distribution, which pip installs; returns it."""
+    folder = folder / f"fake-{name}"
+    folder.mkdir()
+    (folder / f"fake_{name}.py").write_text(dedent(source))
+    (folder / "pyproject.toml").write_text(PROJECT.format(name=name))
+    return folder
+
+
+PROJECT = """
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+
+[project]
+name = "fake-{name}"
+version = "1.0"
+
+[project.entry-points.qcore]
+{name} = "fake_{name}"
+
+[tool.hatch.build.targets.wheel]
+include = ["fake_{name}.py"]
+"""
+
+
 def another_api(name: str) -> str:
     """The source of a plugin for a version of the contract that is to come."""
     return good(name).replace('version = "1.0"', 'version = "1.0"\n    api_version = (99, 0)')
