@@ -56,7 +56,9 @@ def _(x: Tensor, weight: Tensor, weight_zero_point: Tensor) -> Tensor:
 
 def translations() -> dict[Any, Callable[..., Any]]:
     """For torch.onnx.export: what each of them is in ONNX, and what torch has no translation for itself."""
-    from onnxscript import opset21 as op
+    from onnxscript import opset21
+
+    op: Any = opset21  # its types do not know that numbers become constants
 
     def to_quantize(x: Any, scale: Any, zero_point: Any) -> Any:
         return op.QuantizeLinear(x, scale, zero_point)
