@@ -1,9 +1,10 @@
 """What graph mode makes of whole nets on each backend: python -m benchmarks.fx_coverage [--nets NAME ...] [--size 224]
 
-For each net and backend: how many calls are quantized, how many only move elements, how many are left float and why;
-the signal to noise of the results against the float net, and whether they are the reference backend's, bit for bit.
-Prepared by each backend's default, or for every call static (`--static`), calibrated on two batches, converted. MiniLM
-has its trained weights; those of the others are drawn.
+For each net and backend (`--backends`, else all that can run here): how many calls are quantized, how many are passed
+through and how many left float, both with the reasons and their counts; the signal to noise of the results against the
+float net, and whether they are those of the first backend, bit for bit. Prepared by each backend's default, or for
+every call static (`--static`), calibrated on two batches, converted. MiniLM has its trained weights; those of the
+others are drawn.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 import qcore
 from qcore.api.qconfig import get_default_qconfig
 from qcore.registry import registry
+from qcore.report import Report
 
 NETS = (
     "minilm", "resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_large", "googlenet", "shufflenet_v2_x1_0",
@@ -58,7 +60,7 @@ def noise(found: Tensor, exact: Tensor) -> float:
 
 
 @torch.no_grad()
-def converted(model: nn.Module, batches: list[tuple[Any, ...]], backend: str, static: bool) -> tuple[Any, Tensor]:
+def converted(model: nn.Module, batches: list[tuple[Any, ...]], backend: str, static: bool) -> tuple[Report, Tensor]:
     """The report of a net on a backend, and its results on the last batch."""
     mapping = get_default_qconfig(backend) if static else None
     prepared = qcore.prepare_fx(model, mapping, batches[0], backend=backend)
@@ -68,33 +70,48 @@ def converted(model: nn.Module, batches: list[tuple[Any, ...]], backend: str, st
     return qcore.report(quantized), quantized(*batches[-1])
 
 
+def reasons(report: Report) -> collections.Counter[tuple[str, str, str]]:
+    """How many calls of a kind are not quantized, for each outcome and reason."""
+    rows = [row for row in report if row.outcome == "float" or (row.outcome == "passed through" and row.reason)]
+    return collections.Counter((row.outcome, row.float_type, row.reason) for row in rows)
+
+
+def print_reasons(report: Report) -> None:
+    """Print them, the commonest first."""
+    for (outcome, kind, reason), count in reasons(report).most_common():
+        print(f"    {outcome}: {count} x {kind}: {reason}", flush=True)
+
+
 def main() -> None:
     """Print a row for each net and backend, and the reasons for what is left float."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nets", nargs="+", choices=NETS, default=NETS)
+    parser.add_argument("--backends", nargs="+")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--static", action="store_true")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    names = sorted((each.name for each in registry.statuses() if each.usable), key=lambda name: name != "reference")
-    print(f"{'net':20} {'backend':14} quantized  moved  float  by another      dB  as reference")
+    usable = (each.name for each in registry.statuses() if each.usable)
+    names = options.backends or sorted(usable, key=lambda name: name != "reference")
+    print(f"{'net':20} {'backend':14} quantized  passed through  float  by another      dB  as {names[0]}")
     for net in options.nets:
         model, batches = text() if net == "minilm" else vision(net, options.size)
         with torch.no_grad():
             exact = model(*batches[-1])
         first: Tensor | None = None
+        before: Report | None = None
         for name in names:
             report, found = converted(model, batches, name, options.static)
             first = found if first is None else first
-            moved = sum(row.outcome == "passed through" for row in report)
+            passed = sum(row.outcome == "passed through" for row in report)
             print(
-                f"{net:20} {name:14} {len(report.quantized_rows):9}  {moved:5}  {len(report.float_rows):5}  "
+                f"{net:20} {name:14} {len(report.quantized_rows):9}  {passed:14}  {len(report.float_rows):5}  "
                 f"{len(report.fallback_rows):10}  {noise(found, exact):6.1f}  {torch.equal(found, first)}",
                 flush=True,
             )
-        reasons = collections.Counter((row.float_type, row.reason) for row in report.float_rows)
-        for (kind, reason), count in reasons.most_common():
-            print(f"    {count} x {kind}: {reason}", flush=True)
+            if before is None or reasons(report) != reasons(before):
+                print_reasons(report)
+            before = report
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -81,18 +81,33 @@ def check_mapping(table: Mapping[Any, Any]) -> None:
             )
 
 
-def check_names(model: nn.Module, names: list[str], argument: str) -> None:
+def check_names(model: nn.Module, names: Iterable[str], argument: str) -> None:
     """QuantizationError for paths that the model does not have, with the nearest ones that it has."""
     paths = [path for path, _ in model.named_modules()]
     for name in names:
         if name not in paths:
-            near = difflib.get_close_matches(name, paths, 3, 0.4)
+            raise QuantizationError(f"{argument}: the model has no module {name!r}; {_nearest(name, paths[1:])}")
+
+
+def check_classes(kinds: Iterable[type[nn.Module]], present: set[type[nn.Module]], argument: str) -> None:
+    """QuantizationError for classes that no module is of, of those `present`, with the nearest that are; a class does
+    not stand for those derived from it. ArgumentTypeError for what is no module class."""
+    for kind in kinds:
+        if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+            raise ArgumentTypeError(f"{argument}: {kind!r} is not a module class")
+        if kind not in present:
+            derived = sorted(each.__name__ for each in present if issubclass(each, kind))
             hint = (
-                f"the nearest: {', '.join(map(repr, near))}"
-                if near
-                else f"it has {', '.join(map(repr, paths[1:8]))}..."
+                f"classes derived from it are named themselves: {', '.join(derived)}"
+                if derived
+                else _nearest(kind.__name__, sorted({each.__name__ for each in present}))
             )
-            raise QuantizationError(f"{argument}: the model has no module {name!r}; {hint}")
+            raise QuantizationError(f"{argument}: the model has no {kind.__name__}; {hint}")
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, 3, 0.4)
+    return f"the nearest: {', '.join(map(repr, near))}" if near else f"it has {', '.join(map(repr, known[:7]))}..."
 
 
 @contextmanager

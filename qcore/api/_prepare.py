@@ -29,6 +29,7 @@ from qcore.api.observer import ObserverBase
 from qcore.api.qconfig import get_default_qat_qconfig, get_default_qconfig
 from qcore.errors import ArgumentError, QcoreError, QuantizationError, UnsupportedError
 from qcore.nn import catalog
+from qcore.nn.intrinsic.folding import first_layer
 from qcore.nn.qat import dynamic as nnqatd
 from qcore.nn.quantizable import Quantizable
 from qcore.nn.quantized.base import QuantizedModule
@@ -254,7 +255,7 @@ def _reason_against(layer: Layer, found: catalog.Match, allow_list: Collection[t
     if allow_list is not None and kind not in allow_list:
         return "its class is not in allow_list"
     target: Any = found.target
-    reason: str = target.reason_against(layer.qconfig)
+    reason: str = target.reason_against(layer.qconfig) or target.reason_against_layer(first_layer(layer.module))
     return reason
 
 

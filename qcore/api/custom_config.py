@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from torch import nn
@@ -23,7 +23,7 @@ class _Preserving:
 
     def set_preserved_attributes(self: ConfigT, attributes: list[str]) -> ConfigT:
         """Names of attributes to carry over from the model to the graph module."""
-        self.preserved_attributes = list(attributes)
+        self.preserved_attributes = _listed(attributes, "preserved_attributes")
         return self
 
     def to_dict(self) -> dict[str, Any]:
@@ -92,22 +92,22 @@ class PrepareCustomConfig(_Preserving):
 
     def set_non_traceable_module_names(self, module_names: list[str]) -> PrepareCustomConfig:
         """Paths of modules not to trace into."""
-        self.non_traceable_module_names = list(module_names)
+        self.non_traceable_module_names = _listed(module_names, "non_traceable_module_names")
         return self
 
     def set_non_traceable_module_classes(self, module_classes: list[ModuleType]) -> PrepareCustomConfig:
         """Classes of modules not to trace into."""
-        self.non_traceable_module_classes = list(module_classes)
+        self.non_traceable_module_classes = _listed(module_classes, "non_traceable_module_classes")
         return self
 
     def set_input_quantized_indexes(self, indexes: list[int]) -> PrepareCustomConfig:
         """Positions of inputs that callers will give as quantized tensors."""
-        self.input_quantized_indexes = list(indexes)
+        self.input_quantized_indexes = _listed(indexes, "input_quantized_indexes")
         return self
 
     def set_output_quantized_indexes(self, indexes: list[int]) -> PrepareCustomConfig:
         """Positions of outputs that callers will take as quantized tensors."""
-        self.output_quantized_indexes = list(indexes)
+        self.output_quantized_indexes = _listed(indexes, "output_quantized_indexes")
         return self
 
     @classmethod
@@ -212,6 +212,12 @@ def check_makes(kind: Any, method: str, setter: str) -> None:
     if not callable(getattr(kind, method, None)):
         name = getattr(kind, "__name__", repr(kind))
         raise ArgumentTypeError(f"{setter}: {name} needs a class method {method}(module), which makes it of the module")
+
+
+def _listed(values: Any, what: str) -> list[Any]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ArgumentTypeError(f"{what} must be a list; got {values!r}")
+    return list(values)
 
 
 def _quant_type(value: Any) -> str:

@@ -192,9 +192,10 @@ def get_default_qconfig_mapping(backend: BackendLike = "auto", version: int = 0)
     mapping = QConfigMapping().set_global(get_default_qconfig(backend, version))
     dynamic = get_default_dynamic_qconfig(backend)
     mapping.default_qconfigs = {
-        nn.Embedding: float_qparams_weight_only_qconfig,
-        nn.EmbeddingBag: float_qparams_weight_only_qconfig,
-        F.embedding: float_qparams_weight_only_qconfig,
+        **dict.fromkeys(
+            (nn.Embedding, nn.EmbeddingBag, F.embedding, torch.embedding, F.embedding_bag),
+            float_qparams_weight_only_qconfig,
+        ),
         **dict.fromkeys((nn.LSTM, nn.GRU, nn.LSTMCell, nn.GRUCell, nn.RNNCell), dynamic),
     }
     mapping.beside_layer_norm = _beside_layer_norm(dynamic)

@@ -29,6 +29,7 @@ from qcore.api.qconfig import (
 )
 from qcore.errors import ArgumentError, ArgumentTypeError, QcoreError, QuantizationError, UnsupportedError
 from qcore.nn import catalog
+from qcore.nn.intrinsic.folding import first_layer
 from qcore.nn.quantized.base import QuantizedModule
 from qcore.registry import registry
 from qcore.report import Report, Row
@@ -170,7 +171,9 @@ def _reason_against(layer: Layer, found: catalog.Match) -> str:
     if layer.qconfig is None:
         return "not asked for"
     target: Any = found.target
-    reason: str = target.reason_against(layer.qconfig) if issubclass(target, QuantizedModule) else ""
+    if not issubclass(target, QuantizedModule):
+        return ""
+    reason: str = target.reason_against(layer.qconfig) or target.reason_against_layer(first_layer(layer.module))
     return reason
 
 

@@ -23,6 +23,7 @@ from qcore.api.qconfig_mapping import (
 from qcore.errors import ArgumentError, ArgumentTypeError, QuantizationError, UnsupportedError
 from qcore.fx import flow
 from qcore.fx.allowed import Allowed
+from qcore.fx.arguments import by_parameter
 from qcore.fx.graph_module import preserve
 from qcore.registry import registry
 from qcore.report import Report
@@ -108,7 +109,7 @@ def _prepare(
     allowed = Allowed(as_backend_config(backend_config))
     run = flow.Preparation(mapping, custom, choice.name, strict, is_qat, allowed)
     float_model = copy.deepcopy(model)
-    prepared: Any = run.run(float_model, example_inputs)
+    prepared: Any = run.run(float_model, by_parameter(float_model, example_inputs))
     report = Report(choice.name, tuple(run.rows), explain(choice))
     raise_if_refused(report, strict)
     prepared.qcore_stage = "prepared"

@@ -19,6 +19,20 @@ from qcore.nn.quantized.stubs import Quantize
 _NAMES: dict[Any, tuple[str, ...]] = {
     F.linear: ("input", "weight", "bias"),
     F.embedding: ("input", "weight", "padding_idx", "max_norm"),
+    torch.embedding: ("weight", "input", "padding_idx"),
+    F.embedding_bag: (
+        "input",
+        "weight",
+        "offsets",
+        "max_norm",
+        "norm_type",
+        "scale_grad_by_freq",
+        "mode",
+        "sparse",
+        "per_sample_weights",
+        "include_last_offset",
+        "padding_idx",
+    ),
     **dict.fromkeys((F.layer_norm, torch.layer_norm), ("input", "normalized_shape", "weight", "bias", "eps")),
     **dict.fromkeys((F.group_norm, torch.group_norm), ("input", "num_groups", "weight", "bias", "eps")),
     F.instance_norm: ("input", "running_mean", "running_var", "weight", "bias", "use_input_stats", "momentum", "eps"),
@@ -32,6 +46,9 @@ _NAMES: dict[Any, tuple[str, ...]] = {
         ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation"),
     ),
 }
+_ALSO_INPUTS: dict[Any, tuple[str, ...]] = {F.embedding_bag: ("offsets", "per_sample_weights")}
+"""Arguments that the forward of the module takes by these names."""
+
 _NORMS: dict[Any, dict[int, type[Any]]] = {
     F.batch_norm: {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d},
     F.instance_norm: {3: nn.InstanceNorm1d, 4: nn.InstanceNorm2d, 5: nn.InstanceNorm3d},
@@ -63,6 +80,7 @@ def functions_to_modules(model: QuantizedGraphModule, example_inputs: tuple[Any,
         source = given.pop("input", None)
         if not isinstance(source, fx.Node):
             continue
+        others = {name: given.pop(name) for name in _ALSO_INPUTS.get(node.target, ()) if name in given}
         try:
             module = _module(node.target, _constants(model, given), len(shapes.get(source, ())))
         except Unfit as unfit:
@@ -71,7 +89,7 @@ def functions_to_modules(model: QuantizedGraphModule, example_inputs: tuple[Any,
         path = free_name(model, node.name)
         set_submodule(model, path, module.train(model.training))
         node.meta["origin"] = node.target
-        node.op, node.target, node.args, node.kwargs = "call_module", path, (source,), {}
+        node.op, node.target, node.args, node.kwargs = "call_module", path, (source,), others
         changed = True
     if changed:
         _drop_unread(model)
@@ -166,10 +184,8 @@ def _module(function: Any, given: dict[str, Any], rank: int) -> nn.Module:
     module: Any
     if function is F.linear:
         module = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
-    elif function is F.embedding:
-        if given.get("max_norm") is not None:
-            raise Unfit("max_norm changes the weight at each call")
-        module = nn.Embedding(weight.shape[0], weight.shape[1], padding_idx=given.get("padding_idx"), device="meta")
+    elif function in (F.embedding, torch.embedding, F.embedding_bag):
+        module = _table(function, given, weight)
     elif function in (F.layer_norm, torch.layer_norm):
         shape, eps = given["normalized_shape"], given.get("eps", 1e-5)
         module = nn.LayerNorm(shape, eps, weight is not None, bias is not None, device="meta")
@@ -187,6 +203,19 @@ def _module(function: Any, given: dict[str, Any], rank: int) -> nn.Module:
         if name in module._parameters:
             module._parameters[name] = value if isinstance(value, nn.Parameter) or value is None else _frozen(value)
     return module  # type: ignore[no-any-return]
+
+
+def _table(function: Any, given: dict[str, Any], weight: Any) -> Any:
+    """An embedding, or an embedding bag."""
+    padding = given.get("padding_idx")
+    count, size = weight.shape
+    if given.get("max_norm") is not None:
+        raise Unfit("max_norm changes the weight at each call")
+    if function is not F.embedding_bag:
+        padding = None if function is torch.embedding and padding == -1 else padding
+        return nn.Embedding(count, size, padding_idx=padding, device="meta")
+    mode, last = given.get("mode", "mean"), given.get("include_last_offset", False)
+    return nn.EmbeddingBag(count, size, mode=mode, include_last_offset=last, padding_idx=padding, device="meta")
 
 
 def _norm(function: Any, given: dict[str, Any], rank: int) -> Any:

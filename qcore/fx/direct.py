@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import linecache
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,34 +13,38 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from qcore.fx.constants import WITH_WEIGHTS
-from qcore.fx.patterns import CALLS, Role
+from qcore.fx.patterns import CALLS
 
-_TORCH = str(Path(torch.__file__).parent)
-_NAMES = {
-    str(getattr(target, "__name__", target))
-    for target in (
-        *(target for target, rule in CALLS.items() if rule.role in (Role.COMPUTE, Role.FIXED)),
-        *WITH_WEIGHTS,
-        F.scaled_dot_product_attention,
-        torch.cat,
-    )
-}
-"""Names of functions that quantize where they are traced."""
+_NOT_THE_USERS = (str(Path(torch.__file__).parent), str(Path(__file__).parent.parent))
+
+
+def _names(targets: Iterable[Any]) -> frozenset[str]:
+    return frozenset(str(getattr(target, "__name__", target)).strip("_") for target in targets)
+
+
+_COMPUTING = _names(
+    (*(key for key, rule in CALLS.items() if not rule.moves), *WITH_WEIGHTS, F.scaled_dot_product_attention)
+)
+_MOVING = _names(key for key, rule in CALLS.items() if rule.moves) | {
+    "get", "to", "type", "type_as", "float", "double", "half", "bfloat16", "cpu", "requires_grad",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class DirectCall:
-    """A function that a forward calls, and the line of the user's code that does."""
+    """A function that a forward calls, and the line of the user's code that does; `quantizes`: where it is traced."""
 
     name: str
     where: str
+    quantizes: bool
 
 
 class DirectCalls(TorchFunctionMode):
-    """Notes the functions that quantize, by the path of the module that calls them; `stack`: paths of modules that run
-    now, the innermost last."""
+    """Notes the functions that compute floats from floats, by the path of the module that calls them; `stack`: paths of
+    modules that run now, the innermost last."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,14 +56,19 @@ class DirectCalls(TorchFunctionMode):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "").strip("_")
-        if self.stack and name in _NAMES and isinstance(result, Tensor) and result.is_floating_point():
-            self.found.setdefault(self.stack[-1], {})[DirectCall(name, _line())] = None
+        makes = name in _MOVING or name.startswith("new_") or name.endswith("_like")
+        if self.stack and not makes and _is_float(result) and any(map(_is_float, tree_leaves((args, kwargs)))):
+            self.found.setdefault(self.stack[-1], {})[DirectCall(name, _line(), name in _COMPUTING)] = None
         return result
+
+
+def _is_float(value: object) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
 
 
 def _line() -> str:
     frame = sys._getframe(2)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_TORCH):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_NOT_THE_USERS):
         frame = frame.f_back
     path, number = frame.f_code.co_filename, frame.f_lineno
     return f"{path}:{number}: {linecache.getline(path, number).strip()}"

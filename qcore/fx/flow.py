@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor, nn
 
-from qcore.api._layers import check_names
+from qcore.api._layers import check_classes, check_names
 from qcore.api.custom_config import ConvertCustomConfig, PrepareCustomConfig, as_config, check_makes
 from qcore.api.fake_quantize import FakeQuantizeBase
 from qcore.api.qconfig_mapping import QConfigMapping, as_qconfig_mapping
 from qcore.errors import QuantizationError
-from qcore.fx import constants, convert, leaves, observe, parts
+from qcore.fx import constants, convert, leaves, observe, parts, patterns
 from qcore.fx.allowed import Allowed
+from qcore.fx.arguments import Inputs, arguments_of
 from qcore.fx.attention import decompose_attention
 from qcore.fx.direct import DirectCalls
 from qcore.fx.fuse import fuse
@@ -22,17 +24,21 @@ from qcore.fx.kinds import kinds_of
 from qcore.fx.lower import lower
 from qcore.fx.plan import Planner, Step
 from qcore.fx.qconfigs import Resolver
-from qcore.fx.trace import Traced, Untraceable, trace
+from qcore.fx.trace import Traced, Untraceable, has_parts, trace
 from qcore.nn import catalog, quantizable
+from qcore.nn.quantized.functional_modules import FloatFunctional
 from qcore.nn.quantized.observed import no_static_activation
 from qcore.nn.stubs import DeQuantStub, QuantStub
-from qcore.report import Row
+from qcore.report import Outcome, Row
 
 _STUBS: tuple[type[nn.Module], ...] = (nn.Identity, QuantStub, DeQuantStub)
 _AS_ASKED = "not traced, as asked"
 _CUSTOM = "a custom module"
+_OBSERVED = "set_float_to_observed_mapping"
+_NOT_CALLED = "not called on the example inputs"
+_WITHOUT_WEIGHTS = "it has no weights, and the forward that calls it cannot be traced: what it is given there is float"
+_IN_A_LEAF = "the forward that calls it cannot be traced: call it from the forward of a module that can"
 _STANDALONE = "a standalone module, with a graph of its own"
-Inputs = tuple[Any, ...]
 
 
 @dataclass
@@ -56,9 +62,13 @@ class Preparation:
     """The functions that modules call themselves; filled with it."""
 
     def run(self, model: nn.Module, inputs: Inputs) -> nn.Module:
-        """The prepared form of a model; QuantizationError for rules that match nothing."""
-        asked = [*self.custom.non_traceable_module_names, *self.custom.standalone_module_names]
-        check_names(model, asked, "prepare_custom_config")
+        """The prepared form of a model, which is called with `inputs`, as by_parameter has them; QuantizationError for
+        rules that match nothing."""
+        for names, setter in (
+            (self.custom.non_traceable_module_names, "set_non_traceable_module_names"),
+            (self.custom.standalone_module_names, "set_standalone_module_name"),
+        ):
+            check_names(model, names, f"PrepareCustomConfig.{setter}")
         self.whole = (model, inputs)
         for module in model.modules():
             module.__dict__.pop("qconfig", None)
@@ -67,12 +77,23 @@ class Preparation:
             key: new for each in self.custom.float_to_observed_mapping.values() for key, new in each.items()
         }
         for kind in self.observed.values():
-            check_makes(kind, "from_float", "set_float_to_observed_mapping")
+            check_makes(kind, "from_float", _OBSERVED)
         paths = [path for path, _ in model.named_modules() if path]
         self.targets: list[Any] = [type(module) for module in model.modules()]
+        self.kinds = set(self.targets)
         prepared = self._module(model, self.base, inputs)
+        self._check_classes_used()
         self.resolver.check_all_used(paths, self.targets)
         return prepared
+
+    def _check_classes_used(self) -> None:
+        usual = catalog.observed()
+        for kinds, setter in (
+            (self.custom.non_traceable_module_classes, "set_non_traceable_module_classes"),
+            (self.custom.standalone_module_classes, "set_standalone_module_class"),
+            ([kind for kind, new in self.observed.items() if usual.get(kind) is not new], _OBSERVED),
+        ):
+            check_classes(kinds, self.kinds, f"PrepareCustomConfig.{setter}")
 
     def _module(self, module: nn.Module, path: str, inputs: Inputs) -> nn.Module:
         """A graph for a module, or for each of its parts where it cannot be traced itself."""
@@ -84,34 +105,43 @@ class Preparation:
         except Untraceable as error:
             if self.strict:
                 raise QuantizationError(f"strict=True, and module {path!r} {error}") from error
+            if path == self.base and (self.custom.input_quantized_indexes or self.custom.output_quantized_indexes):
+                raise QuantizationError(
+                    f"input_quantized_indexes and output_quantized_indexes are for models that are one graph; this "
+                    f"{type(module).__name__} {error}"
+                ) from error
             qconfig = self.resolver.resolve(self._relative(path), "", type(module), 0)
-            self.rows.append(Row(path, type(module).__name__, "float", reason=str(error), asked=qconfig is not None))
+            outcome: Outcome = "passed through" if has_parts(module) else "float"
+            self.rows.append(Row(path, type(module).__name__, outcome, reason=str(error), asked=qconfig is not None))
             self._parts({"": module}, module, path)
             return module
         self.targets += [node.target for node in traced.model.graph.nodes if node.op.startswith("call_")]
-        graph = self._graph(traced, path, inputs)
         inside = {
             inner: module.get_submodule(inner)
             for inner, reason in traced.leaves.items()
             if reason not in (_AS_ASKED, _CUSTOM)
         }
+        graph = self._graph(traced, path, [inner for inner, whole in inside.items() if has_parts(whole)])
         self._parts(inside, module, path, graph)
         return graph
 
     def _graph(
-        self, traced: Traced, path: str, inputs: Inputs, names: dict[str, str] | None = None
+        self, traced: Traced, path: str, opened: Collection[str] = (), names: dict[str, str] | None = None
     ) -> QuantizedGraphModule:
-        """All passes on a traced graph; `names`: paths of modules where the graph's own names are others."""
-        graph = traced.model
+        """All passes on a traced graph; `opened`: its leaves whose parts are prepared by themselves; `names`: paths of
+        modules where the graph's own names are others."""
+        graph, inputs = traced.model, traced.inputs
         constants.remove_identities(graph, _STUBS)
         constants.functions_to_modules(graph, inputs)
         decompose_attention(graph, traced.scopes, inputs)
         fuse(graph, self.backend, self.is_qat, self.observed, self.allowed)
+        self.kinds.update(map(type, graph.modules()))
         planner = Planner(
             graph,
             kinds_of(graph, inputs),
             traced.scopes,
             {inner: reason for inner, reason in traced.leaves.items() if reason != _CUSTOM},
+            opened,
             self.resolver,
             self.backend,
             self.observed,
@@ -139,8 +169,8 @@ class Preparation:
         for inner, whole in wholes.items():
             alone = self._is_standalone(_joined(path, inner), whole)
             parts.update({inner: whole} if alone else dict(leaves.callable_parts(whole, inner)))
-        parts = {inner: part for inner, part in parts.items() if any(True for _ in part.parameters())}
-        if parts and not self.seen:
+        parts = {inner: part for inner, part in parts.items() if not isinstance(part, FloatFunctional)}
+        if wholes and not self.seen:
             self.seen.update(leaves.inputs_of(*self.whole, self.calls))
         for inner, whole in wholes.items():
             full = _joined(path, inner)
@@ -148,8 +178,11 @@ class Preparation:
                 self._add_direct_calls(full)
         for inner, part in parts.items():
             full = _joined(path, inner)
+            if not any(True for _ in part.parameters()):
+                self.rows.append(self._without_weights(full, part))
+                continue
             if full not in self.seen:
-                self.rows.append(Row(full, type(part).__name__, "float", reason="not called on the example inputs"))
+                self.rows.append(Row(full, type(part).__name__, "float", reason=_NOT_CALLED))
                 continue
             if self._is_standalone(full, part):
                 new: nn.Module = self._standalone(part, full, self.seen[full])
@@ -161,26 +194,39 @@ class Preparation:
                 set_submodule(graph, inner, new)
             leaves.replace(root, inner, new)
 
+    def _without_weights(self, path: str, part: nn.Module) -> Row:
+        """The row of a part that stays as it is: alone, it would cost a rounding of its input and win nothing."""
+        kind = type(part)
+        qconfig = self.resolver.resolve(self._relative(path), self._relative(path.rpartition(".")[0]), kind, 0)
+        rule = patterns.MODULES.get(kind)
+        if rule is not None and rule.moves:
+            return Row(path, kind.__name__, "passed through", asked=qconfig is not None)
+        reason = _WITHOUT_WEIGHTS if path in self.seen else _NOT_CALLED
+        return Row(path, kind.__name__, "float", reason=self.resolver.reason or reason, asked=qconfig is not None)
+
     def _add_direct_calls(self, path: str) -> None:
         """Rows for the functions that a forward calls which cannot be traced."""
         for call in self.calls.found.get(path, ()):
             qconfig = self.resolver.resolve(self._relative(path), self._relative(path), call.name, 0)
-            reason = self.resolver.reason or (
-                f"called at {call.where}, in a forward that cannot be traced; call it from a module that can, or as a "
-                "FloatFunctional"
-            )
+            against = _IN_A_LEAF if call.quantizes else f"{call.name} has no quantized form"
+            reason = self.resolver.reason or f"{against}; called at {call.where}"
             row = Row(_joined(path, call.name), call.name, "float", reason=reason, asked=qconfig is not None)
             self.rows.append(row)
 
     def _layer(self, layer: nn.Module, path: str, inputs: Inputs) -> nn.Module:
         """A graph with one layer in it."""
-        wrapped = leaves.graph_of_layer(layer)
-        return self._graph(Traced(wrapped, {}), path, inputs, {"layer": ""})
+        arguments = arguments_of(layer, inputs)
+        wrapped = leaves.graph_of_layer(layer, arguments)
+        return self._graph(
+            Traced(wrapped, {}, inputs=tuple(each.value for each in arguments)), path, names={"layer": ""}
+        )
 
     def _standalone(self, module: nn.Module, path: str, inputs: Inputs) -> nn.Module:
         """A module with a mapping of its own."""
         custom = self.custom
-        given = custom.standalone_module_names.get(path) or custom.standalone_module_classes[type(module)]
+        given = (
+            custom.standalone_module_names.get(self._relative(path)) or custom.standalone_module_classes[type(module)]
+        )
         mapping = self.mapping if given[0] is None else as_qconfig_mapping(given[0])
         own = as_config(given[2] if len(given) > 2 else None, PrepareCustomConfig, "prepare_custom_config")
         inner = replace(self, mapping=mapping, custom=own, base=path)
@@ -195,12 +241,17 @@ class Preparation:
         if self._is_standalone(path, module):
             return _STANDALONE
         custom = self.custom
-        if path in custom.non_traceable_module_names or type(module) in custom.non_traceable_module_classes:
+        if (
+            self._relative(path) in custom.non_traceable_module_names
+            or type(module) in custom.non_traceable_module_classes
+        ):
             return _AS_ASKED
         return ""
 
     def _is_standalone(self, path: str, module: nn.Module) -> bool:
-        return path in self.custom.standalone_module_names or type(module) in self.custom.standalone_module_classes
+        custom = self.custom
+        named = self._relative(path) in custom.standalone_module_names
+        return named or type(module) in custom.standalone_module_classes
 
     def _take_apart(self, module: nn.Module, path: str) -> None:
         """Put attention in parts, each of which is a layer, in its place."""
@@ -279,8 +330,10 @@ def graphs_in(model: nn.Module) -> list[QuantizedGraphModule]:
 def to_reference(model: nn.Module, backend: str, custom: ConvertCustomConfig) -> None:
     """Turn a prepared model, in place, into its reference form."""
     quantized = {key: new for each in custom.observed_to_quantized_mapping.values() for key, new in each.items()}
+    setter = "set_observed_to_quantized_mapping"
     for kind in quantized.values():
-        check_makes(kind, "from_observed", "set_observed_to_quantized_mapping")
+        check_makes(kind, "from_observed", setter)
+    check_classes(quantized, set(map(type, model.modules())), f"ConvertCustomConfig.{setter}")
     for graph in graphs_in(model):
         convert.to_reference(graph, backend, quantized)
         convert.fold(graph)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ClassVar
@@ -153,7 +154,9 @@ def preserve(model: Any, source: Any, names: list[str], function: str) -> None:
     """Carry attributes of a model over to what was made of it; ArgumentError for those that it lacks."""
     missing = [name for name in names if not hasattr(source, name)]
     if missing:
-        raise ArgumentError(f"{function}: preserved_attributes: the model has no attribute {missing[0]!r}")
+        near = difflib.get_close_matches(missing[0], dir(source), 3, 0.4)
+        hint = f"; the nearest: {', '.join(map(repr, near))}" if near else ""
+        raise ArgumentError(f"{function}: preserved_attributes: the model has no attribute {missing[0]!r}{hint}")
     for name in names:
         setattr(model, name, getattr(source, name))
     model.qcore_preserved = tuple(dict.fromkeys((*getattr(model, "qcore_preserved", ()), *names)))

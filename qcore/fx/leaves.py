@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,12 +9,11 @@ import torch
 from torch import fx, nn
 from torch.utils._pytree import tree_map
 
+from qcore.fx.arguments import Argument, Inputs, arguments_of, by_parameter, split
 from qcore.fx.direct import DirectCalls
 from qcore.fx.graph_module import QuantizedGraphModule
 from qcore.fx.kinds import copied
 from qcore.nn.intrinsic import FusedModule
-
-Inputs = tuple[Any, ...]
 
 
 def callable_parts(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
@@ -30,24 +28,23 @@ def callable_parts(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Modul
 
 def is_layer(module: nn.Module) -> bool:
     """Whether a module is one layer of torch.nn, or fused ones, with nothing inside to go into."""
-    return isinstance(module, FusedModule) or not any(True for _ in module.children())
+    ours = type(module).__module__.startswith(("torch.nn.", "qcore."))
+    return isinstance(module, FusedModule) or (ours and not any(True for _ in module.children()))
 
 
-def inputs_of(model: nn.Module, example_inputs: Inputs, calls: DirectCalls) -> dict[str, Inputs]:
-    """Run a model once on its example inputs, and note what its modules are called with, by path: a value for each
-    parameter of forward, tensors as zeros of their shapes, which take no memory. Those that are not called are
-    left out. `calls` notes the functions that each calls itself."""
+def inputs_of(model: nn.Module, inputs: Inputs, calls: DirectCalls) -> dict[str, Inputs]:
+    """Run a model once, and note what its modules are called with, by path: as by_parameter has it, like `inputs`;
+    tensors as zeros of their shapes, which take no memory. Those that are not called are left out. `calls` notes the
+    functions that each calls itself."""
+    arguments = arguments_of(model, inputs)
+    args, kwargs = split(arguments, [tree_map(copied, each.value) for each in arguments])
     seen: dict[str, Inputs] = {}
 
     def note(path: str, module: nn.Module) -> Any:
-        signature = inspect.signature(module.forward)
-
         def hook(_: nn.Module, args: Inputs, kwargs: dict[str, Any]) -> None:
             calls.stack.append(path)
             if path not in seen:
-                bound = signature.bind(*args, **kwargs)
-                bound.apply_defaults()
-                seen[path] = tuple(_outline(bound.arguments[name]) for name in signature.parameters)
+                seen[path] = tuple(tree_map(_outline, each) for each in by_parameter(module, args, kwargs))
 
         return module.register_forward_pre_hook(hook, with_kwargs=True)
 
@@ -61,7 +58,7 @@ def inputs_of(model: nn.Module, example_inputs: Inputs, calls: DirectCalls) -> d
     model.eval()
     try:
         with torch.no_grad(), calls:
-            model(*tree_map(copied, example_inputs))
+            model(*args, **kwargs)
     finally:
         for handle in handles:
             handle.remove()
@@ -74,14 +71,11 @@ def _outline(value: Any) -> Any:
     return torch.zeros((), dtype=value.dtype).expand(value.shape) if isinstance(value, torch.Tensor) else value
 
 
-def graph_of_layer(layer: nn.Module) -> QuantizedGraphModule:
+def graph_of_layer(layer: nn.Module, arguments: list[Argument]) -> QuantizedGraphModule:
     """A graph that calls one layer, under the name `layer`, with the arguments of its forward."""
     graph = fx.Graph()
-    given = [
-        graph.placeholder(name, default_value=parameter.default)
-        for name, parameter in inspect.signature(layer.forward).parameters.items()
-    ]
-    graph.output(graph.call_module("layer", tuple(given)))
+    given: list[Any] = [graph.create_node("placeholder", each.name, each.default) for each in arguments]
+    graph.output(graph.call_module("layer", *split(arguments, given)))
     holder = nn.Module()
     holder.layer = layer
     return QuantizedGraphModule(holder, graph)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator as python
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -71,6 +72,8 @@ def match(node: fx.Node, modules: dict[str, nn.Module], fuse_relu: Callable[[Ope
             *patterns.NEGS,
         ):
             return _arithmetic(node, rule, modules, fuse_relu)
+        if node.target in patterns.SEVERAL and not all(map(_takes_one, node.users)):
+            raise Unfit("its results are used as one value; take them one by one, as in a, b = x.chunk(2)")
     operator = rule.operator(Call(node, module))
     found = Match([node], rule.role, rule, patterns.activations(node, rule), operator)
     if len(found.inputs) < max(rule.inputs, 1):
@@ -79,6 +82,10 @@ def match(node: fx.Node, modules: dict[str, nn.Module], fuse_relu: Callable[[Ope
         assert operator is not None
         found.make = _operation(operator)
     return found
+
+
+def _takes_one(node: fx.Node) -> bool:
+    return node.target is python.getitem and type(node.args[1]) is int
 
 
 def _operation(operator: Operator, negate: bool = False) -> Callable[[QParams | None], nn.Module]:

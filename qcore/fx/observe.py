@@ -161,7 +161,7 @@ def check_ends(model: QuantizedGraphModule) -> None:
         (model.qcore_quantized_inputs, inputs, "input"),
         (model.qcore_quantized_outputs, outputs, "output"),
     ):
-        wrong = [index for index in given if not 0 <= index < count]  # type: ignore[union-attr]
+        wrong = [index for index in given if type(index) is not int or not 0 <= index < count]  # type: ignore[union-attr]
         if wrong:
             raise ArgumentError(
                 f"{what}_quantized_indexes: there is no {what} {wrong[0]!r}; the model has {count}, counted from 0"

@@ -29,7 +29,11 @@ class Role(Enum):
     SCALAR = "has parameters made from those of its input and a number"
 
 
-@dataclass(frozen=True)
+def _no_operator(call: Call) -> None:
+    return None
+
+
+@dataclass(frozen=True, eq=False)
 class Rule:
     """A role, and `operator(call)`: what runs a call; None where the call works on quantized tensors as it is.
 
@@ -38,9 +42,14 @@ class Rule:
     """
 
     role: Role
-    operator: Callable[[Call], Operator | None] = lambda call: None
+    operator: Callable[[Call], Operator | None] = _no_operator
     inputs: int = 1
     fixed: tuple[float, int] = (1.0, 0)
+
+    @property
+    def moves(self) -> bool:
+        """Whether elements only change place, whatever the arguments are."""
+        return self.role is Role.MOVE or (self.role is Role.SHARE and self.operator in (_no_operator, _pad))
 
 
 class Unfit(Exception):
@@ -214,7 +223,7 @@ def _compute(build: Callable[[Call], Operator]) -> Rule:
     return Rule(Role.COMPUTE, build)
 
 
-def _share(build: Callable[[Call], Operator | None] = lambda call: None) -> Rule:
+def _share(build: Callable[[Call], Operator | None] = _no_operator) -> Rule:
     return Rule(Role.SHARE, build)
 
 
@@ -323,6 +332,11 @@ MODULES: dict[type[nn.Module], Rule] = {
     **dict.fromkeys((nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout), Rule(Role.MOVE)),
 }
 """Modules without a quantized class of their own; those with one are in the catalogue."""
+
+SEVERAL: tuple[Any, ...] = (
+    torch.chunk, torch.split, torch.unbind, torch.tensor_split, "chunk", "split", "unbind", "tensor_split",
+)  # fmt: skip
+"""Calls that give several tensors."""
 
 _TRANSPOSED = ("T", "mT", "H", "mH")
 """Attributes of a tensor that are the tensor, turned."""

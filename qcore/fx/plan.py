@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
@@ -23,10 +23,11 @@ from qcore.fx.match import Match, match
 from qcore.fx.patterns import Role, Unfit
 from qcore.fx.qconfigs import Resolver
 from qcore.nn import catalog
+from qcore.nn.intrinsic.folding import first_layer
 from qcore.nn.quantized.base import QuantizedModule
 from qcore.nn.quantized.observed import no_static_activation
 from qcore.operators import Operator
-from qcore.report import Row
+from qcore.report import Outcome, Row
 from qcore.tensor.dtypes import QDType, as_qdtype, as_qscheme
 
 How: TypeAlias = Literal["static", "dynamic", "custom", "float"]
@@ -50,7 +51,8 @@ class Step:
 
 @dataclass
 class Planner:
-    """Plans the calls of one graph. `leaves`: paths of modules that stay as they are, with the reason; `scopes`: the
+    """Plans the calls of one graph. `leaves`: paths of modules that stay as they are, with the reason; `open_leaves`:
+    those of them whose inside is planned by itself; `scopes`: the
     module that each node comes from; `path_of`: from a path in the graph to one in the model; `allowed`: what a backend
     config says."""
 
@@ -58,6 +60,7 @@ class Planner:
     kinds: dict[fx.Node, Kind]
     scopes: dict[str, str]
     leaves: dict[str, str]
+    open_leaves: Collection[str]
     resolver: Resolver
     backend: str
     custom: dict[type[nn.Module], type[nn.Module]]
@@ -86,7 +89,8 @@ class Planner:
         label = path if node.op == "call_module" else f"{scope}.{node.name}" if scope else node.name
         name = str(getattr(target, "__name__", target))
         if node.op == "call_module" and node.target in self.leaves:
-            return Step(node, None, "float", qconfig, Row(label, name, "float", reason=self.leaves[str(node.target)]))
+            outcome: Outcome = "passed through" if node.target in self.open_leaves else "float"
+            return Step(node, None, "float", qconfig, Row(label, name, outcome, reason=self.leaves[str(node.target)]))
         if qconfig is not None and self._is_custom(node, target, qconfig):
             whole = Match([node], Role.COMPUTE, patterns.QUANTIZED_MODULE, list(node.all_input_nodes))
             what = "custom" if target in self.custom else "in parts"
@@ -181,11 +185,9 @@ class Planner:
         against = _against_static(qconfig)
         weight_only = static.target is not None and static.target is dynamic.target
         if found is not None and not against and not weight_only:
-            reason = static.target.reason_against(qconfig) if _is_ours(static.target) else ""  # type: ignore[union-attr]
-            return "static", reason, static.target
+            return "static", _reason_against(static.target, qconfig, module), static.target
         if dynamic.target is not None:
-            reason = dynamic.target.reason_against(qconfig) if _is_ours(dynamic.target) else ""  # type: ignore[attr-defined]
-            return "dynamic", reason, dynamic.target
+            return "dynamic", _reason_against(dynamic.target, qconfig, module), dynamic.target
         if found is None:
             return "float", static.reason or f"{kind.__name__} has no quantized form", None
         return "float", against, None
@@ -193,7 +195,7 @@ class Planner:
     def _against_inputs(self, found: Match) -> str:
         for each in found.inputs:
             if self.kinds.get(each) is not Kind.FLOAT:
-                return f"its operand {each.name} is {self.kinds[each].value}, not a float tensor"
+                return f"its operand {each.name} is {self.kinds[each].value}; only float tensors quantize"
         return ""
 
     def _described(self, how: How, label: str, name: str, quantized: Any, module: nn.Module, qconfig: Any) -> Row:
@@ -253,6 +255,14 @@ def _is_per_channel(qconfig: Any) -> bool:
 
 
 _against_static = lru_cache(maxsize=256)(no_static_activation)
+
+
+def _reason_against(target: Any, qconfig: Any, module: Any) -> str:
+    """What a quantized class of ours has against a module and its qconfig."""
+    if not _is_ours(target):
+        return ""
+    reason: str = target.reason_against(qconfig) or target.reason_against_layer(first_layer(module))
+    return reason
 
 
 def _is_ours(target: Any) -> bool:

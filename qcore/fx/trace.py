@@ -13,6 +13,7 @@ import torch
 from torch import fx, nn
 
 from qcore.errors import QuantizationError
+from qcore.fx.arguments import Argument, Inputs, arguments_of, split
 from qcore.fx.graph_module import QuantizedGraphModule
 from qcore.fx.inplace import Aliased, out_of_place
 from qcore.nn.quantizable import Quantizable
@@ -27,30 +28,32 @@ class Untraceable(QuantizationError):
 
 @dataclass
 class Traced:
-    """A graph, the path of the module that each node comes from, and why some modules were not traced into."""
+    """A graph, the path of the module that each node comes from, why some modules were not traced into, and an example
+    of each of its inputs."""
 
     model: QuantizedGraphModule
     scopes: dict[str, str]
     leaves: dict[str, str] = field(default_factory=dict)
+    inputs: Inputs = ()
 
 
 def trace(
     model: nn.Module,
     keep: Callable[[str, nn.Module], str],
-    inputs: tuple[Any, ...] | None = None,
+    inputs: Inputs | None = None,
     strict: bool = False,
 ) -> Traced:
-    """Trace a module. `keep(path, module)`: a reason not to trace into a submodule; empty to try. Where `inputs` are
-    given, or are left to their defaults, as None, a bool or a string, the graph is made for that value alone.
+    """Trace a module. `keep(path, module)`: a reason not to trace into a submodule; empty to try. `inputs`: as
+    arguments.by_parameter has them; for a value of None, a bool or a string the graph is made for that value alone.
 
     Raises Untraceable where the module's own forward cannot be traced, or, with `strict`, any inside of it.
     """
-    fixed = None if inputs is None else _fixed(model, inputs)
+    arguments = arguments_of(model, inputs)
     failed: Exception | None = None
     for records_buffers in _WAYS:
-        tracer = _Tracer(keep, strict, records_buffers)
+        tracer = _Tracer(keep, strict, records_buffers, arguments)
         try:
-            graph = tracer.trace(model, fixed)
+            graph = tracer.trace(model)
             break
         except Untraceable:
             raise
@@ -60,15 +63,15 @@ def trace(
         assert failed is not None
         raise Untraceable(reason_of(failed)) from failed
     graph._tracer_cls = fx.Tracer
-    positions = _without_assertions(graph, model, fixed or {})
     scopes = {node.name: _scope(node) for node in graph.nodes}
     traced = QuantizedGraphModule(model, graph)
-    traced.qcore_fixed = tuple((positions[name], name, value) for name, value in (fixed or {}).items())  # type: ignore[assignment]
+    fixed = [(position, each.name, each.value) for position, each in enumerate(arguments) if each.fixed]
+    traced.qcore_fixed = tuple(fixed)  # type: ignore[assignment]
     try:
         out_of_place(traced)
     except Aliased as error:
         raise Untraceable(f"cannot be a graph of values ({error})") from error
-    return Traced(traced, scopes, tracer.leaves)
+    return Traced(traced, scopes, tracer.leaves, () if inputs is None else tuple(each.value for each in arguments))
 
 
 def reason_of(error: Exception) -> str:
@@ -76,31 +79,17 @@ def reason_of(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not frame.filename.startswith((_TORCH, _HERE)) and frame.line]
     where = f" at {own[-1].filename}:{own[-1].lineno}: {own[-1].line}" if own else ""
-    text = str(error).partition("\n")[0].rstrip(". ")
+    text = str(error).partition("\n")[0].partition(". ")[0].rstrip(". ")
     return f"cannot be traced{where} ({text})"
 
 
-def _fixed(model: nn.Module, inputs: tuple[Any, ...]) -> dict[str, Any] | None:
-    """Values of the arguments of forward that only choose a path through it, by name."""
-    parameters = inspect.signature(model.forward).parameters.values()
-    plain = [each for each in parameters if each.kind is not each.VAR_KEYWORD and each.kind is not each.VAR_POSITIONAL]
-    given = [*inputs[: len(plain)], *(each.default for each in plain[len(inputs) :])]
-    found = {each.name: value for each, value in zip(plain, given, strict=True)}
-    return {name: value for name, value in found.items() if value is None or isinstance(value, bool | str)} or None
-
-
-def _without_assertions(graph: fx.Graph, model: nn.Module, fixed: dict[str, Any]) -> dict[str, int]:
-    """Take torch's renaming and assertions of fixed arguments out of a graph, since graphs with them cannot be pickled;
-    the position of each argument."""
-    names = list(inspect.signature(model.forward).parameters) if fixed else []
-    given = [node for node in graph.nodes if node.op == "placeholder"]
-    for name, node in zip(names, given, strict=False):
-        if name in fixed:
-            asserted = list(node.users)
-            for each in [*(after for first in asserted for after in first.users), *asserted]:
-                graph.erase_node(each)
-            node.target = name
-    return {name: position for position, name in enumerate(names)}
+def _plain(result: Any) -> Any:
+    """A result as it is; TypeError for one that holds a dict of another class, of which torch.fx makes a mere dict."""
+    if isinstance(result, dict) and type(result) is not dict:
+        raise TypeError(f"its result is a {type(result).__name__}, and that of a graph can only be a plain dict")
+    for each in result.values() if isinstance(result, dict) else result if isinstance(result, tuple | list) else ():
+        _plain(each)
+    return result
 
 
 def has_parts(module: nn.Module) -> bool:
@@ -121,8 +110,15 @@ a buffer as long as an input need it."""
 
 
 class _Tracer(fx.Tracer):
-    def __init__(self, keep: Callable[[str, nn.Module], str], strict: bool, records_buffers: bool) -> None:
+    def __init__(
+        self,
+        keep: Callable[[str, nn.Module], str],
+        strict: bool,
+        records_buffers: bool,
+        arguments: list[Argument],
+    ) -> None:
         super().__init__()
+        self.arguments = arguments
         self.proxy_buffer_attributes = records_buffers
         self.keep = keep
         self.strict = strict
@@ -141,6 +137,19 @@ class _Tracer(fx.Tracer):
         return m.__module__.startswith("qcore.") or (
             m.__module__.startswith("torch.nn") and not (has_parts(m) and type(m) is not nn.MultiheadAttention)
         )
+
+    def create_args_for_root(
+        self, root_fn: Callable[..., Any], is_module: bool, concrete_args: Any = None
+    ) -> tuple[Any, list[Any]]:
+        """The forward, with all its arguments bound."""
+        types = getattr(inspect.unwrap(root_fn), "__annotations__", {})
+        values = [
+            self.create_proxy("placeholder", each.name, each.default, {}, type_expr=types.get(each.name))
+            for each in self.arguments
+        ]
+        pairs = zip(self.arguments, values, strict=True)
+        args, kwargs = split(self.arguments, [each.value if each.fixed else value for each, value in pairs])
+        return lambda: _plain(self.root.forward(*args, **kwargs)), []
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         self._parameter_proxies = parameter_proxy_cache

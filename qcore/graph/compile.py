@@ -9,6 +9,7 @@ from typing import Any
 from torch import fx, nn
 
 from qcore.errors import ArgumentError, QuantizationError
+from qcore.fx.arguments import by_parameter
 from qcore.fx.graph_module import QuantizedGraphModule
 from qcore.fx.trace import Untraceable, trace
 from qcore.graph.from_fx import FUNCTIONALS
@@ -35,7 +36,7 @@ def compile(model: nn.Module, example_inputs: tuple[Any, ...]) -> nn.Module:
         )
     try:
         with _recording(model):
-            traced = trace(model, lambda path, module: "", example_inputs).model
+            traced = trace(model, lambda path, module: "", by_parameter(model, example_inputs)).model
     except Untraceable as error:
         raise QuantizationError(f"compile: this model {error}") from error
     traced.qcore_runs_on = registry.choose(getattr(model, "qcore_backend", None)).name  # type: ignore[assignment]

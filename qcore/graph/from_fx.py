@@ -236,6 +236,8 @@ class _Reader:
         """Cat along a new dimension."""
         listed: Any = node.args[0] if node.args else node.kwargs.get("tensors", ())
         dim: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+        if isinstance(listed, fx.Node):
+            raise Unfit("its tensors come as one value")
         inputs = [self._quantized(each) for each in listed]
         if dim < 0 or any(x.qparams != inputs[0].qparams for x in inputs):
             raise Unfit("its inputs differ in their parameters, or its dim counts from the last")

@@ -206,7 +206,7 @@ def test_the_report_has_a_row_for_each_call():
     report = qcore.report(converted)
     assert report["before"].outcome == "quantized" and report["before"].operator == "linear"
     assert report["inner.fc"].outcome == "quantized" and report["inner.norm"].outcome == "quantized"
-    assert report["inner"].outcome == "float" and "nets.py:" in report["inner"].reason
+    assert report["inner"].outcome == "passed through" and "nets.py:" in report["inner"].reason
     assert "if x.sum() > 1e9:" in report["inner"].reason
     assert str(report).splitlines()[0].startswith(f"backend {converted.qcore_backend}:")
     with pytest.raises(ArgumentError, match="was not prepared"):
@@ -362,6 +362,17 @@ def test_standalone_modules_have_a_graph_and_a_mapping_of_their_own():
     config = PrepareCustomConfig().set_standalone_module_class(nn.Linear, QCONFIG)
     converted = qcore.convert_fx(calibrated(model, batches, prepare_custom_config=config))
     assert isinstance(converted.before, torch.fx.GraphModule) and error_ratio(converted, model, batches) < 0.01
+
+
+def test_names_in_the_config_of_a_standalone_module_are_its_own():
+    model, batches = nets.made(nets.Choosing), nets.batches(nets.Choosing)
+    own = PrepareCustomConfig().set_non_traceable_module_names(["fc"])
+    config = PrepareCustomConfig().set_standalone_module_name("inner", QCONFIG, (), own)
+    report = qcore.report(qcore.prepare_fx(model, QCONFIG, batches[0], config))
+    assert report["inner.fc"].reason == "not traced, as asked" and report["inner.norm"].outcome == "quantized"
+    own.set_non_traceable_module_names(["inner.fc"])
+    with pytest.raises(QuantizationError, match=r"no module 'inner\.fc'; the nearest: 'fc'"):
+        qcore.prepare_fx(model, QCONFIG, batches[0], config)
 
 
 def test_inputs_and_outputs_can_be_quantized():

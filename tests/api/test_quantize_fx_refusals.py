@@ -12,7 +12,14 @@ import qcore
 from qcore.api.custom_config import ConvertCustomConfig, PrepareCustomConfig
 from qcore.api.observer import HistogramObserver, MinMaxObserver, PerChannelMinMaxObserver
 from qcore.errors import ArgumentError, ArgumentTypeError, BackendError, QuantizationError
-from tests.api.test_quantize_fx import QCONFIG, Doubling, ObservedDoubling, WithCustom, calibrated
+from tests.api.test_quantize_fx import (
+    QCONFIG,
+    Doubling,
+    ObservedDoubling,
+    QuantizedDoubling,
+    WithCustom,
+    calibrated,
+)
 from tests.fx import nets
 
 
@@ -20,6 +27,11 @@ def residual(**options):
     model, batches = nets.made(nets.Residual), nets.batches(nets.Residual)
     mapping = options.pop("mapping", QCONFIG)
     return qcore.prepare_fx(model, mapping, options.pop("example_inputs", batches[0]), **options)
+
+
+def custom(setter, *arguments):
+    """prepare_fx of Residual with a PrepareCustomConfig of one setting."""
+    return lambda: residual(prepare_custom_config=getattr(PrepareCustomConfig(), setter)(*arguments))
 
 
 def rule(name, *arguments):
@@ -70,7 +82,58 @@ WRONG = {
     "unknown key": (lambda: residual(mapping={"global": QCONFIG}), ArgumentError, "unknown key 'global'"),
     "mistyped non-traceable name": (
         lambda: residual(prepare_custom_config={"non_traceable_module_name": ["depthwize"]}),
-        QuantizationError, "'depthwise'",
+        QuantizationError, "set_non_traceable_module_names.*'depthwise'",
+    ),
+    "name instead of names": (
+        custom("set_non_traceable_module_names", "fc1"), ArgumentTypeError, "must be a list; got 'fc1'",
+    ),
+    "absent non-traceable class": (
+        custom("set_non_traceable_module_classes", [nn.Conv3d]),
+        QuantizationError, "set_non_traceable_module_classes: the model has no Conv3d; the nearest: 'Conv2d'",
+    ),
+    "base of non-traceable classes": (
+        custom("set_non_traceable_module_classes", [nn.modules.conv._ConvNd]),
+        QuantizationError, "no _ConvNd; classes derived from it are named themselves: Conv2d",
+    ),
+    "name of a non-traceable class": (
+        custom("set_non_traceable_module_classes", ["Conv2d"]), ArgumentTypeError, "'Conv2d' is not a module class",
+    ),
+    "mistyped standalone name": (
+        custom("set_standalone_module_name", "fc3"), QuantizationError, "set_standalone_module_name.*'fc1'",
+    ),
+    "absent standalone class": (
+        custom("set_standalone_module_class", nn.Bilinear),
+        QuantizationError, "set_standalone_module_class: the model has no Bilinear; the nearest: 'Linear'",
+    ),
+    "absent custom class": (
+        lambda: custom("set_float_to_observed_mapping", Doubling, ObservedDoubling)(),
+        QuantizationError, "set_float_to_observed_mapping: the model has no Doubling",
+    ),
+    "absent observed class": (
+        lambda: qcore.convert_fx(
+            calibrated(nets.made(nets.Shared), nets.batches(nets.Shared)),
+            {"observed_to_quantized_custom_module_class": {"static": {ObservedDoubling: QuantizedDoubling}}},
+        ),
+        QuantizationError, "set_observed_to_quantized_mapping: the model has no ObservedDoubling",
+    ),
+    "mistyped attribute": (
+        custom("set_preserved_attributes", ["depthwize"]), ArgumentError, "no attribute 'depthwize'; the nearest",
+    ),
+    "mistyped attribute in fuse_fx": (
+        lambda: qcore.fuse_fx(nets.made(nets.Residual), {"preserved_attributes": ["depthwize"]}),
+        ArgumentError, "fuse_fx: .*no attribute 'depthwize'; the nearest: 'depthwise'",
+    ),
+    "mistyped attribute in convert_fx": (
+        lambda: qcore.convert_fx(
+            calibrated(nets.made(nets.Shared), nets.batches(nets.Shared)), {"preserved_attributes": ["fcc"]}
+        ),
+        ArgumentError, "convert_fx: .*no attribute 'fcc'; the nearest: 'fc'",
+    ),
+    "quantized input of what is no graph": (
+        lambda: qcore.prepare_fx(
+            nets.Choosing.Inner().eval(), QCONFIG, (torch.ones(1, 8),), {"input_quantized_idxs": [0]}
+        ),
+        QuantizationError, "for models that are one graph; this Inner cannot be traced at.*x.sum",
     ),
     "too few example inputs": (
         lambda: residual(example_inputs=()), ArgumentError, r"0 values.*Residual.forward\(x\).*missing.*'x'",
@@ -109,6 +172,13 @@ WRONG = {
     "absent input": (
         lambda: residual(prepare_custom_config=PrepareCustomConfig().set_input_quantized_indexes([1])),
         ArgumentError, "there is no input 1; the model has 1",
+    ),
+    "input before the first": (
+        custom("set_input_quantized_indexes", [-1]), ArgumentError, "there is no input -1; the model has 1",
+    ),
+    "input by name": (custom("set_input_quantized_indexes", ["x"]), ArgumentError, "there is no input 'x'"),
+    "index instead of indexes": (
+        custom("set_output_quantized_indexes", 0), ArgumentTypeError, "output_quantized_indexes must be a list; got 0",
     ),
     "absent output": (
         lambda: residual(prepare_custom_config=PrepareCustomConfig().set_output_quantized_indexes([2])),

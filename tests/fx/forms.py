@@ -136,7 +136,26 @@ WITH_WEIGHTS: dict[str, Forms] = {
             lambda x, weight, bias: F.instance_norm(x, weight=weight, bias=bias),
         ),
     ),
-    "embedding": Forms((), (partial(nn.Embedding, 10, 4), lambda x, weight: F.embedding(x, weight))),
+    "embedding": Forms(
+        (),
+        (
+            partial(nn.Embedding, 10, 4), lambda x, weight: F.embedding(x, weight),
+            lambda x, weight: F.embedding(input=x, weight=weight), lambda x, weight: torch.embedding(weight, x),
+        ),
+    ),
+    "embedding_bag": Forms(
+        (),
+        (
+            partial(nn.EmbeddingBag, 10, 4, mode="sum"), lambda x, weight: F.embedding_bag(x, weight, mode="sum"),
+            lambda x, weight: F.embedding_bag(x.reshape(-1), weight, torch.arange(0, 12, 4), mode="sum"),
+            lambda x, weight: F.embedding_bag(
+                x.reshape(-1), weight, torch.arange(0, 13, 4), mode="sum", include_last_offset=True
+            ),
+            lambda x, weight: F.embedding_bag(
+                input=x, weight=weight, per_sample_weights=torch.ones(3, 4), mode="sum"
+            ),
+        ),
+    ),
 }  # fmt: skip
 
 ARITHMETIC: dict[str, Forms] = {

@@ -21,7 +21,7 @@ pytestmark = [
 def results(model, batches):
     with torch.no_grad():
         found = [model(*batch) for batch in batches]
-    return [each for result in found for each in (result if isinstance(result, tuple) else (result,))]
+    return [each for result in found for each in (result if isinstance(result, tuple | list) else (result,))]
 
 
 def assert_equal_to_torch(model, kind, batches):

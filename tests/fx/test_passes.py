@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import operator
 import pickle
 
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 
 import qcore
 from qcore.fx import constants, convert, leaves
+from qcore.fx.arguments import by_parameter
 from qcore.fx.direct import DirectCalls
 from qcore.fx.fuse import fuse
 from qcore.fx.kinds import Kind, kinds_of
@@ -24,7 +26,7 @@ from tests.fx.qconfigs import OURS
 
 
 def traced(model, *inputs, keep=lambda path, module: ""):
-    return trace(model.eval(), keep, inputs or None)
+    return trace(model.eval(), keep, by_parameter(model, inputs) if inputs else None)
 
 
 def calls(graph_module):
@@ -79,6 +81,69 @@ def test_only_the_outermost_of_leaves_is_one():
 def test_a_model_whose_own_forward_cannot_be_traced_says_where():
     with pytest.raises(Untraceable, match=r"test_passes.py:\d+: return module.fc"):
         traced(Body(choosing, fc=nn.Linear(4, 4)))
+
+
+class Varied(nn.Module):
+    """Arguments of all kinds; (batch, 4)."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x, *others, negate=False, bias=None, **more):
+        y = self.fc(x)
+        for other in others:
+            y = y + other
+        y = y if bias is None else y + bias
+        for factor in more.values():
+            y = y * factor
+        return -y if negate else y
+
+
+class Calling(nn.Module):
+    """Control flow, and in it a call with arguments of all kinds."""
+
+    def __init__(self):
+        super().__init__()
+        self.varied = Varied()
+
+    def forward(self, x):
+        if x.sum() > 1e9:
+            return x
+        return self.varied(x, x, 2 * x, bias=x[0], factor=x, negate=True)
+
+
+@pytest.mark.parametrize(("model", "count"), [(Varied(), 1), (Varied(), 3), (Calling(), 1)])
+def test_a_graph_takes_what_the_forward_was_given_by_position_and_by_name(model, count):
+    inputs = tuple(torch.randn(count, 3, 4, generator=torch.Generator().manual_seed(0)))
+    prepared = qcore.prepare_fx(model.eval(), OURS["per_channel"], inputs)
+    prepared(*inputs)
+    converted = qcore.convert_fx(prepared)
+    exact = model(*inputs)
+    assert (converted(*inputs) - exact).square().sum() < 0.001 * exact.square().sum()
+    if isinstance(model, Calling):
+        taken = list(inspect.signature(converted.varied.forward).parameters)
+        assert taken == ["x", "others_0", "others_1", "negate", "bias", "factor"]
+        with pytest.raises(qcore.ArgumentError, match="made for negate=True"):
+            converted.varied(*inputs, *inputs, *inputs, negate=False, bias=inputs[0], factor=inputs[0])
+
+
+def test_a_module_whose_result_is_a_dict_of_its_own_class_stays_a_module():
+    class Output(dict):
+        pass
+
+    inner = Body(lambda self, x: (Output(y=self.fc(x)),), fc=nn.Linear(4, 4))
+    outer = Body(lambda self, x: self.inner(x)[0]["y"] if x.sum() < 1e9 else x, inner=inner).eval()
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    prepared = qcore.prepare_fx(outer, OURS["per_channel"], (x,))
+    prepared(x)
+    converted = qcore.convert_fx(prepared)
+    report = qcore.report(converted)
+    assert "its result is a Output" in report["inner"].reason and report["inner.fc"].outcome == "quantized"
+    assert type(converted.inner(x)[0]) is Output
+    assert (converted(x) - outer(x)).abs().max() < 0.05
+    whole = traced(Body(lambda self, x: self.inner(x)[0]["y"], inner=inner))
+    assert calls(whole.model) == ["inner.fc"]
 
 
 def test_what_a_failed_attempt_recorded_is_taken_back():
@@ -308,3 +373,23 @@ def test_parts_of_what_is_not_traced_are_found_with_their_inputs():
     }
     seen = leaves.inputs_of(model, (torch.randn(2, 8),), DirectCalls())
     assert [each.dtype for each in seen["inner.fc"]] == [torch.float32]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda x: torch.cat(x.chunk(2, 1)[::-1], 1),
+        lambda x: torch.cat(x.split(4, 1), 1),
+        lambda x: torch.stack(x.unbind(0)),
+        lambda x: torch.stack(torch.tensor_split(x, 2)),
+    ],
+)
+def test_pieces_that_are_used_as_one_value_stay_float(body):
+    model = Body(lambda self, x: self.last(body(self.fc(x))), fc=nn.Linear(8, 8), last=nn.Linear(8, 8)).eval()
+    x = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
+    prepared = qcore.prepare_fx(model, OURS["per_channel"], (x,))
+    prepared(x)
+    converted = qcore.convert_fx(prepared)
+    assert any("take them one by one" in row.reason for row in qcore.report(converted).float_rows)
+    exact = model(x)
+    assert (converted(x) - exact).square().sum() < 0.001 * exact.square().sum()

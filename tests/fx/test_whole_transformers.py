@@ -71,7 +71,11 @@ def test_bert_is_quantized_inside_and_the_report_says_what_hinders_tracing():
     report, found = quantized(Hidden().eval(), (ids,), "reference")
     linears = [row for row in report if row.float_type == "Linear"]
     assert len(linears) == 12 and {row.outcome for row in linears} == {"quantized"}
-    assert any("cannot be traced at" in row.reason and ".py:" in row.reason for row in report.float_rows)
+    assert any(
+        "cannot be traced at" in row.reason and ".py:" in row.reason
+        for row in report
+        if row.outcome == "passed through"
+    )
     assert all(row.reason for row in report.float_rows)
     assert (found - exact).square().sum() < 0.01 * exact.square().sum()
 

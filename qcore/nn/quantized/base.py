@@ -110,6 +110,11 @@ class QuantizedModule(nn.Module):
         return ""
 
     @classmethod
+    def reason_against_layer(cls, layer: Any) -> str:
+        """Why a float layer with these settings stays float; empty if nothing stands against it."""
+        return ""
+
+    @classmethod
     def planned(cls: type[Self], mod: nn.Module, qconfig: Any, backend: str) -> Self:
         """What `from_float` will make, but with zero weights: enough to ask backends whether they run it."""
         quantized = cls._like(first_layer(mod))

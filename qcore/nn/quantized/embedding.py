@@ -103,9 +103,14 @@ class Embedding(QuantizedModule):
             return "its qconfig is not for embeddings; float_qparams_weight_only_qconfig and its 4-bit form are"
         return ""
 
+    @classmethod
+    def reason_against_layer(cls, layer: Any) -> str:
+        """A quantized table is constant."""
+        return "" if layer.max_norm is None else "max_norm changes the weight at each call"
+
     def _take_constants(self, layer: Any, mod: Any) -> None:
-        if layer.max_norm is not None:
-            raise ArgumentError(f"{path_of(mod)}: max_norm rescales weights as they are used; a quantized table cannot")
+        if self.reason_against_layer(layer):
+            raise ArgumentError(f"{path_of(mod)}: {self.reason_against_layer(layer)}; a quantized table cannot")
         self.set_weight(quantize_weight(layer.weight, weight_observer(mod), mod))
 
     def _plan(self, mod: Any, qconfig: Any) -> None:
@@ -187,6 +192,15 @@ class EmbeddingBag(Embedding):
     def _pruned(self, mapping: Tensor) -> Kernel:
         pruned = ops.EmbeddingBag(self._raw, self._qweight, mapping, self.mode, self.include_last_offset)
         return bind(self._backend, pruned).build()
+
+    @classmethod
+    def reason_against_layer(cls, layer: Any) -> str:
+        """A quantized bag sums up all of its rows, or averages them."""
+        if layer.mode not in ("sum", "mean"):
+            return f"mode={layer.mode!r}; only 'sum' and 'mean' have a quantized form"
+        if layer.padding_idx is not None:
+            return f"padding_idx={layer.padding_idx}; a quantized bag counts every index"
+        return super().reason_against_layer(layer)
 
     @classmethod
     def _like(cls, layer: Any) -> Any:
