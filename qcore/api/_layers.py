@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from qcore.errors import ArgumentTypeError, QuantizationError
+from qcore.errors import ArgumentError, ArgumentTypeError, QuantizationError
 from qcore.nn.catalog import match
 from qcore.nn.intrinsic import FusedModule
 
@@ -79,6 +79,13 @@ def check_mapping(table: Mapping[Any, Any]) -> None:
             raise ArgumentTypeError(
                 f"mapping: {kind!r} -> {target!r}: give module classes, and for each a class that has from_float"
             )
+
+
+def check_keys(given: Iterable[str], known: tuple[str, ...], where: str) -> None:
+    """ArgumentError for keys of a dict form that there are none of."""
+    unknown = sorted(set(given) - set(known), key=str)
+    if unknown:
+        raise ArgumentError(f"{where}: unknown key {unknown[0]!r}; it takes {', '.join(map(repr, known))}")
 
 
 def check_names(model: nn.Module, names: Iterable[str], argument: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any
 
 from torch import nn
 
+from qcore.api._layers import check_keys
 from qcore.api.observer import FixedQParamsObserver
 from qcore.errors import ArgumentError, ArgumentTypeError
 from qcore.fx.patterns import ADDS, CALLS, MODULES, MULS, RSUBS, SUBS, Role
@@ -160,6 +161,11 @@ class BackendPatternConfig:
     fused_module: type[nn.Module] | None = None
     fuser_method: Callable[..., Any] | None = None
 
+    def set_pattern(self, pattern: Any) -> BackendPatternConfig:
+        """What is matched."""
+        self.pattern = pattern
+        return self
+
     def set_observation_type(self, observation_type: ObservationType) -> BackendPatternConfig:
         """How the result is observed."""
         self.observation_type = observation_type
@@ -200,6 +206,30 @@ class BackendPatternConfig:
         self.fuser_method = fuser_method
         return self
 
+    @classmethod
+    def from_dict(cls, backend_pattern_config_dict: Mapping[str, Any]) -> BackendPatternConfig:
+        """From torch's dict form. Raises ArgumentError for an unknown key."""
+        given = dict(backend_pattern_config_dict)
+        check_keys(given, tuple(_PATTERN_KEYS), "BackendPatternConfig.from_dict")
+        config = cls(**{_PATTERN_KEYS[key]: value for key, value in given.items()})
+        config.dtype_configs = [
+            each if isinstance(each, DTypeConfig) else DTypeConfig.from_dict(each) for each in config.dtype_configs
+        ]
+        return config
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a dict with only what was set; `from_dict` takes it."""
+        found = {key: getattr(self, name) for key, name in _PATTERN_KEYS.items()}
+        found["dtype_configs"] = [each.to_dict() for each in self.dtype_configs]
+        return {key: value for key, value in found.items() if value is not None}
+
+
+_PATTERN_KEYS = {
+    **{each.name: each.name for each in fields(BackendPatternConfig) if each.name != "reference_quantized_module"},
+    "reference_quantized_module_for_root": "reference_quantized_module",
+}
+"""Keys of torch's dict form, and the attributes that they stand for."""
+
 
 class BackendConfig:
     """What a backend takes. Given to prepare_fx, only calls of its patterns fuse and quantize, each with one of the
@@ -234,6 +264,20 @@ class BackendConfig:
     def configs(self) -> list[BackendPatternConfig]:
         """All patterns."""
         return list(self._patterns.values())
+
+    @classmethod
+    def from_dict(cls, backend_config_dict: Mapping[str, Any]) -> BackendConfig:
+        """From torch's dict form. Raises ArgumentError for an unknown key."""
+        check_keys(backend_config_dict, ("name", "configs"), "BackendConfig.from_dict")
+        patterns = [
+            each if isinstance(each, BackendPatternConfig) else BackendPatternConfig.from_dict(each)
+            for each in backend_config_dict.get("configs", ())
+        ]
+        return cls(backend_config_dict.get("name", "")).set_backend_pattern_configs(patterns)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a dict; `from_dict` takes it."""
+        return {"name": self.name, "configs": [each.to_dict() for each in self.configs]}
 
     def __repr__(self) -> str:
         return f"BackendConfig({self.name!r}, {len(self._patterns)} patterns)"
@@ -282,12 +326,13 @@ _OBSERVED = {
 
 
 def as_backend_config(value: Any) -> BackendConfig | None:
-    """A BackendConfig or None; ArgumentTypeError for anything else."""
+    """The object form of a BackendConfig given as object, dict or None; ArgumentTypeError for anything else."""
     if value is None or isinstance(value, BackendConfig):
         return value
-    raise ArgumentTypeError(
-        f"backend_config must be a qcore BackendConfig or None; got {type(value).__module__}.{type(value).__name__}"
-    )
+    if isinstance(value, Mapping):
+        return BackendConfig.from_dict(value)
+    kind = f"{type(value).__module__}.{type(value).__name__}"
+    raise ArgumentTypeError(f"backend_config must be a qcore BackendConfig, its dict form, or None; got {kind}")
 
 
 def _constrained(dtype: Any) -> DTypeWithConstraints:

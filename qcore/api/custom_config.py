@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from qcore.api._layers import check_keys
 from qcore.errors import ArgumentError, ArgumentTypeError
 
 __all__ = ["ConvertCustomConfig", "FuseCustomConfig", "PrepareCustomConfig"]
@@ -228,9 +229,5 @@ def _quant_type(value: Any) -> str:
 
 
 def _finished(config: ConfigT, rest: dict[str, Any], known: tuple[str, ...]) -> ConfigT:
-    if rest:
-        raise ArgumentError(
-            f"{type(config).__name__}.from_dict: unknown key {sorted(rest)[0]!r}; it takes "
-            + ", ".join(map(repr, (*known, "preserved_attributes")))
-        )
+    check_keys(rest, (*known, "preserved_attributes"), f"{type(config).__name__}.from_dict")
     return config

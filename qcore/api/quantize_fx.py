@@ -53,6 +53,8 @@ def prepare_fx(
     any that offers itself. Raises BackendError for a backend that is missing or cannot run here, QuantizationError for
     rules that match nothing, or a QConfig that the backend cannot run, ArgumentError for missing example inputs.
     """
+    if _equalization_config is not None:
+        raise UnsupportedError("prepare_fx: _equalization_config: scales of inputs and weights are not equalized here")
     selection = Selection.of(backend, fallback)
     if qconfig_mapping is None:
         qconfig_mapping = get_default_qconfig_mapping(str(selection))
@@ -156,10 +158,14 @@ def convert_fx(
     """A calibrated model from prepare_fx or prepare_qat_fx -> one that runs on integers, on the backend chosen there.
 
     It is convert_to_reference_fx followed by lower_fx. What is quantized was decided in prepare: `backend_config` and
-    `_remove_qconfig` change nothing here, and a `qconfig_mapping` is an UnsupportedError. Raises QuantizationError for
-    a model that was not prepared, or is converted already; naming the place, where it was not calibrated or its
-    statistics are not finite.
+    `_remove_qconfig` change nothing here; a `qconfig_mapping`, or `keep_original_weights`, is an UnsupportedError.
+    Raises QuantizationError for a model that was not prepared, or is converted already; naming the place, where it was
+    not calibrated or its statistics are not finite.
     """
+    if keep_original_weights:
+        raise UnsupportedError(
+            "convert_fx: keep_original_weights: keep the float model, which prepare_fx left as it was"
+        )
     model = _reference(graph_module, convert_custom_config, qconfig_mapping, "convert_fx")
     return _lowered(model, model.qcore_backend)
 

@@ -63,6 +63,28 @@ def test_only_its_patterns_are_quantized():
     assert report(both)["fc1"].operator == "linear + relu"
 
 
+def test_dict_forms_go_both_ways_and_to_prepare():
+    dtypes = DTypeConfig(DTypeWithConstraints(qcore.quint8, quant_max_upper_bound=127), qcore.quint8, qcore.qint8)
+    config = linears(dtypes).set_backend_pattern_config(
+        BackendPatternConfig()
+        .set_pattern((nn.Linear, nn.ReLU))
+        .set_fused_module(nn.Sequential)
+        .set_root_module(nn.Linear)
+    )
+    given = config.to_dict()
+    assert given["name"] == "mine" and given["configs"][0]["pattern"] is nn.Linear
+    again = BackendConfig.from_dict(given)
+    assert again.configs == config.configs and again.to_dict() == given
+    assert (
+        report({"name": "mine", "configs": [{"pattern": nn.Linear, "dtype_configs": [dtypes.to_dict()]}]}, REDUCED)[
+            "fc2"
+        ].outcome
+        == "quantized"
+    )
+    declared = get_backend_config("reference")
+    assert BackendConfig.from_dict(declared.to_dict()).configs == declared.configs
+
+
 def bounded(**bounds):
     return linears(DTypeConfig(DTypeWithConstraints(qcore.quint8, **bounds), qcore.quint8, qcore.qint8))
 
@@ -108,5 +130,5 @@ def test_what_makes_no_sense_is_refused():
         DTypeConfig.from_dict({"input": qcore.quint8})
     with pytest.raises(ArgumentError, match="pattern is not given"):
         BackendConfig().set_backend_pattern_config(BackendPatternConfig())
-    with pytest.raises(ArgumentTypeError, match="backend_config must be a qcore BackendConfig"):
-        report({"patterns": []})
+    with pytest.raises(ArgumentTypeError, match="backend_config must be a qcore BackendConfig, its dict form, or None"):
+        report([nn.Linear])

@@ -11,7 +11,7 @@ from torch import nn
 import qcore
 from qcore.api.custom_config import ConvertCustomConfig, PrepareCustomConfig
 from qcore.api.observer import HistogramObserver, MinMaxObserver, PerChannelMinMaxObserver
-from qcore.errors import ArgumentError, ArgumentTypeError, BackendError, QuantizationError
+from qcore.errors import ArgumentError, ArgumentTypeError, BackendError, QuantizationError, UnsupportedError
 from tests.api.test_quantize_fx import (
     QCONFIG,
     Doubling,
@@ -200,6 +200,24 @@ WRONG = {
             residual(), ConvertCustomConfig().set_observed_to_quantized_mapping(ObservedDoubling, nn.Tanh)
         ),
         ArgumentTypeError, "Tanh needs a class method from_observed",
+    ),
+    "equalization": (
+        lambda: residual(_equalization_config=qcore.QConfigMapping()), UnsupportedError, "_equalization_config",
+    ),
+    "rules for convert": (
+        lambda: qcore.convert_fx(residual(), qconfig_mapping=qcore.QConfigMapping()),
+        UnsupportedError, "rules are given to prepare_fx",
+    ),
+    "original weights": (
+        lambda: qcore.convert_fx(residual(), keep_original_weights=True), UnsupportedError, "keep the float model",
+    ),
+    "unknown key of the backend config": (
+        lambda: residual(backend_config={"name": "x", "patterns": []}),
+        ArgumentError, "BackendConfig.from_dict: unknown key 'patterns'; it takes 'name', 'configs'",
+    ),
+    "unknown key of a pattern": (
+        lambda: residual(backend_config={"configs": [{"pattern": nn.ReLU, "dtypes": []}]}),
+        ArgumentError, "unknown key 'dtypes'; it takes.*'dtype_configs'",
     ),
     "lowering what is no reference": (lambda: qcore.lower_fx(residual()), QuantizationError, "convert_to_reference_fx"),
 }  # fmt: skip
