@@ -86,7 +86,8 @@ class Report:
         ]
         counts = (
             f"backend {self.backend}: {len(self.quantized_rows)} quantized"
-            f" ({len(self.fallback_rows)} by another backend), {len(self.float_rows)} left float"
+            f" ({len(self.fallback_rows)} by another backend), {len(self.float_rows)} left float,"
+            f" {len(self.rows) - len(self.quantized_rows) - len(self.float_rows)} passed through"
         )
         return "\n".join([counts, *([self.why_backend] if self.why_backend else []), *lines])
 

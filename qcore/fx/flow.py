@@ -177,22 +177,28 @@ class Preparation:
             if not leaves.is_layer(whole) and not self._is_standalone(full, whole):
                 self._add_direct_calls(full)
         for inner, part in parts.items():
-            full = _joined(path, inner)
-            if not any(True for _ in part.parameters()):
-                self.rows.append(self._without_weights(full, part))
-                continue
-            if full not in self.seen:
-                self.rows.append(Row(full, type(part).__name__, "float", reason=_NOT_CALLED))
-                continue
-            if self._is_standalone(full, part):
-                new: nn.Module = self._standalone(part, full, self.seen[full])
-            elif leaves.is_layer(part):
-                new = self._layer(part, full, self.seen[full])
-            else:
-                new = self._module(part, full, self.seen[full])
+            new = self._part(part, _joined(path, inner))
             if graph is not None and inner in wholes:
                 set_submodule(graph, inner, new)
             leaves.replace(root, inner, new)
+
+    def _part(self, part: nn.Module, path: str) -> nn.Module:
+        """A module that an untraceable forward calls, prepared by itself; or as it was, with a row that says why."""
+        kept = self._reason_to_keep(path, part)
+        if kept == _AS_ASKED:
+            self.rows.append(Row(path, type(part).__name__, "float", reason=kept))
+            return part
+        if not kept and not any(True for _ in part.parameters()):
+            self.rows.append(self._without_weights(path, part))
+            return part
+        if path not in self.seen:
+            self.rows.append(Row(path, type(part).__name__, "float", reason=_NOT_CALLED))
+            return part
+        if kept == _STANDALONE:
+            return self._standalone(part, path, self.seen[path])
+        if kept == _CUSTOM or leaves.is_layer(part):
+            return self._layer(part, path, self.seen[path])
+        return self._module(part, path, self.seen[path])
 
     def _without_weights(self, path: str, part: nn.Module) -> Row:
         """The row of a part that stays as it is: alone, it would cost a rounding of its input and win nothing."""

@@ -397,3 +397,19 @@ def test_fuse_fx_fuses_and_stays_float():
 
 def test_default_mapping_is_that_of_the_backend():
     assert get_default_qconfig_mapping("reference").global_qconfig == qcore.api.qconfig.get_default_qconfig("reference")
+
+
+def test_custom_modules_are_found_where_a_forward_cannot_be_traced():
+    class Choosing(WithCustom):
+        def forward(self, x):
+            return super().forward(x) if x.sum() < 1e9 else x
+
+    torch.manual_seed(0)
+    model, batches = Choosing().eval(), [(torch.randn(4, 8),) for _ in range(2)]
+    config = PrepareCustomConfig().set_float_to_observed_mapping(Doubling, ObservedDoubling)
+    prepared = calibrated(model, batches, prepare_custom_config=config)
+    mapping = ConvertCustomConfig().set_observed_to_quantized_mapping(ObservedDoubling, QuantizedDoubling)
+    converted = qcore.convert_fx(prepared, mapping)
+    assert qcore.report(converted)["doubling"].operator == "custom"
+    assert any(type(module) is QuantizedDoubling for module in converted.modules())
+    assert error_ratio(converted, model, batches) < 0.01

@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 README = (ROOT / "README.md").read_text()
+GRAPH_MODE = (ROOT / "docs" / "graph-mode.md").read_text()
 GUIDE = (ROOT / "docs" / "backend-guide.md").read_text()
 
 
@@ -26,7 +27,9 @@ def test_tables_are_what_the_code_says():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("code", blocks("python"), ids=lambda code: code.strip().splitlines()[0])
+@pytest.mark.parametrize(
+    "code", [*blocks("python"), *blocks("python", GRAPH_MODE)], ids=lambda code: code.strip().splitlines()[0]
+)
 def test_readme_examples_run(code):
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
