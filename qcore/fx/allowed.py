@@ -38,6 +38,10 @@ class Allowed:
             if made is not None:
                 self._fused[made] = each
 
+    def names(self, target: Any) -> bool:
+        """Whether a pattern has a target in it."""
+        return any(target in parts for parts in self._patterns)
+
     # --- fusing -----------------------------------------------------------------------------------------------------
 
     def sequences(self, known: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

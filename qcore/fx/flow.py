@@ -13,7 +13,7 @@ from qcore.api.custom_config import ConvertCustomConfig, PrepareCustomConfig, as
 from qcore.api.fake_quantize import FakeQuantizeBase
 from qcore.api.qconfig_mapping import QConfigMapping, as_qconfig_mapping
 from qcore.errors import QuantizationError
-from qcore.fx import constants, convert, leaves, observe, parts, patterns
+from qcore.fx import constants, convert, leaves, modes, observe, parts, patterns
 from qcore.fx.allowed import Allowed
 from qcore.fx.arguments import Inputs, arguments_of
 from qcore.fx.attention import decompose_attention
@@ -22,6 +22,7 @@ from qcore.fx.fuse import fuse
 from qcore.fx.graph_module import CUSTOM, FLOAT, QUANTIZED, QuantizedGraphModule, set_submodule
 from qcore.fx.kinds import kinds_of
 from qcore.fx.lower import lower
+from qcore.fx.opaque import look_into_functions
 from qcore.fx.plan import Planner, Step
 from qcore.fx.qconfigs import Resolver
 from qcore.fx.trace import Traced, Untraceable, has_parts, trace
@@ -132,6 +133,8 @@ class Preparation:
         modules where the graph's own names are others."""
         graph, inputs = traced.model, traced.inputs
         constants.remove_identities(graph, _STUBS)
+        modes.follow_mode(graph)
+        look_into_functions(graph, traced.scopes, lambda each: self.resolver.names(each) or self.allowed.names(each))
         constants.functions_to_modules(graph, inputs)
         decompose_attention(graph, traced.scopes, inputs)
         fuse(graph, self.backend, self.is_qat, self.observed, self.allowed)
@@ -341,6 +344,7 @@ def to_reference(model: nn.Module, backend: str, custom: ConvertCustomConfig) ->
         check_makes(kind, "from_observed", setter)
     check_classes(quantized, set(map(type, model.modules())), f"ConvertCustomConfig.{setter}")
     for graph in graphs_in(model):
+        modes.settle_mode(graph)
         convert.to_reference(graph, backend, quantized)
         convert.fold(graph)
 

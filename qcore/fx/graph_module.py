@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import difflib
+from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from functools import wraps
 from typing import Any, ClassVar
 
@@ -74,6 +76,21 @@ def _by_executor(forward: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+class GraphTracer(fx.Tracer):
+    """torch.fx's tracer, which makes dicts of any class plain ones; here they are made by their class. Raises TypeError
+    for a class that is neither OrderedDict nor a dataclass."""
+
+    def create_arg(self, a: Any) -> Any:
+        """An argument, or a result, of a node."""
+        if not isinstance(a, dict) or type(a) is dict:
+            return super().create_arg(a)
+        if type(a) is OrderedDict:
+            return self.create_node("call_function", OrderedDict, (self.create_arg(list(a.items())),), {})
+        if is_dataclass(a):
+            return self.create_node("call_function", type(a), (), {key: self.create_arg(a[key]) for key in a})
+        raise TypeError(f"it makes a {type(a).__name__}, and a graph only plain dicts, OrderedDicts and dataclasses")
+
+
 class QuantizedGraphModule(fx.GraphModule):
     """A GraphModule that was prepared or converted: copy.deepcopy, pickle and torch.save keep its notes.
 
@@ -132,7 +149,7 @@ class QuantizedGraphModule(fx.GraphModule):
 
 def _rebuild(state: dict[str, Any], imports: str, notes: list[bool]) -> QuantizedGraphModule:
     plain: Any = reduce_graph_module(state, imports)
-    plain.graph._tracer_cls = fx.Tracer
+    plain.graph._tracer_cls = GraphTracer
     nodes = list(plain.graph.nodes)
     if len(nodes) != len(notes):
         raise QuantizationError("this file's graph does not fit its code: it was written by another version of torch")

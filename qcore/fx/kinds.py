@@ -40,7 +40,7 @@ def kinds_of(model: fx.GraphModule, example_inputs: tuple[Any, ...]) -> dict[fx.
             kinds[node] = kind_of(next(given, torch.empty(0)))
         elif node.op == "get_attr":
             kinds[node] = kind_of(attribute(model, str(node.target)))
-        elif node.target in NOT_TENSORS and not is_transposed(node):
+        elif isinstance(node.target, type) or (node.target in NOT_TENSORS and not is_transposed(node)):
             kinds[node] = Kind.OTHER
         elif node.op == "call_module":
             kinds[node] = Kind.FLOAT

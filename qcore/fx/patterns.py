@@ -13,6 +13,7 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from qcore import operators as ops
+from qcore.fx.modes import ByMode
 from qcore.nn import catalog
 from qcore.operators import Operator
 
@@ -182,6 +183,11 @@ def _pad(call: Call) -> None:
         raise Unfit("mode='circular'; only 'constant', 'reflect' and 'replicate' have a quantized form")
 
 
+def _dropout(call: Call) -> None:
+    if call.module is None and call.get(2, "training", True) is not False:
+        raise Unfit("it drops elements at inference, too: give it training=self.training, or use a module")
+
+
 def _mean(call: Call) -> Operator:
     if call.node.kwargs.get("dtype") is not None:
         raise Unfit("it asks for a dtype")
@@ -283,9 +289,10 @@ CALLS: dict[Any, Rule] = {
         _share(),
     ),
     F.pad: _share(_pad),
+    **dict.fromkeys((F.dropout, F.dropout1d, F.dropout2d, F.dropout3d), Rule(Role.MOVE, _dropout)),
     **dict.fromkeys(
         (
-            python.getitem, F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, torch.chunk, torch.split, torch.unbind,
+            python.getitem, torch.chunk, torch.split, torch.unbind,
             torch.tensor_split, torch.movedim, torch.moveaxis, torch.swapaxes, torch.swapdims, torch.t, torch.roll,
             torch.flip, torch.select, torch.index_select, torch.gather, torch.unflatten, torch.tile,
             torch.broadcast_to, torch.clone, torch.detach, "chunk", "split", "unbind", "tensor_split", "clone",
@@ -344,6 +351,7 @@ _TRANSPOSED = ("T", "mT", "H", "mH")
 NOT_TENSORS: tuple[Any, ...] = ("size", "dim", "numel", "ndimension", "stride", "is_floating_point", getattr, len)
 """Calls whose results are no tensors."""
 
+_KEPT = Rule(Role.MOVE)
 QUANTIZED_MODULE = Rule(Role.COMPUTE)
 SAME_PARAMETERS = Rule(Role.SHARE)
 
@@ -361,7 +369,10 @@ def rule_of(node: fx.Node, modules: dict[str, nn.Module]) -> Rule | None:
         return CALLS.get(node.target)
     if node.op != "call_module":
         return None
-    kind = type(modules[str(node.target)])
+    module = modules[str(node.target)]
+    if isinstance(module, ByMode):
+        return _KEPT if module.keeps else CALLS.get(module.function)
+    kind = type(module)
     found = catalog.match(kind, catalog.mapping("static")).target
     if found is not None:
         return QUANTIZED_MODULE if getattr(found, "observes_output", False) else SAME_PARAMETERS

@@ -20,6 +20,7 @@ from qcore.fx.fuse import SOURCE
 from qcore.fx.graph_module import REASON
 from qcore.fx.kinds import Kind
 from qcore.fx.match import Match, match
+from qcore.fx.modes import ByMode
 from qcore.fx.patterns import Role, Unfit
 from qcore.fx.qconfigs import Resolver
 from qcore.nn import catalog
@@ -83,10 +84,11 @@ class Planner:
     def _step(self, node: fx.Node) -> Step | None:
         target = node.meta.get("origin", patterns.target_of(node, self.modules))
         scope = self.path_of(self.scopes.get(node.name, ""))
-        path = self.path_of(node.meta.get(SOURCE, str(node.target))) if node.op == "call_module" else scope
+        is_module = node.op == "call_module" and "origin" not in node.meta
+        path = self.path_of(node.meta.get(SOURCE, str(node.target))) if is_module else scope
         qconfig = self.resolver.resolve(path, scope, target, self.resolver.order(scope, target))
         why = self.resolver.reason
-        label = path if node.op == "call_module" else f"{scope}.{node.name}" if scope else node.name
+        label = path if is_module else f"{scope}.{node.name}" if scope else node.name
         name = str(getattr(target, "__name__", target))
         if node.op == "call_module" and node.target in self.leaves:
             outcome: Outcome = "passed through" if node.target in self.open_leaves else "float"
@@ -189,7 +191,8 @@ class Planner:
         if dynamic.target is not None:
             return "dynamic", _reason_against(dynamic.target, qconfig, module), dynamic.target
         if found is None:
-            return "float", static.reason or f"{kind.__name__} has no quantized form", None
+            name = module.function.__name__ if isinstance(module, ByMode) else kind.__name__
+            return "float", static.reason or f"{name} has no quantized form", None
         return "float", against, None
 
     def _against_inputs(self, found: Match) -> str:

@@ -54,6 +54,13 @@ class Resolver:
                 found, self.reason = qconfig, reason
         return mapping.global_qconfig if found is UNSET else found
 
+    def names(self, target: Any) -> bool:
+        """Whether a rule is for calls of a target."""
+        mapping = self.mapping
+        return target in mapping.object_type_qconfigs or any(
+            kind == target for _, kind, _ in mapping.module_name_object_type_order_qconfigs
+        )
+
     def _use(self, rule: Any, qconfig: Any, found: Any) -> Any:
         """Note that a rule matches; it holds where no stronger one does."""
         self.used.add(rule)

@@ -14,7 +14,7 @@ from torch import fx, nn
 
 from qcore.errors import QuantizationError
 from qcore.fx.arguments import Argument, Inputs, arguments_of, split
-from qcore.fx.graph_module import QuantizedGraphModule
+from qcore.fx.graph_module import GraphTracer, QuantizedGraphModule
 from qcore.fx.inplace import Aliased, out_of_place
 from qcore.nn.quantizable import Quantizable
 
@@ -62,7 +62,7 @@ def trace(
     else:
         assert failed is not None
         raise Untraceable(reason_of(failed)) from failed
-    graph._tracer_cls = fx.Tracer
+    graph._tracer_cls = GraphTracer
     scopes = {node.name: _scope(node) for node in graph.nodes}
     traced = QuantizedGraphModule(model, graph)
     fixed = [(position, each.name, each.value) for position, each in enumerate(arguments) if each.fixed]
@@ -83,15 +83,6 @@ def reason_of(error: Exception) -> str:
     return f"cannot be traced{where} ({text})"
 
 
-def _plain(result: Any) -> Any:
-    """A result as it is; TypeError for one that holds a dict of another class, of which torch.fx makes a mere dict."""
-    if isinstance(result, dict) and type(result) is not dict:
-        raise TypeError(f"its result is a {type(result).__name__}, and that of a graph can only be a plain dict")
-    for each in result.values() if isinstance(result, dict) else result if isinstance(result, tuple | list) else ():
-        _plain(each)
-    return result
-
-
 def has_parts(module: nn.Module) -> bool:
     """Whether a module calls others."""
     return any(True for _ in module.children())
@@ -109,7 +100,7 @@ _WAYS = (False, True)
 a buffer as long as an input need it."""
 
 
-class _Tracer(fx.Tracer):
+class _Tracer(GraphTracer):
     def __init__(
         self,
         keep: Callable[[str, nn.Module], str],
@@ -149,7 +140,7 @@ class _Tracer(fx.Tracer):
         ]
         pairs = zip(self.arguments, values, strict=True)
         args, kwargs = split(self.arguments, [each.value if each.fixed else value for each, value in pairs])
-        return lambda: _plain(self.root.forward(*args, **kwargs)), []
+        return lambda: self.root.forward(*args, **kwargs), []
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         self._parameter_proxies = parameter_proxy_cache

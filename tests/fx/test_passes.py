@@ -128,24 +128,6 @@ def test_a_graph_takes_what_the_forward_was_given_by_position_and_by_name(model,
             converted.varied(*inputs, *inputs, *inputs, negate=False, bias=inputs[0], factor=inputs[0])
 
 
-def test_a_module_whose_result_is_a_dict_of_its_own_class_stays_a_module():
-    class Output(dict):
-        pass
-
-    inner = Body(lambda self, x: (Output(y=self.fc(x)),), fc=nn.Linear(4, 4))
-    outer = Body(lambda self, x: self.inner(x)[0]["y"] if x.sum() < 1e9 else x, inner=inner).eval()
-    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
-    prepared = qcore.prepare_fx(outer, OURS["per_channel"], (x,))
-    prepared(x)
-    converted = qcore.convert_fx(prepared)
-    report = qcore.report(converted)
-    assert "its result is a Output" in report["inner"].reason and report["inner.fc"].outcome == "quantized"
-    assert type(converted.inner(x)[0]) is Output
-    assert (converted(x) - outer(x)).abs().max() < 0.05
-    whole = traced(Body(lambda self, x: self.inner(x)[0]["y"], inner=inner))
-    assert calls(whole.model) == ["inner.fc"]
-
-
 def test_what_a_failed_attempt_recorded_is_taken_back():
     shared = nn.Parameter(torch.ones(4))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import operator as python
+from collections import OrderedDict
 from functools import cache
 from typing import Any
 
@@ -29,6 +30,7 @@ def functions() -> dict[str, Any]:
     """What a graph may call, by name: the functions of torch on tensors, and some of Python on numbers."""
     found: dict[str, Any] = {f"operator.{name}": getattr(python, name) for name in _OPERATORS}
     found |= {f"builtins.{name}": getattr(builtins, name) for name in _BUILTINS}
+    found["collections.OrderedDict"] = OrderedDict
     tables = get_overridable_functions()
     for space, prefix in ((torch, "torch"), (F, "torch.nn.functional")):
         for function in tables.get(space, ()):
