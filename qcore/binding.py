@@ -27,11 +27,12 @@ class Binding:
     runs_on: str
     reason: str = ""
 
-    def build(self) -> Kernel:
-        """The kernel; operators without constants share one."""
+    def build(self, *, hidden: bool = True) -> Kernel:
+        """The kernel; operators without constants share one. `hidden`: from torch.compile, where its caller is not."""
         if is_constant_free(self.operator):
             return _shared_kernel(self.runs_on, self.operator)
-        return _recordable(self.kernel(), self.operator, self.runs_on)
+        kernel = _recordable(self.kernel(), self.operator, self.runs_on)
+        return outside_of_graphs(kernel) if hidden else kernel
 
     def recorder(self) -> Kernel:
         """What records calls of it, and needs no kernel: constants may be fake while an export runs."""
@@ -73,7 +74,7 @@ def shared_kernel(backend: str | None, operator: Operator, activations: tuple[QD
 
 @until_changed
 def _shared_kernel(name: str, operator: Operator) -> Kernel:
-    return _recordable(registry.get(name).build(operator), operator, name)
+    return outside_of_graphs(_recordable(registry.get(name).build(operator), operator, name))
 
 
 def _record(operator: Operator, backend: str, *args: Any) -> Any:
@@ -84,7 +85,6 @@ def _recordable(kernel: Kernel, operator: Operator, backend: str) -> Kernel:
     """The kernel; while something records (a trace, an export, a mode that sees every operator), its custom op."""
     is_tracing, modes = torch._C._is_tracing, torch._C._len_torch_dispatch_stack  # is_recording(), a call less
 
-    @outside_of_graphs
     def run(*args: Any) -> Any:
         if is_tracing() or modes() or LEARNING:
             return record(operator, backend, args)

@@ -9,13 +9,15 @@ from typing import Any, TypeVar, cast
 
 import torch
 
+_looks_on = torch._C._dynamo.eval_frame.get_eval_frame_callback
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 
 def outside_of_graphs(function: FunctionT) -> FunctionT:
     """The function, hidden from torch.compile.
 
-    As torch.compiler.disable, which takes a second to import what it needs, and so is called when that is there.
+    As torch.compiler.disable, which takes a second to import what it needs, and so is called when that is there; its
+    detour is taken only where a compiler looks on.
     """
     hidden: Callable[..., Any] | None = None
 
@@ -23,6 +25,8 @@ def outside_of_graphs(function: FunctionT) -> FunctionT:
     def call(*args: Any, **kwargs: Any) -> Any:
         nonlocal hidden
         if "torch._dynamo" not in sys.modules:
+            return function(*args, **kwargs)
+        if not torch.compiler.is_compiling() and _looks_on() is None:
             return function(*args, **kwargs)
         if hidden is None:
             hidden = torch.compiler.disable(function)  # type: ignore[no-untyped-call]

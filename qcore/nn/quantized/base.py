@@ -23,8 +23,8 @@ from qcore.tensor.qtensor import QTensor
 from qcore.tensor.recording import is_recording, quiet
 
 Self = TypeVar("Self", bound="QuantizedModule")
-_Constant: TypeAlias = tuple[dict[str, Tensor | None], str, Tensor, int]
-"""Where a buffer lies, its name, and the tensor and its version when the kernel was built."""
+_Constant: TypeAlias = tuple[dict[str, Tensor | None], str, Tensor, int | None]
+"""Where a buffer lies, its name, and the tensor and its version when the kernel was built; None where it has none."""
 
 
 class _Changes:
@@ -151,7 +151,7 @@ class QuantizedModule(nn.Module):
         if kernel is None or input is not self._kernel_dtype or self._stale():
             if is_recording():
                 return self.binding(input).recorder()
-            kernel = self._kernel = self.binding(input).build()
+            kernel = self._kernel = self.binding(input).build(hidden=False)
             self._kernel_dtype = input
             self._constants = [
                 (module._buffers, name, tensor, _version(tensor))
@@ -163,7 +163,7 @@ class QuantizedModule(nn.Module):
 
     def _stale(self) -> bool:
         for buffers, name, tensor, version in self._constants:
-            if buffers.get(name) is not tensor or _version(tensor) != version:
+            if buffers.get(name) is not tensor or (version is not None and tensor._version != version):
                 return True
         return False
 
@@ -299,6 +299,6 @@ class QuantizedModule(nn.Module):
         return "Quantized" + type(self).__name__
 
 
-def _version(tensor: Tensor) -> int:
+def _version(tensor: Tensor) -> int | None:
     """How often a tensor was written to; tensors made in inference mode do not count."""
-    return 0 if tensor.is_inference() else tensor._version
+    return None if tensor.is_inference() else tensor._version

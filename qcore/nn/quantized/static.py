@@ -12,7 +12,7 @@ from qcore.nn.quantized.base import QuantizedModule
 from qcore.nn.quantized.observed import no_static_activation, output_qparams
 from qcore.tensor.dtypes import QDType, as_qdtype, quint8
 from qcore.tensor.qparams import QParams, per_tensor
-from qcore.tensor.qtensor import QTensor
+from qcore.tensor.qtensor import QTensor, wrapped
 
 
 class StaticOutput(QuantizedModule):
@@ -91,10 +91,10 @@ class StaticOutput(QuantizedModule):
         return self._run(input)
 
     def _run(self, input: QTensor) -> QTensor:
-        qparams = input.qparams
-        if qparams.axis is not None:
-            raise ArgumentError(f"{self._label()} takes a tensor quantized per tensor; this one is per channel")
+        qparams = input._held[0]
         if qparams is not self._seen:
+            if qparams.axis is not None:
+                raise ArgumentError(f"{self._label()} takes a tensor quantized per tensor; this one is per channel")
             self._note("forward", input)
         out = self._out
-        return QTensor(self._ready(qparams.dtype)(input.raw, qparams, out), out, self._backend)
+        return wrapped(self._ready(qparams.dtype)(input.raw, qparams, out), out, self._backend)
