@@ -147,8 +147,11 @@ def _drop_unread(model: QuantizedGraphModule) -> None:
     for node in reads:
         if not node.users:
             model.graph.erase_node(node)
+    called = {str(node.target) for node in model.graph.nodes if node.op == "call_module"}
     for path in {str(node.target) for node in reads} - {str(node.target) for node in reads if node.users}:
         owner, _, name = path.rpartition(".")
+        if owner in called:
+            continue  # a layer has it, too: tied weights
         delattr(model.get_submodule(owner), name)
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 from qcore.fx.constants import WITH_WEIGHTS
 from qcore.fx.patterns import CALLS
 
+_LEAVES = str(Path(__file__).with_name("leaves.py"))
 _NOT_THE_USERS = (str(Path(torch.__file__).parent), str(Path(__file__).parent.parent))
 
 
@@ -67,8 +69,16 @@ def _is_float(value: object) -> bool:
 
 
 def _line() -> str:
-    frame = sys._getframe(2)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_NOT_THE_USERS):
-        frame = frame.f_back
-    path, number = frame.f_code.co_filename, frame.f_lineno
+    """The line that calls: the user's, or, of a module of torch's that no module of the user's calls, its own."""
+    frame: FrameType | None = sys._getframe(2)
+    found = None
+    while frame is not None and frame.f_code.co_filename != _LEAVES:
+        path = frame.f_code.co_filename
+        users = not path.startswith(_NOT_THE_USERS)
+        if users or (found is None and "/nn/" in path and not path.endswith("functional.py")):
+            found = frame
+        frame = None if users else frame.f_back
+    if found is None:
+        return "a place that cannot be found"
+    path, number = found.f_code.co_filename, found.f_lineno
     return f"{path}:{number}: {linecache.getline(path, number).strip()}"

@@ -25,6 +25,7 @@ from qcore.fx.lower import lower
 from qcore.fx.opaque import look_into_functions
 from qcore.fx.plan import Planner, Step
 from qcore.fx.qconfigs import Resolver
+from qcore.fx.stacks import STACKS
 from qcore.fx.trace import Traced, Untraceable, has_parts, trace
 from qcore.nn import catalog, quantizable
 from qcore.nn.quantized.functional_modules import FloatFunctional
@@ -99,6 +100,7 @@ class Preparation:
     def _module(self, module: nn.Module, path: str, inputs: Inputs) -> nn.Module:
         """A graph for a module, or for each of its parts where it cannot be traced itself."""
         self._take_apart(module, path)
+        module = STACKS.get(type(module), lambda stack: stack)(module)
         try:
             traced = trace(
                 module, lambda inner, child: self._reason_to_keep(_joined(path, inner), child), inputs, self.strict
@@ -201,14 +203,18 @@ class Preparation:
             return self._standalone(part, path, self.seen[path])
         if kept == _CUSTOM or leaves.is_layer(part):
             return self._layer(part, path, self.seen[path])
-        return self._module(part, path, self.seen[path])
+        new: Any = self._module(part, path, self.seen[path])
+        if isinstance(part, nn.MultiheadAttention) and new is not part:
+            new.batch_first = False  # layers of transformers read it, and then call this, not a float kernel
+            new.qcore_preserved = ("batch_first",)
+        return new  # type: ignore[no-any-return]
 
     def _without_weights(self, path: str, part: nn.Module) -> Row:
         """The row of a part that stays as it is: alone, it would cost a rounding of its input and win nothing."""
         kind = type(part)
         qconfig = self.resolver.resolve(self._relative(path), self._relative(path.rpartition(".")[0]), kind, 0)
         rule = patterns.MODULES.get(kind)
-        if rule is not None and rule.moves:
+        if kind in _STUBS or (rule is not None and rule.moves):
             return Row(path, kind.__name__, "passed through", asked=qconfig is not None)
         reason = _WITHOUT_WEIGHTS if path in self.seen else _NOT_CALLED
         return Row(path, kind.__name__, "float", reason=self.resolver.reason or reason, asked=qconfig is not None)
@@ -263,8 +269,10 @@ class Preparation:
         return named or type(module) in custom.standalone_module_classes
 
     def _take_apart(self, module: nn.Module, path: str) -> None:
-        """Put attention in parts, each of which is a layer, in its place."""
+        """Put attention in parts, each of which is a layer, in its place, and stacks of layers that can be traced."""
         for inner, child in list(module.named_modules()):
+            if inner and type(child) in STACKS and not self._reason_to_keep(_joined(path, inner), child):
+                leaves.replace(module, inner, STACKS[type(child)](child))
             target: Any = catalog.observed().get(type(child))
             if not inner or not isinstance(child, nn.MultiheadAttention) or target is None:
                 continue

@@ -19,13 +19,15 @@ _INTEGER_CALLS: tuple[Any, ...] = (
     torch.lt, torch.gt, torch.le, torch.ge, torch.argmax, torch.argmin, torch.argsort, torch.nonzero, torch.isnan,
     torch.logical_not,
 )  # fmt: skip
-_FLOAT_CALLS: tuple[Any, ...] = ("float", "half", "double", "softmax", torch.softmax, python.truediv, torch.rand_like)
+_OTHER_FLOATS: tuple[Any, ...] = ("half", "double", "bfloat16")
+_FLOAT_CALLS: tuple[Any, ...] = ("softmax", torch.softmax, python.truediv, torch.rand_like)
 
 
 class Kind(Enum):
     """What a value is."""
 
     FLOAT = "a float tensor"
+    OTHER_FLOAT = "a float tensor, but not of float32"
     INTEGER = "an integer tensor"
     OTHER = "no tensor"
 
@@ -35,15 +37,21 @@ def kinds_of(model: fx.GraphModule, example_inputs: tuple[Any, ...]) -> dict[fx.
     give something else."""
     kinds: dict[fx.Node, Kind] = {}
     given = iter(example_inputs)
+    known: dict[Any, Any] = {}
     for node in model.graph.nodes:
         if node.op == "placeholder":
-            kinds[node] = kind_of(next(given, torch.empty(0)))
+            known[node] = next(given, torch.empty(0))
+            kinds[node] = kind_of(known[node])
+        elif node.target is python.getitem and isinstance(known.get(node.args[0]), dict | list | tuple):
+            known[node] = _item(known[node.args[0]], node.args[1])
+            kinds[node] = kind_of(known[node])
         elif node.op == "get_attr":
             kinds[node] = kind_of(attribute(model, str(node.target)))
         elif isinstance(node.target, type) or (node.target in NOT_TENSORS and not is_transposed(node)):
             kinds[node] = Kind.OTHER
         elif node.op == "call_module":
-            kinds[node] = Kind.FLOAT
+            other = any(kinds[each] is Kind.OTHER_FLOAT for each in node.all_input_nodes)
+            kinds[node] = Kind.OTHER_FLOAT if other else Kind.FLOAT
         elif node.target in _INTEGER_CALLS:
             kinds[node] = Kind.INTEGER
         else:
@@ -51,14 +59,24 @@ def kinds_of(model: fx.GraphModule, example_inputs: tuple[Any, ...]) -> dict[fx.
     return kinds
 
 
+def _item(values: Any, index: Any) -> Any:
+    """An item of an example; None where it has none such."""
+    try:
+        return values[index]
+    except (KeyError, IndexError, TypeError):
+        return None
+
+
 def _of_call(node: fx.Node, kinds: dict[fx.Node, Kind]) -> Kind:
     dtype = node.kwargs.get("dtype") or next((arg for arg in node.args if isinstance(arg, torch.dtype)), None)
     if isinstance(dtype, torch.dtype):
-        return Kind.FLOAT if dtype.is_floating_point else Kind.INTEGER
+        return _of_dtype(dtype)
     among = {kinds[each] for each in node.all_input_nodes}
-    if node.target in _FLOAT_CALLS and among - {Kind.OTHER}:
+    if node.target in _OTHER_FLOATS:
+        return Kind.OTHER_FLOAT
+    if node.target == "float" or (node.target in _FLOAT_CALLS and among - {Kind.OTHER, Kind.OTHER_FLOAT}):
         return Kind.FLOAT
-    for kind in (Kind.FLOAT, Kind.INTEGER):
+    for kind in (Kind.OTHER_FLOAT, Kind.FLOAT, Kind.INTEGER):
         if kind in among:
             return kind
     made = node.op == "call_function" and getattr(node.target, "__module__", "") in (
@@ -72,8 +90,14 @@ def _of_call(node: fx.Node, kinds: dict[fx.Node, Kind]) -> Kind:
 def kind_of(value: Any) -> Kind:
     """The kind of a given value."""
     if isinstance(value, Tensor | nn.Parameter):
-        return Kind.FLOAT if value.is_floating_point() or hasattr(value, "qparams") else Kind.INTEGER
+        return Kind.FLOAT if hasattr(value, "qparams") else _of_dtype(value.dtype)
     return Kind.OTHER
+
+
+def _of_dtype(dtype: torch.dtype) -> Kind:
+    if not dtype.is_floating_point:
+        return Kind.INTEGER
+    return Kind.FLOAT if dtype is torch.float32 else Kind.OTHER_FLOAT
 
 
 class _Shapes(fx.Interpreter):

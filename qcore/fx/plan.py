@@ -198,7 +198,7 @@ class Planner:
     def _against_inputs(self, found: Match) -> str:
         for each in found.inputs:
             if self.kinds.get(each) is not Kind.FLOAT:
-                return f"its operand {each.name} is {self.kinds[each].value}; only float tensors quantize"
+                return f"its operand {each.name} is {self.kinds[each].value}; only float32 tensors quantize"
         return ""
 
     def _described(self, how: How, label: str, name: str, quantized: Any, module: nn.Module, qconfig: Any) -> Row:
@@ -239,7 +239,8 @@ class Planner:
     def _is_float(self, node: fx.Node) -> bool:
         """Whether a call works on float tensors, or is a module's."""
         values = [self.kinds[each] for each in node.all_input_nodes]
-        return node.op == "call_module" or (Kind.FLOAT in values and self.kinds[node] is Kind.FLOAT)
+        floats = (Kind.FLOAT, Kind.OTHER_FLOAT)
+        return node.op == "call_module" or (self.kinds[node] in floats and any(kind in floats for kind in values))
 
 
 def _no_kernel(operator: Operator) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from qcore.errors import QuantizationError
 from qcore.fx.arguments import Argument, Inputs, arguments_of, split
 from qcore.fx.graph_module import GraphTracer, QuantizedGraphModule
 from qcore.fx.inplace import Aliased, out_of_place
+from qcore.fx.stacks import DecoderStack, EncoderStack
 from qcore.nn.quantizable import Quantizable
 
 _TORCH = str(Path(torch.__file__).parent)
@@ -53,7 +55,8 @@ def trace(
     for records_buffers in _WAYS:
         tracer = _Tracer(keep, strict, records_buffers, arguments)
         try:
-            graph = tracer.trace(model)
+            with _kernels_written_out():
+                graph = tracer.trace(model)
             break
         except Untraceable:
             raise
@@ -81,6 +84,17 @@ def reason_of(error: Exception) -> str:
     where = f" at {own[-1].filename}:{own[-1].lineno}: {own[-1].line}" if own else ""
     text = str(error).partition("\n")[0].partition(". ")[0].rstrip(". ")
     return f"cannot be traced{where} ({text})"
+
+
+@contextmanager
+def _kernels_written_out() -> Iterator[None]:
+    """Within it, layers of transformers call their parts, and not one kernel for all of them."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def has_parts(module: nn.Module) -> bool:
@@ -123,7 +137,7 @@ class _Tracer(GraphTracer):
         if reason:
             self.leaves[module_qualified_name] = reason
             return True
-        if isinstance(m, Quantizable) or type(m) is nn.Sequential:
+        if isinstance(m, Quantizable | EncoderStack | DecoderStack) or type(m) is nn.Sequential:
             return False
         return m.__module__.startswith("qcore.") or (
             m.__module__.startswith("torch.nn") and not (has_parts(m) and type(m) is not nn.MultiheadAttention)

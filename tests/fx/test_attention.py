@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 import qcore
+from qcore.api.qconfig import get_default_qconfig
 from qcore.api.qconfig_mapping import get_default_qconfig_mapping
 from qcore.nn.quantized import FXFloatFunctional
 from tests.backends import USABLE
@@ -129,3 +132,57 @@ def test_every_backend_gives_the_same_attention():
     for name in USABLE:
         _, native = quantized(model, x, backend=name, qconfig_mapping=get_default_qconfig_mapping(name))
         assert torch.equal(native(x), reference(x))
+
+
+LAYER = {"d_model": 8, "nhead": 2, "dim_feedforward": 16}
+SEQUENCES = torch.randn(3, 5, 8, generator=torch.Generator().manual_seed(3))
+
+
+def transformer(name, batch_first):
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(**LAYER, batch_first=batch_first)
+    made = {
+        "layer": lambda: layer,
+        "stack": lambda: nn.TransformerEncoder(layer, 2, nn.LayerNorm(8), enable_nested_tensor=False),
+        "inner stack": lambda: nn.Sequential(nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)),
+        "whole": lambda: nn.Transformer(8, 2, 1, 1, 16, batch_first=batch_first),
+    }
+    return made[name]().eval()
+
+
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor is True")
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("name", ["layer", "stack", "inner stack", "whole"])
+def test_torchs_transformers_are_quantized_whole(name, batch_first):
+    model = transformer(name, batch_first)
+    inputs = (SEQUENCES, SEQUENCES) if name == "whole" else (SEQUENCES,)
+    prepared = qcore.prepare_fx(model, get_default_qconfig("reference"), inputs, backend="reference")
+    prepared(*inputs)
+    converted = qcore.convert_fx(prepared)
+    assert qcore.report(converted).float_rows == ()
+    exact = model(*inputs)
+    assert (converted(*inputs) - exact).square().sum() < 0.005 * exact.square().sum()
+
+
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor is True")
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("name", ["layer", "inner stack", "whole"])
+def test_masks_leave_the_layers_of_torchs_transformers_in_parts(name, batch_first):
+    length = SEQUENCES.shape[1 if batch_first else 0]
+    causal = torch.ones(length, length, dtype=torch.bool).triu(1)
+    padding = torch.zeros(SEQUENCES.shape[0 if batch_first else 1], length, dtype=torch.bool)
+    padding[0, -1] = True
+    model = transformer(name, batch_first)
+    inputs = {
+        "layer": (SEQUENCES, causal, padding),
+        "inner stack": (SEQUENCES,),
+        "whole": (SEQUENCES, SEQUENCES, None, causal),
+    }[name]
+    prepared = qcore.prepare_fx(model, get_default_qconfig("reference"), inputs, backend="reference")
+    prepared(*inputs)
+    converted = qcore.convert_fx(prepared)
+    linears = [row for row in qcore.report(converted) if "Linear" in row.float_type]
+    assert linears and {row.outcome for row in linears} == {"quantized"}
+    exact = model(*inputs)
+    for each in (converted, copy.deepcopy(converted)):
+        assert (each(*inputs) - exact).square().sum() < 0.005 * exact.square().sum()

@@ -199,3 +199,55 @@ def test_a_module_that_gives_another_dict_stays_a_module():
     report = qcore.report(found)
     assert "it makes a Plain" in report["inner"].reason and report["inner.fc"].outcome == "quantized"
     assert type(found.inner(X)) is Plain and (found(X) - outer(X)).abs().max() < 0.1
+
+
+# --- inputs and weights -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "take"),
+    [({"x": X, "scale": 2}, lambda given: given["x"]), ([[X], 0], lambda given: given[0][0]), ((X, X), lambda x: x[1])],
+)
+def test_tensors_in_containers_are_quantized(given, take):
+    class Taking(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(8, 8)
+
+        def forward(self, given):
+            return self.fc(take(given))
+
+    model = Taking().eval()
+    prepared = qcore.prepare_fx(model, QCONFIG, (given,))
+    prepared(given)
+    found = qcore.convert_fx(prepared)
+    assert floats(found) == {} and found.fc.weight().dtype is qcore.qint8
+
+
+def test_weights_that_an_embedding_and_a_function_share():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.table, self.fc = nn.Embedding(10, 8), nn.Linear(8, 8)
+
+        def forward(self, indices):
+            return F.linear(self.fc(self.table(indices)), self.table.weight)
+
+    model, indices = Tied().eval(), torch.arange(10)
+    prepared = qcore.prepare_fx(model, None, (indices,), backend="reference")
+    prepared(indices)
+    found = qcore.convert_fx(prepared)
+    assert floats(found) == {}
+    assert [row.operator for row in qcore.report(found)] == ["embedding", "linear", "linear"]
+    assert (found(indices) - model(indices)).square().sum() < 0.001 * model(indices).square().sum()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_floats_of_another_dtype_stay_with_the_reason(dtype):
+    model = nn.Sequential(nn.Linear(8, 8), nn.Sigmoid()).to(dtype).eval()
+    prepared = qcore.prepare_fx(model, QCONFIG, (X.to(dtype),))
+    found = qcore.convert_fx(prepared)
+    assert {row.outcome for row in qcore.report(found)} == {"float"}
+    assert all("not of float32" in reason for reason in floats(found).values())
+    assert torch.equal(found(X.to(dtype)), model(X.to(dtype)))
