@@ -28,6 +28,7 @@ from qcore.fx.qconfigs import Resolver
 from qcore.fx.stacks import STACKS
 from qcore.fx.trace import Traced, Untraceable, has_parts, trace
 from qcore.nn import catalog, quantizable
+from qcore.nn.intrinsic import FusedModule
 from qcore.nn.quantized.functional_modules import FloatFunctional
 from qcore.nn.quantized.observed import no_static_activation
 from qcore.nn.stubs import DeQuantStub, QuantStub
@@ -74,7 +75,12 @@ class Preparation:
         self.whole = (model, inputs)
         for module in model.modules():
             module.__dict__.pop("qconfig", None)
-        self.resolver = Resolver(self.mapping, any(isinstance(module, nn.LayerNorm) for module in model.modules()))
+        self.resolver = Resolver(
+            self.mapping,
+            any(isinstance(module, nn.LayerNorm) for module in model.modules()),
+            {path: type(module) for path, module in model.named_modules()},
+            frozenset(type(each) for each in model.modules() if has_parts(each) and not isinstance(each, FusedModule)),
+        )
         self.observed = {
             key: new for each in self.custom.float_to_observed_mapping.values() for key, new in each.items()
         }

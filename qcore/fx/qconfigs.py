@@ -19,10 +19,13 @@ UNSET = object()
 
 @dataclass
 class Resolver:
-    """Answers for each call of a model, and remembers which rules were of use."""
+    """Answers for each call of a model, and remembers which rules were of use. `types`: the classes of its modules, by
+    path; `containers`: those of modules that call others."""
 
     mapping: QConfigMapping
     has_layer_norm: bool = False
+    types: dict[str, type[nn.Module]] = field(default_factory=dict)
+    containers: frozenset[type[nn.Module]] = frozenset()
     reason: str = field(default="", init=False)
     used: set[Any] = field(default_factory=set)
     _calls: dict[tuple[str, Any], int] = field(default_factory=dict)
@@ -42,8 +45,9 @@ class Resolver:
         for pattern, qconfig in mapping.module_name_regex_qconfigs.items():
             if re.fullmatch(pattern, path):
                 found = self._use(("regex", pattern), qconfig, found)
+        around = None if isinstance(target, type) else self.types.get(scope)
         for kind, qconfig in mapping.object_type_qconfigs.items():
-            if _same(kind, target):
+            if _same(kind, target) or kind is around:
                 found = self._use(("type", kind), qconfig, found)
         for kind, qconfig in mapping.default_qconfigs.items():
             if found is UNSET and _same(kind, target):
@@ -91,6 +95,12 @@ class Resolver:
             f"object_type {_shown(kind)}: {_absent(kind, targets)}{_near(_shown(kind), names)}"
             for kind in mapping.object_type_qconfigs
             if not any(_same(kind, target) for target in targets)
+        ]
+        problems += [
+            f"object_type {_shown(kind)}: such a rule is for functions that these modules call themselves, and they "
+            "call none; for all that is in them name their paths, with set_module_name or set_module_name_regex"
+            for kind in mapping.object_type_qconfigs
+            if kind in self.containers and ("type", kind) not in self.used
         ]
         problems += [
             f"module_name_object_type_order ({name!r}, {_shown(kind)}, {index}): there is no such call"

@@ -46,6 +46,13 @@ WRONG = {
     "absent function": (
         lambda: residual(mapping=rule("set_object_type", operator.mul)), QuantizationError, "object_type mul",
     ),
+    "type of modules around others": (
+        lambda: qcore.prepare_fx(
+            nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 4))).eval(),
+            rule("set_object_type", nn.Sequential), (torch.ones(1, 4),),
+        ),
+        QuantizationError, "object_type Sequential: .* they call none; .*name their paths, with set_module_name",
+    ),
     "absent call": (
         lambda: residual(mapping=rule("set_module_name_object_type_order", "", torch.cat, 1)),
         QuantizationError, "no such call",

@@ -92,6 +92,15 @@ def test_rules_for_a_module_hold_for_functions_with_weights_in_it():
     assert qcore.report(converted(model))["block.linear"].operator == "linear"
 
 
+def test_a_rule_for_a_class_holds_for_the_functions_that_its_modules_call():
+    # as in torch: modules inside have rules of their own
+    mapping = qcore.QConfigMapping().set_global(QCONFIG).set_object_type(Net.Block, None)
+    model = Net(lambda self, x: torch.relu(x * self.weight[0]))
+    assert list(floats(converted(model, mapping))) == ["block.mul", "block.relu"]
+    only = qcore.QConfigMapping().set_object_type(Net.Block, QCONFIG)
+    assert [row.path for row in qcore.report(converted(model, only)).quantized_rows] == ["block.mul"]
+
+
 # --- functions of the mode --------------------------------------------------------------------------------------------
 
 
