@@ -8,13 +8,17 @@ from typing import Any
 from torch import Tensor, nn
 
 
-class EncoderStack(nn.Module):
-    """The layers of an nn.TransformerEncoder, and its norm: (length, batch, features), or as the layers have it."""
+class Stack(nn.Module):
+    """The layers of one of these, and its norm."""
 
     def __init__(self, stack: Any) -> None:
         super().__init__()
         self.layers = stack.layers
         self.norm = stack.norm
+
+
+class EncoderStack(Stack):
+    """That of an nn.TransformerEncoder."""
 
     def forward(
         self,
@@ -29,13 +33,8 @@ class EncoderStack(nn.Module):
         return src if self.norm is None else self.norm(src)
 
 
-class DecoderStack(nn.Module):
-    """The layers of an nn.TransformerDecoder, and its norm: (length, batch, features), or as the layers have it."""
-
-    def __init__(self, stack: Any) -> None:
-        super().__init__()
-        self.layers = stack.layers
-        self.norm = stack.norm
+class DecoderStack(Stack):
+    """That of an nn.TransformerDecoder."""
 
     def forward(
         self,

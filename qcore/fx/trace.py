@@ -17,7 +17,7 @@ from qcore.errors import QuantizationError
 from qcore.fx.arguments import Argument, Inputs, arguments_of, split
 from qcore.fx.graph_module import GraphTracer, QuantizedGraphModule
 from qcore.fx.inplace import Aliased, out_of_place
-from qcore.fx.stacks import DecoderStack, EncoderStack
+from qcore.fx.stacks import Stack
 from qcore.nn.quantizable import Quantizable
 
 _TORCH = str(Path(torch.__file__).parent)
@@ -137,7 +137,7 @@ class _Tracer(GraphTracer):
         if reason:
             self.leaves[module_qualified_name] = reason
             return True
-        if isinstance(m, Quantizable | EncoderStack | DecoderStack) or type(m) is nn.Sequential:
+        if isinstance(m, Quantizable | Stack) or type(m) is nn.Sequential:
             return False
         return m.__module__.startswith("qcore.") or (
             m.__module__.startswith("torch.nn") and not (has_parts(m) and type(m) is not nn.MultiheadAttention)
