@@ -15,10 +15,10 @@ from qcore.graph.ir import Graph, Node
 from qcore.operators import Operator
 from qcore.tensor.dtypes import QDType
 
-API_VERSION = (1, 1)
+API_VERSION = (1, 2)
 """Version of this contract (major, minor): minor versions only add; a backend states the one it was written for.
 
-1.1 added `Backend.claims` and `Backend.compile`.
+1.1 added `Backend.claims` and `Backend.compile`; 1.2 the hook `qcore_families`.
 """
 
 Kernel: TypeAlias = Callable[..., Any]

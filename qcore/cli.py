@@ -138,6 +138,9 @@ def _conformance(options: argparse.Namespace, rest: list[str]) -> int:
             f"the conformance kit needs {' and '.join(missing)}, which is missing here: "
             "pip install 'torch-qcore[conformance]'"
         )
+    status = registry.status(name)
+    if status.backend is None:  # a selection of checks would not show it
+        print(f"{name} could not be loaded, and so not be checked: {status.availability.reason}", file=sys.stderr)
     import pytest
 
     from qcore.conformance.record import Record

@@ -203,6 +203,11 @@ class Registry:
         found = [item.extension for item in self.statuses()]
         return [extension for extension in found if extension is not None and extension.extends == name]
 
+    def families(self, name: str) -> list[Any]:
+        """What a plugin brings for the conformance kit: cases for operators of its own."""
+        others = [each for key, each in self._plugins.list_name_plugin() if key != name]
+        return [family for found in self._plugins.subset_hook_caller("qcore_families", others)() for family in found]
+
     def patterns(self, backend: Backend) -> tuple[Pattern, ...]:
         """Module patterns of a backend: its own, and those that extensions add."""
         added = [pattern for extension in self.extensions(backend.name) for pattern in extension.patterns]

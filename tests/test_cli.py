@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+import qcore
 from qcore.cli import main
 from qcore.registry import Registry
 from tests.plugins import good, install
@@ -93,7 +94,7 @@ def test_json_has_everything(record):
     found = {item["name"]: item for item in record["backends"]}
     assert record["backends"][0]["name"] == "aright"
     assert found["aright"]["priority"] == 1000
-    assert found["aright"]["api_version"] == [1, 1]
+    assert found["aright"]["api_version"] == list(qcore.API_VERSION)
     assert (found["absent"]["loaded"], found["absent"]["available"]) == (True, False)
     assert (found["absent"]["reason"], found["absent"]["cure"]) == ("no chip found", "Plug it in.")
     assert not found["broken"]["loaded"]
@@ -146,6 +147,9 @@ def test_conformance_fails_for_a_broken_backend_and_shows_its_traceback(plugins)
     assert done.returncode == 1
     assert "in connect" in done.stdout
     assert "ValueError: bad wheel" in done.stdout
+    selected = run("conformance", "broken", "-k", "linear", path=plugins)
+    assert selected.returncode != 0
+    assert "broken could not be loaded, and so not be checked: loading raised ValueError: bad wheel" in selected.stderr
 
 
 def test_unknown_arguments_of_other_commands_are_refused(capsys):

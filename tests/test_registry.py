@@ -85,15 +85,15 @@ BROKEN = {
     "has another name": (good("other"), "it calls itself 'other', but is registered as 'broken'"),
     "is for an older major version": (
         good("broken").replace('version = "1.0"', 'version = "1.0"; api_version = (0, 9)'),
-        "version 0.9 of the plugin contract, and this qcore has 1.1",
+        "version 0.9 of the plugin contract, and this qcore has 1.2",
     ),
     "is for a newer major version": (
         good("broken").replace('version = "1.0"', 'version = "1.0"; api_version = (2, 0)'),
         "version 2.0 of the plugin contract",
     ),
     "is for a newer minor version": (
-        good("broken").replace('version = "1.0"', 'version = "1.0"; api_version = (1, 2)'),
-        "version 1.2 of the plugin contract",
+        good("broken").replace('version = "1.0"', 'version = "1.0"; api_version = (1, 3)'),
+        "version 1.3 of the plugin contract",
     ),
     "probe raises": (
         good("broken").replace("return qcore.Availability", "raise RuntimeError('hung bus')\n        return"),

@@ -21,6 +21,7 @@ pytest.importorskip("pybind11", reason="it binds the package's kernel")
 
 
 GUIDE = Path(__file__).parent.parent / "docs" / "backend-guide.md"
+OWN = "## An operator that qcore lacks"
 
 
 class Installed(NamedTuple):
@@ -95,17 +96,39 @@ def test_a_model_runs_on_it_with_the_bits_of_the_reference(installed):
     assert "'mul': 'my_npu'" in done.stdout and "'clamp': 'my_npu'" in done.stdout
 
 
+def follow(installed, part):
+    """Do what a part of the guide says: write its files, or add to those that are there."""
+    package = installed.folder.parent / "site" / "qcore_my_npu"
+    for folder, name, code in re.findall(r"```python\n# (src/qcore_my_npu|tests)/(\w+\.py)\n(.*?)```", part, re.DOTALL):
+        path = (installed.folder / "tests" if folder == "tests" else package) / name
+        text = path.read_text() if path.exists() else ""
+        after = re.search(r"^BUILDERS = .*\n", text, re.MULTILINE)
+        place = after.end() if after else len(text)
+        path.write_text(text[:place] + code + text[place:])
+
+
 def test_the_guides_tutorial_leads_to_a_new_operator_that_passes(installed):
     pytest.importorskip("numba", reason="the tutorial's kernel is in Numba")
-    package = installed.folder.parent / "site" / "qcore_my_npu"
-    add, declaration = re.findall(r"```python\n# src/qcore_my_npu/\w+\.py\n(.*?)```", GUIDE.read_text(), re.DOTALL)
-    (package / "add.py").write_text(add)
-    text = (package / "backend.py").read_text()
-    before, line, after = re.split(r"(^BUILDERS = .*\n)", text, flags=re.MULTILINE)
-    (package / "backend.py").write_text(before + line + declaration + after)
+    follow(installed, GUIDE.read_text().partition(OWN)[0])
     done = installed.python("-W", "error", "-m", "qcore", "conformance", "my_npu", "-k", "add", "-x")
     assert done.returncode == 0, done.stdout[-3000:]
     assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 60
+
+
+def test_an_operator_that_qcore_lacks_passes_by_the_cases_that_its_plugin_brings(installed):
+    pytest.importorskip("qcore_reference", reason="it runs what the new backend lacks")
+    follow(installed, GUIDE.read_text().partition(OWN)[2])
+    report = installed.folder / "report.json"
+    done = installed.python("-W", "error", "-m", "qcore", "conformance", "my_npu", "-k", "softsign", f"--json={report}")
+    assert done.returncode == 0, done.stdout[-3000:]
+    kinds = json.loads(report.read_text())["kinds"]
+    assert {kind for kind, counts in kinds.items() if counts.get("passed")} == JUDGED
+    assert kinds["test_misuse"]["passed"] > 10 and kinds["test_written"]["passed"] > 10
+    model = installed.python("-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "tests/test_softsign.py")
+    assert model.returncode == 0, model.stdout[-3000:]
+
+
+JUDGED = {f"test_{kind}" for kind in ("operator", "supports", "written", "drawn", "threads", "misuse")}
 
 
 @pytest.mark.parametrize("name", ["", "My_npu", "2fast", "my-npu", "my__npu", "../npu", "npu\n"])

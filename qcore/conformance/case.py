@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import torch
+from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from torch import Tensor
 
@@ -88,6 +89,27 @@ class Recipe:
     out: str = "fitting"
     layout: Layout = "contiguous"
     seed: int = 0
+
+
+RecipeT = TypeVar("RecipeT", bound=Recipe)
+DRAWN: dict[str, SearchStrategy[Any]] = {
+    "data": st.sampled_from(("any", "any", "highest", "lowest")),
+    "out": st.sampled_from(("fitting", "halves")),
+    "scale": st.sampled_from(("usual", "usual", "tiny", "large")),
+    "zero_point": st.sampled_from(("any", "any", "lowest", "highest")),
+    "layout": st.sampled_from(LAYOUTS),
+    "seed": st.integers(0, 2**32 - 1),
+}
+"""Strategies for all of a recipe but its shape."""
+
+
+def variations(plain: RecipeT) -> dict[str, RecipeT]:
+    """A recipe in other strides, and with scales, zero points and outputs out of the ordinary."""
+    found = {f"layout_{name}": replace(plain, layout=name) for name in LAYOUTS[1:]}
+    found |= {f"scale_{kind}": replace(plain, scale=kind) for kind in ("tiny", "large")}
+    found |= {f"zero_point_{end}": replace(plain, zero_point=end) for end in ("lowest", "highest")}
+    found["out_tiny"] = replace(plain, out="tiny")
+    return found | {f"out_halves_{seed}": replace(plain, out="halves", seed=seed) for seed in range(3)}
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from qcore.backend import Backend
 from qcore.conformance.case import Case, facets
-from qcore.conformance.families import FAMILIES
+from qcore.conformance.families import FAMILIES, take
 from qcore.hookspec import ENTRY_POINT_GROUP
 from qcore.operators import (
     AdaptiveAvgPool,
@@ -72,6 +72,7 @@ def outcomes(name: str) -> dict[str, str]:
 
 
 def _checks(backend: Backend) -> Iterator[Check]:
+    take(backend.name)
     for spec in backend.capability().ops:
         family = FAMILIES.get(spec.operator)
         if family is None:

@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from qcore.backend import API_VERSION, Availability, Backend
 from qcore.capability import Capability
 from qcore.conformance import graphs, known, misuse
-from qcore.conformance.case import Facet, facets
+from qcore.conformance.case import Case, Facet, facets
 from qcore.conformance.check import Nonconformance, check, describe, results, same_results
-from qcore.conformance.families import FAMILIES
+from qcore.conformance.families import FAMILIES, take
 from qcore.operators import operators
 from qcore.registry import Status, registry
 
@@ -158,7 +158,13 @@ class Conformance:
         """The kernel equals the oracle, bit for bit, on each written case; twice, with its inputs left as they were."""
         facet, recipe = written
         backend = _runnable(self.backend)
-        _judge(lambda: check(backend, FAMILIES[facet.spec.operator].make(facet, recipe)), facet)
+
+        def run() -> None:
+            case = FAMILIES[facet.spec.operator].make(facet, recipe)
+            _skip_refused(backend, facet, case)
+            check(backend, case)
+
+        _judge(run, facet)
 
     def test_drawn(self, facet: Facet) -> None:
         """The same on shapes and parameters drawn by hypothesis, the same ones each time."""
@@ -175,7 +181,9 @@ class Conformance:
         )
         @given(recipe=FAMILIES[facet.spec.operator].drawn(facet))
         def run(recipe: Any) -> None:
-            check(backend, FAMILIES[facet.spec.operator].make(facet, recipe))
+            case = FAMILIES[facet.spec.operator].make(facet, recipe)
+            if not _refusal(backend, facet, case):
+                check(backend, case)
 
         _judge(run, facet)
 
@@ -184,6 +192,7 @@ class Conformance:
         backend, facet = _runnable(self.backend), threaded
         family = FAMILIES[facet.spec.operator]
         case = family.make(facet, family.large(facet))
+        _judge(lambda: _skip_refused(backend, facet, case), facet)
         kernel = case.build(backend, case.operator)
         alone = tuple(part.clone() for part in results(kernel(*case.args)))
         torch.set_num_threads(2)
@@ -244,12 +253,30 @@ def _judge(run: Callable[[], None], facet: Facet) -> None:
         _fail(f"{facet}: {problem}")
 
 
+def _refusal(backend: Backend, facet: Facet, case: Case) -> str:
+    """Why supports() says no to a case, as it may to attributes that a declaration has no words for."""
+    verdict = backend.supports(case.operator, facet.activations)
+    if not verdict and not verdict.reason:
+        raise Nonconformance(f"supports() says no without a reason\n{describe(case)}")
+    return verdict.reason
+
+
+def _skip_refused(backend: Backend, facet: Facet, case: Case) -> None:
+    reason = _refusal(backend, facet, case)
+    if reason:
+        pytest.skip(f"supports() says no: {reason}")
+
+
 def _fail(message: str) -> None:
     pytest.fail(message, pytrace=False)
 
 
 def _status(name: str) -> Status | None:
-    return registry.status(name) if name in registry.names() else None
+    if name not in registry.names():
+        return None
+    status = registry.status(name)
+    take(name)
+    return status
 
 
 def _loaded(name: str) -> Backend:
@@ -309,6 +336,11 @@ def _group(facet: Facet) -> tuple[Any, ...]:
     return facet.spec.operator, facet.spatial, facet.options, facet.function, facet.dtype == facet.out_dtype
 
 
+def _operators(name: str, quick: bool) -> Iterator[tuple[str, str]]:
+    _status(name)  # a plugin may have operators of its own
+    return ((operator, operator) for operator in operators())
+
+
 def _limits(name: str, quick: bool) -> Iterator[tuple[str, tuple[Facet, str, int]]]:
     for title, facet in _facets(name):
         for limit in facet.spec.limits:
@@ -323,7 +355,7 @@ def _seeds(name: str, quick: bool) -> Iterator[tuple[str, int]]:
 
 
 _PARAMETERS: dict[str, Callable[[str, bool], Iterator[tuple[str, Any]]]] = {
-    "operator": lambda name, quick: ((operator, operator) for operator in operators()),
+    "operator": _operators,
     "facet": lambda name, quick: _facets(name),
     "threaded": _threaded,
     "written": _written,

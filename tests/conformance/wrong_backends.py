@@ -65,6 +65,28 @@ class BeyondItsBound(Right):
         return lambda x, qx, out: (kernel(x, qx, out).int() + 2).clamp(max=255).to(torch.uint8)
 
 
+class Selective(Right):
+    """Refuses what its declaration has no words for, with a reason: no fault."""
+
+    def supports(self, operator, activations=()):
+        if isinstance(operator, Linear) and operator.bias is None:
+            return qcore.Verdict(False, "linear: without a bias")
+        return super().supports(operator, activations)
+
+    def change(self, operator, kernel):
+        if isinstance(operator, Linear) and operator.bias is None:
+            raise qcore.UnsupportedError("linear: without a bias")
+        return kernel
+
+
+class RefusesInSilence(Selective):
+    """The same without a reason."""
+
+    def supports(self, operator, activations=()):
+        verdict = super().supports(operator, activations)
+        return verdict if verdict else qcore.Verdict(False)
+
+
 class BoundOnFloats(Right):
     """Declares steps for results that have none."""
 
@@ -372,6 +394,8 @@ WRONG: dict[type[qcore.Backend], tuple[set[str], str]] = {
     OffByOne: (KERNEL, "elements differ; the first is"),
     WithinItsBound: (set(), ""),
     BeyondItsBound: (KERNEL, "elements differ by more than the declared 1; the first is"),
+    Selective: (set(), ""),
+    RefusesInSilence: (KERNEL, "says no without a reason"),
     BoundOnFloats: ({"test_capability"}, "linear_fp16: steps=1; give a whole number, 0 for float results"),
     SharesScratch: ({"test_threads"}, "other results when several threads call it at once"),
     UnstatedContract: ({"test_identity"}, "api_version is not stated"),

@@ -37,7 +37,7 @@ def test_readme_examples_run(code):
 
 def test_the_guides_examples_run_one_after_the_other():
     """Those of the tutorial, which are files of a package, are run in tests/test_scaffold.py."""
-    code = "\n".join(block for block in blocks("python", GUIDE) if not block.startswith("# src/qcore_my_npu/"))
+    code = "\n".join(block for block in blocks("python", GUIDE) if not block.startswith(("# src/", "# tests/")))
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert "clamp on tiny" in done.stdout and "mul on reference tiny: mul is not among its operators" in done.stdout

@@ -27,7 +27,9 @@ from qcore.conformance.families.training import (
     OBSERVE_FAKE_QUANTIZE,
     RANGE,
 )
+from qcore.errors import BackendError
 from qcore.operators import Operator
+from qcore.registry import registry
 
 FAMILIES: dict[type[Operator], Family] = {
     family.operator: family
@@ -71,3 +73,17 @@ FAMILIES: dict[type[Operator], Family] = {
         OBSERVE_FAKE_QUANTIZE,
     )
 }
+_OURS = frozenset(FAMILIES)
+
+
+def take(name: str) -> None:
+    """Add the cases that a backend's plugin brings for operators of its own.
+
+    Raises BackendError for anything but families, and for an operator that the kit has cases for itself.
+    """
+    for family in registry.families(name):
+        if not isinstance(family, Family):
+            raise BackendError(f"{name}: qcore_families() must give qcore.conformance.Family objects; got {family!r}")
+        if family.operator in _OURS:
+            raise BackendError(f"{name}: the kit judges {family.operator.name} by cases of its own; bring none for it")
+        FAMILIES[family.operator] = family

@@ -9,7 +9,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from qcore.conformance.case import LAYOUTS, Case, Expected, Facet, Family, Recipe
+from qcore.conformance.case import DRAWN, Case, Expected, Facet, Family, Recipe, variations
 from qcore.conformance.draw import Draw, kept, relu_low
 from qcore.conformance.exact import f32, fma, to_integers
 from qcore.operators import Add, Mul
@@ -84,12 +84,8 @@ def _written(facet: Facet) -> dict[str, PairRecipe]:
         "empty_and_one": ((0, 5), (1, 5)),
     }
     found = {"plain": plain} | {name: PairRecipe(shape=a, other=b) for name, (a, b) in pairs.items()}
-    found |= {f"layout_{name}": replace(plain, layout=name) for name in LAYOUTS[1:]}
+    found |= variations(plain)
     found["channels_last_and_channel_vector"] = replace(plain, layout="channels_last", other=(1, 7, 1, 1))
-    found |= {f"scale_{kind}": replace(plain, scale=kind) for kind in ("tiny", "large")}
-    found |= {f"zero_point_{end}": replace(plain, zero_point=end) for end in ("lowest", "highest")}
-    found["out_tiny"] = replace(plain, out="tiny")
-    found |= {f"out_halves_{seed}": replace(plain, out="halves", seed=seed) for seed in range(3)}
     for a in ("highest", "lowest"):
         found |= {f"extreme_{a}_{b}": replace(plain, data=a, other_data=b) for b in ("highest", "lowest")}
     return found
@@ -101,16 +97,7 @@ def _drawn(draw: st.DrawFn, facet: Facet) -> PairRecipe:
     cut = draw(st.integers(0, len(shape)))
     other = tuple(size if draw(st.booleans()) else 1 for size in shape[cut:])
     same = draw(st.booleans())
-    return PairRecipe(
-        shape=shape,
-        other=shape if same else other,
-        data=draw(st.sampled_from(("any", "any", "highest", "lowest"))),
-        out=draw(st.sampled_from(("fitting", "halves"))),
-        scale=draw(st.sampled_from(("usual", "usual", "tiny", "large"))),
-        zero_point=draw(st.sampled_from(("any", "any", "lowest", "highest"))),
-        layout=draw(st.sampled_from(LAYOUTS)),
-        seed=draw(st.integers(0, 2**32 - 1)),
-    )
+    return draw(st.builds(PairRecipe, shape=st.just(shape), other=st.just(shape if same else other), **DRAWN))
 
 
 def _large(facet: Facet) -> PairRecipe:

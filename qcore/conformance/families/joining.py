@@ -8,7 +8,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from qcore.conformance.case import LAYOUTS, Case, Expected, Facet, Family, Recipe
+from qcore.conformance.case import LAYOUTS, Case, Expected, Facet, Family, Recipe, variations
 from qcore.conformance.draw import Draw, kept, relu_low
 from qcore.conformance.exact import f32, to_integers
 from qcore.conformance.families.elementwise import real_value
@@ -118,12 +118,8 @@ def _written_cat(facet: Facet) -> dict[str, CatRecipe]:
     plain = CatRecipe(shape=(2, 1, 5, 11), dim=1, sizes=(3, 7, 1))
     found = {"plain": plain, "alike": replace(plain, alike=True), "single": replace(plain, sizes=(5,))}
     found |= {f"dim_{dim}": CatRecipe(shape=(3, 4, 5), dim=dim, sizes=(2, 3)) for dim in (0, 1, 2, -1, -3)}
-    found |= {f"layout_{name}": replace(plain, layout=name) for name in LAYOUTS[1:]}
-    found |= {f"scale_{kind}": replace(plain, scale=kind) for kind in ("tiny", "large")}
-    found |= {f"zero_point_{end}": replace(plain, zero_point=end) for end in ("lowest", "highest")}
+    found |= variations(plain)
     found |= {f"data_{end}": replace(plain, data=end) for end in ("lowest", "highest")}
-    found["out_tiny"] = replace(plain, out="tiny")
-    found |= {f"out_halves_{seed}": replace(plain, out="halves", seed=seed) for seed in range(3)}
     found["one_dimension"] = CatRecipe(shape=(1,), dim=0, sizes=(131, 64, 1))
     found["with_empty"] = CatRecipe(shape=(3, 4), dim=1, sizes=(0, 4))
     found["many"] = CatRecipe(shape=(3, 4), dim=1, sizes=tuple(range(1, 14)))

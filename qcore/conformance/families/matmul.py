@@ -9,7 +9,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from qcore.conformance.case import LAYOUTS, Bad, Case, Expected, Facet, Family, Recipe
+from qcore.conformance.case import LAYOUTS, Bad, Case, Expected, Facet, Family, Recipe, variations
 from qcore.conformance.draw import Draw
 from qcore.conformance.exact import f32, to_integers
 from qcore.operators import MAX_SUMMED, MatMul
@@ -69,13 +69,9 @@ _SHAPES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
 def _written(facet: Facet) -> dict[str, MatMulRecipe]:
     plain = MatMulRecipe(shape=(2, 3, 6, 20), other=(2, 3, 20, 18))
     found = {"plain": plain} | {name: MatMulRecipe(shape=a, other=b) for name, (a, b) in _SHAPES.items()}
-    found |= {f"layout_{name}": replace(plain, layout=name) for name in LAYOUTS[1:]}
+    found |= variations(plain)
     found |= {f"other_layout_{name}": replace(plain, other_layout=name) for name in LAYOUTS[1:]}
     found["other_turned"] = MatMulRecipe(shape=(6, 20), other=(20, 18), other_layout="transposed")
-    found |= {f"scale_{kind}": replace(plain, scale=kind) for kind in ("tiny", "large")}
-    found |= {f"zero_point_{end}": replace(plain, zero_point=end) for end in ("lowest", "highest")}
-    found["out_tiny"] = replace(plain, out="tiny")
-    found |= {f"out_halves_{seed}": replace(plain, out="halves", seed=seed) for seed in range(3)}
     longest = MatMulRecipe(shape=(1, MAX_SUMMED), other=(MAX_SUMMED, 2))
     for a, b in (("highest", "highest"), ("lowest", "highest"), ("lowest", "lowest")):
         for zero_point in ("lowest", "highest"):

@@ -9,7 +9,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from qcore.conformance.case import LAYOUTS, Bad, Case, Expected, Facet, Family, Recipe
+from qcore.conformance.case import DRAWN, Bad, Case, Expected, Facet, Family, Recipe, variations
 from qcore.conformance.draw import Draw, kept
 from qcore.conformance.exact import f32, to_integers
 from qcore.operators import PReLU
@@ -61,28 +61,15 @@ def _written(facet: Facet) -> dict[str, PReLURecipe]:
     found |= {
         name: PReLURecipe(shape=shape, channels=False) for name, shape in {"scalar": (), "vector": (131,)}.items()
     }
-    found |= {f"layout_{name}": replace(plain, layout=name) for name in LAYOUTS[1:]}
-    found |= {f"scale_{kind}": replace(plain, scale=kind) for kind in ("tiny", "large")}
-    found |= {f"zero_point_{end}": replace(plain, zero_point=end) for end in ("lowest", "highest")}
+    found |= variations(plain)
     found |= {f"data_{end}": replace(plain, data=end) for end in ("lowest", "highest")}
-    found["out_tiny"] = replace(plain, out="tiny")
-    found |= {f"out_halves_{seed}": replace(plain, out="halves", seed=seed) for seed in range(3)}
     return found
 
 
 @st.composite
 def _drawn(draw: st.DrawFn, facet: Facet) -> PReLURecipe:
     shape = tuple(draw(st.lists(st.integers(1, 13), min_size=2, max_size=4)))
-    return PReLURecipe(
-        shape=shape,
-        channels=draw(st.booleans()),
-        out=draw(st.sampled_from(("fitting", "halves"))),
-        data=draw(st.sampled_from(("any", "any", "highest", "lowest"))),
-        scale=draw(st.sampled_from(("usual", "usual", "tiny", "large"))),
-        zero_point=draw(st.sampled_from(("any", "any", "lowest", "highest"))),
-        layout=draw(st.sampled_from(LAYOUTS)),
-        seed=draw(st.integers(0, 2**32 - 1)),
-    )
+    return draw(st.builds(PReLURecipe, shape=st.just(shape), channels=st.booleans(), **DRAWN))
 
 
 def _bad(case: Case) -> Iterator[Bad]:
