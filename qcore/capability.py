@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from torch import Tensor, nn
 
 from qcore import operators as ops
+from qcore.errors import ArgumentError
 from qcore.operators import Operator
 from qcore.tensor.dtypes import QDType, qint8, quint8
 from qcore.tensor.qparams import QParams
@@ -122,11 +123,22 @@ PatternPart: TypeAlias = "type[nn.Module] | Callable[..., Any]"
 
 @dataclass(frozen=True)
 class Pattern:
-    """A sequence of float modules or functions that becomes one operator, with what is fused after it."""
+    """A sequence of float modules or functions that becomes one operator, with what is fused after it.
+
+    `quantized`: what graph mode puts in the place of a single module class of torch.nn, for an operator of the plugin's
+    own: a class with a `from_float`. Raises ArgumentError for one with several parts.
+    """
 
     parts: tuple[PatternPart, ...]
     operator: type[Operator]
     fused: tuple[str, ...] = ()
+    quantized: Any = None
+
+    def __post_init__(self) -> None:
+        if self.quantized is not None and len(self.parts) != 1:
+            raise ArgumentError(
+                f"pattern {self}: only one of a single module class has a `quantized`; take the others away"
+            )
 
     def __str__(self) -> str:
         return " > ".join(getattr(part, "__name__", str(part)) for part in self.parts)

@@ -213,6 +213,11 @@ class Registry:
         added = [pattern for extension in self.extensions(backend.name) for pattern in extension.patterns]
         return (*backend.capability().patterns, *added)
 
+    def brought(self, backend: BackendLike | None) -> list[Pattern]:
+        """Patterns with quantized modules of the plugin's own, of all who may run a model on `backend`."""
+        found = [pattern for each in self.candidates(backend) for pattern in self.patterns(each)]
+        return [pattern for pattern in found if pattern.quantized is not None]
+
     def _choice(self, selection: Selection, reason: str) -> Choice:
         backends = [self.get(name) for name in selection.names]
         if selection.fallback not in (None, REFUSE):

@@ -297,9 +297,10 @@ def get_backend_config(backend: str = "auto") -> BackendConfig:
         weights = weights or [None]
         dtypes = [DTypeConfig(each, each, weight) for each in spec.activations for weight in weights]
         parts = pattern.parts[0] if len(pattern.parts) == 1 else pattern.parts
-        config.set_backend_pattern_config(
-            BackendPatternConfig(parts).set_dtype_configs(dtypes).set_root_module(pattern.parts[0])  # type: ignore[arg-type]
-        )
+        own = BackendPatternConfig(parts).set_dtype_configs(dtypes).set_root_module(pattern.parts[0])  # type: ignore[arg-type]
+        if pattern.quantized is not None:
+            own.set_reference_quantized_module(pattern.quantized)
+        config.set_backend_pattern_config(own)
     for target, rule in {**CALLS, **MODULES}.items():
         config.set_backend_pattern_config(BackendPatternConfig(target).set_observation_type(_OBSERVED[rule.role]))
     named = {each.pattern for each in config.configs}

@@ -108,7 +108,7 @@ def _prepare(
             f"model.{'train' if is_qat else 'eval'}() first"
         )
     choice = registry.choose(str(selection))
-    allowed = Allowed(as_backend_config(backend_config))
+    allowed = Allowed(as_backend_config(backend_config), registry.brought(choice.name))
     run = flow.Preparation(mapping, custom, choice.name, strict, is_qat, allowed)
     float_model = copy.deepcopy(model)
     prepared: Any = run.run(float_model, by_parameter(float_model, example_inputs))

@@ -20,6 +20,7 @@ from qcore.conformance import graphs, known, misuse
 from qcore.conformance.case import Case, Facet, facets
 from qcore.conformance.check import Nonconformance, check, describe, results, same_results
 from qcore.conformance.families import FAMILIES, take
+from qcore.nn import catalog
 from qcore.operators import operators
 from qcore.registry import Status, registry
 
@@ -120,7 +121,7 @@ class Conformance:
             _fail(f"declared more than once: {', '.join(sorted(twice))}; give each operator one OpSpec")
 
     def test_patterns(self) -> None:
-        """Each pattern refers to an operator that is declared, with its fusions."""
+        """Each pattern refers to an operator that is declared, with its fusions, and there is a module for it."""
         capability = _loaded(self.backend).capability()
         for pattern in capability.patterns:
             spec = capability.find(pattern.operator)
@@ -128,6 +129,10 @@ class Conformance:
                 _fail(f"pattern {pattern} is for {pattern.operator.name}, which is not declared")
             elif not set(pattern.fused) <= set(spec.fused):
                 _fail(f"pattern {pattern} fuses {pattern.fused}, and {spec.operator.name} declares {spec.fused}")
+            elif pattern.quantized is None and pattern.parts not in _known_patterns():
+                _fail(
+                    f"pattern {pattern} changes nothing: qcore has no module for it, and it has no `quantized` itself"
+                )
 
     def test_operator(self, operator: str) -> None:
         """Which operators are declared, and whether the kit can judge them: a skip is one that it did not judge."""
@@ -237,6 +242,10 @@ def names(backend: str, quick: bool = False) -> Iterator[str]:
         if name.startswith("test_"):
             argument = next((each for each in signature(function).parameters if each in made), None)
             yield from [name] if argument is None else (f"{name}[{title}]" for title in made[argument])
+
+
+def _known_patterns() -> set[tuple[Any, ...]]:
+    return {*catalog.fusions(), *catalog.FOLDED, *((kind,) for kind in catalog.mapping("static"))}
 
 
 def _combinations(facet: Facet) -> int:

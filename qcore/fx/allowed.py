@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import nn
 
 from qcore.api.backend_config import BackendConfig, BackendPatternConfig, ObservationType
+from qcore.capability import Pattern
 from qcore.errors import ArgumentError, ArgumentTypeError, QuantizationError
 from qcore.fx.match import Match
 from qcore.fx.patterns import RELUS, Role
@@ -17,14 +18,18 @@ from qcore.nn import catalog
 class Allowed:
     """A BackendConfig, asked call by call; None allows all that backends declare.
 
-    Raises ArgumentError for patterns that no graph can have.
+    `brought`: patterns of backends whose modules they quantize themselves. Raises ArgumentError for patterns that no
+    graph can have.
     """
 
-    def __init__(self, config: BackendConfig | None = None) -> None:
+    def __init__(self, config: BackendConfig | None = None, brought: Iterable[Pattern] = ()) -> None:
         self.config = config
         self.name = "" if config is None else config.name
         self._patterns: dict[Any, BackendPatternConfig] = {}
         self._fused: dict[Any, BackendPatternConfig] = {}
+        for pattern in brought if config is None else ():
+            own = BackendPatternConfig(pattern.parts[0])
+            self._patterns[pattern.parts] = own.set_reference_quantized_module(pattern.quantized)
         known = catalog.fusions()
         for each in [] if config is None else config.configs:
             parts = each.pattern if isinstance(each.pattern, tuple) else (each.pattern,)

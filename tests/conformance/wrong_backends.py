@@ -87,6 +87,13 @@ class RefusesInSilence(Selective):
         return verdict if verdict else qcore.Verdict(False)
 
 
+class FutilePattern(Right):
+    """A sequence that becomes no module."""
+
+    def capability(self):
+        return qcore.Capability(self.ops, (qcore.Pattern((torch.nn.Linear, torch.nn.Tanh), Linear),))
+
+
 class BoundOnFloats(Right):
     """Declares steps for results that have none."""
 
@@ -396,6 +403,7 @@ WRONG: dict[type[qcore.Backend], tuple[set[str], str]] = {
     BeyondItsBound: (KERNEL, "elements differ by more than the declared 1; the first is"),
     Selective: (set(), ""),
     RefusesInSilence: (KERNEL, "says no without a reason"),
+    FutilePattern: ({"test_patterns"}, "Linear > Tanh changes nothing"),
     BoundOnFloats: ({"test_capability"}, "linear_fp16: steps=1; give a whole number, 0 for float results"),
     SharesScratch: ({"test_threads"}, "other results when several threads call it at once"),
     UnstatedContract: ({"test_identity"}, "api_version is not stated"),
