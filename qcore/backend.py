@@ -18,7 +18,7 @@ from qcore.tensor.dtypes import QDType
 API_VERSION = (1, 2)
 """Version of this contract (major, minor): minor versions only add; a backend states the one it was written for.
 
-1.1 added `Backend.claims` and `Backend.compile`; 1.2 the hook `qcore_families`.
+1.1 added `Backend.claims` and `Backend.compile`; 1.2 the hook `qcore_families` and `Pattern.quantized`.
 """
 
 Kernel: TypeAlias = Callable[..., Any]
