@@ -26,6 +26,7 @@ from qcore.api.observer import (
     default_fixed_qparams_range_neg1to1_observer,
 )
 from qcore.errors import ArgumentError, ArgumentTypeError
+from qcore.tensor.arguments import check_callable
 from qcore.tensor.dtypes import (
     QDType,
     QScheme,
@@ -134,6 +135,7 @@ class FakeQuantize(FakeQuantizeBase):
         super().__init__()
         if quant_min is not None or quant_max is not None:
             observer_kwargs.update(quant_min=quant_min, quant_max=quant_max)
+        check_callable(observer=observer)
         made: Any = observer(**observer_kwargs)
         self.activation_post_process = made
         if not isinstance(getattr(made, "dtype", None), QDType) or not hasattr(made, "quant_min"):
@@ -200,9 +202,12 @@ class FakeQuantize(FakeQuantizeBase):
         return scale, zero_point
 
     def forward(self, x: Tensor) -> Tensor:
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            given = x.dtype if isinstance(x, Tensor) else type(x).__name__
+            raise ArgumentTypeError(f"{self.activation_post_process._where()} takes float tensors; got {given}")
         if not x.numel():
             return x
-        observes, rounds = bool(self.observer_enabled[0]), bool(self.fake_quant_enabled[0])
+        observes, rounds = bool(self.observer_enabled.item()), bool(self.fake_quant_enabled.item())
         rounded = self._in_one_step(x) if observes and rounds else None
         if rounded is not None:
             return rounded

@@ -198,11 +198,13 @@ QCORE_INLINE uint16_t equal_bits(const F32& x, const F32& y) {
   const int low = _mm256_movemask_ps(_mm256_cmp_ps(x.a, y.a, _CMP_EQ_OQ)), high = _mm256_movemask_ps(_mm256_cmp_ps(x.b, y.b, _CMP_EQ_OQ));
   return static_cast<uint16_t>(low | high << 8);
 }
-QCORE_INLINE __m256 keep_256(int bits, __m256 x) {
-  const __m256i each = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
-  return _mm256_and_ps(x, _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(bits), each), each)));
+QCORE_INLINE __m256 keep_256(__m256i bits, __m256i each, __m256 x) {
+  return _mm256_and_ps(x, _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(bits, each), each)));
 }
-QCORE_INLINE F32 keep(uint16_t bits, const F32& x) { return {keep_256(bits, x.a), keep_256(bits >> 8, x.b)}; }
+QCORE_INLINE F32 keep(uint16_t bits, const F32& x) {
+  const __m256i all = _mm256_set1_epi32(bits), low = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+  return {keep_256(all, low, x.a), keep_256(all, _mm256_slli_epi32(low, 8), x.b)};
+}
 
 QCORE_INLINE __m256 power_of_two_256(__m256i n) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23)); }
 QCORE_INLINE F32 power_of_two(const I32& n) { return {power_of_two_256(n.a), power_of_two_256(n.b)}; }

@@ -26,35 +26,53 @@ void dequantize(const T* x, float* y, int64_t n, float scale, int32_t zero) {
   if (i < n) store_f32(y + i, lanes(some(x + i, n - i).v), static_cast<int>(n - i));
 }
 
+// Lowest and highest of all that `take` has seen; a sum that is NaN where not all is finite.
+struct Extremes {
+  F32 low = set_f32(__builtin_inff()), high = set_f32(-__builtin_inff()), finite = set_f32(0.0f);
+
+  QCORE_INLINE void take(const F32& v) {
+    low = min(v, low);
+    high = max(v, high);
+    finite = fma(v, set_f32(0.0f), finite);  // 0 * v is NaN where v is infinite or NaN
+  }
+
+  QCORE_INLINE void join(const Extremes& other) {
+    low = min(other.low, low);
+    high = max(other.high, high);
+    finite = add(other.finite, finite);
+  }
+
+  QCORE_INLINE bool result(float* lowest, float* highest) const {
+    Lanes<float> lows, highs, zeros;
+    store_f32(lows.v, low);
+    store_f32(highs.v, high);
+    store_f32(zeros.v, finite);
+    float zero = 0.0f;
+    *lowest = lows.v[0];
+    *highest = highs.v[0];
+    for (int j = 0; j < kLanes; ++j) {
+      *lowest = lows.v[j] < *lowest ? lows.v[j] : *lowest;
+      *highest = highs.v[j] > *highest ? highs.v[j] : *highest;
+      zero += zeros.v[j];
+    }
+    return zero == 0.0f;
+  }
+};
+
 bool range(const float* x, int64_t n, float* low, float* high) {
-  F32 smallest = set_f32(__builtin_inff());
-  F32 largest = set_f32(-__builtin_inff());
-  F32 finite = set_f32(0.0f);  // 0 * x is NaN where x is infinite or NaN, and so stays their sum
-  const auto take = [&](const F32& v) QCORE_INLINE_LAMBDA {
-    smallest = min(v, smallest);
-    largest = max(v, largest);
-    finite = fma(v, set_f32(0.0f), finite);
-  };
+  Extremes even, odd;  // two, since the sums of one would wait for each other
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) take(load_f32(x + i));
-  if (i < n) {
-    Lanes<float> last = some(x + i, n - i);
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+    even.take(load_f32(x + i));
+    odd.take(load_f32(x + i + kLanes));
+  }
+  for (; i < n; i += kLanes) {
+    Lanes<float> last = some(x + i, n - i < kLanes ? n - i : kLanes);
     for (int64_t j = n - i; j < kLanes; ++j) last.v[j] = x[i];
-    take(load_f32(last.v));
+    even.take(load_f32(last.v));
   }
-  Lanes<float> lows, highs, products;
-  store_f32(lows.v, smallest);
-  store_f32(highs.v, largest);
-  store_f32(products.v, finite);
-  float zero = 0.0f;
-  *low = lows.v[0];
-  *high = highs.v[0];
-  for (int j = 0; j < kLanes; ++j) {
-    *low = lows.v[j] < *low ? lows.v[j] : *low;
-    *high = highs.v[j] > *high ? highs.v[j] : *high;
-    zero += products.v[j];
-  }
-  return zero == 0.0f;
+  even.join(odd);
+  return even.result(low, high);
 }
 
 // Stores value(i, count), floats to round, of all n elements: 64 at a time, where there are as many.

@@ -15,14 +15,12 @@ QCORE_INLINE FakeQuantizeLanes next_channels(const FakeQuantizeChannels& p, int6
   return {load_f32(p.inverse + channel), load_f32(p.scale + channel), load_f32(p.low + channel), load_f32(p.high + channel)};
 }
 
-// Clamping to one step beyond the range first keeps numbers small enough to round, and tells inside from outside. NaN stays NaN.
+// NaN stays NaN, and is outside.
 QCORE_INLINE F32 fake_quantize_lanes(const F32& x, const FakeQuantizeLanes& p, uint16_t* inside) {
-  const F32 one = set_f32(1.0f), minus_one = set_f32(-1.0f);
-  const F32 wide = max(add(p.low, minus_one), min(add(p.high, one), mul(x, p.inverse)));
-  const F32 whole = round_f32(wide);
+  const F32 whole = round_f32(mul(x, p.inverse));
   const F32 clamped = max(p.low, min(p.high, whole));
   *inside = equal_bits(whole, clamped);
-  return mul(add(clamped, set_f32(0.0f)), p.scale);  // the sum makes -0 a 0
+  return fma(clamped, p.scale, set_f32(0.0f));  // the sum makes -0 a 0
 }
 
 // All but the last block are whole.
@@ -113,33 +111,6 @@ void column_ranges(const float* x, int64_t rows, int64_t columns, float* low, fl
   if (c < columns) take(x + c, columns - c, low + c, high + c);
 }
 
-// Lowest and highest of all that `take` has seen; a sum that is NaN where not all is finite.
-struct Extremes {
-  F32 low = set_f32(__builtin_inff()), high = set_f32(-__builtin_inff()), finite = set_f32(0.0f);
-
-  QCORE_INLINE void take(const F32& v) {
-    low = min(v, low);
-    high = max(v, high);
-    finite = fma(v, set_f32(0.0f), finite);
-  }
-
-  QCORE_INLINE bool result(float* lowest, float* highest) const {
-    Lanes<float> lows, highs, zeros;
-    store_f32(lows.v, low);
-    store_f32(highs.v, high);
-    store_f32(zeros.v, finite);
-    float zero = 0.0f;
-    *lowest = lows.v[0];
-    *highest = highs.v[0];
-    for (int j = 0; j < kLanes; ++j) {
-      *lowest = lows.v[j] < *lowest ? lows.v[j] : *lowest;
-      *highest = highs.v[j] > *highest ? highs.v[j] : *highest;
-      zero += zeros.v[j];
-    }
-    return zero == 0.0f;
-  }
-};
-
 // Adds the counts of n values to two tables of `table` counters, which sum to the histogram; false where not all are finite.
 // Values beyond the bins are counted in the first or the last.
 template <bool divides>
@@ -149,7 +120,7 @@ bool histogram_of(const float* x, int64_t n, const HistogramBins& bins, uint32_t
   const auto last = static_cast<uint16_t>(table - 1);
   uint32_t* const others = counts + table;
   Extremes extremes;
-  constexpr int kStep = 2 * kLanes, kWords = 4;
+  constexpr int kStep = 8 * kLanes, kWords = 4;  // enough that counting and finding overlap
   alignas(64) uint16_t index[kStep];
   const auto find = [&](const float* from, uint16_t* to) QCORE_INLINE_LAMBDA {
     const F32 v = load_f32(from);
@@ -160,8 +131,7 @@ bool histogram_of(const float* x, int64_t n, const HistogramBins& bins, uint32_t
   };
   int64_t i = 0;
   for (; i + kStep <= n; i += kStep) {
-    find(x + i, index);
-    find(x + i + kLanes, index + kLanes);
+    for (int at = 0; at < kStep; at += kLanes) find(x + i + at, index + at);
     for (int word = 0; word < kStep / kWords; ++word) {  // four indices to a load
       asm volatile("" : : "r"(index) : "memory");  // else GCC carries counters from step to step
       uint64_t four;
