@@ -27,7 +27,7 @@ from qcore.api.fake_quantize import (
 )
 from qcore.api.observer import ObserverBase
 from qcore.api.qconfig import get_default_qat_qconfig, get_default_qconfig
-from qcore.errors import ArgumentError, QcoreError, QuantizationError, UnsupportedError
+from qcore.errors import ArgumentError, ArgumentTypeError, QcoreError, QuantizationError, UnsupportedError
 from qcore.nn import catalog
 from qcore.nn.intrinsic.folding import first_layer
 from qcore.nn.qat import dynamic as nnqatd
@@ -38,6 +38,7 @@ from qcore.nn.quantized.observed import no_static_activation
 from qcore.registry import BY_NAME, Choice, registry
 from qcore.report import Report, Row
 from qcore.selection import BackendLike, Selection
+from qcore.tensor.arguments import check_module
 from qcore.tensor.dtypes import as_qdtype, quint8
 
 CustomConfig = dict[str, dict[type[nn.Module], type[nn.Module]]]
@@ -52,6 +53,9 @@ def propagate_qconfig_(
 
     Raises QuantizationError for a name that the model does not have.
     """
+    check_module("propagate_qconfig_", module)
+    if not isinstance(qconfig_dict, dict | None):
+        raise ArgumentTypeError(f"qconfig_dict must be a dict to QConfigs, not {type(qconfig_dict).__name__}")
     rules = qconfig_dict or {}
     check_names(module, [key for key in rules if isinstance(key, str) and key], "qconfig_dict")
     for layer in layers(module, rules, tuple(_custom(prepare_custom_config_dict))):
@@ -102,6 +106,10 @@ def prepare_model(
     trained: catalog.Mapping | None = None,
 ) -> nn.Module:
     """prepare, or with `trained` (float class -> class with fake quantization) prepare_qat."""
+    check_module("prepare", model)
+    for name, given in (("allow_list", allow_list), ("observer_non_leaf_module_list", non_leaf)):
+        if given is not None and not (isinstance(given, Collection) and all(isinstance(kind, type) for kind in given)):
+            raise ArgumentTypeError(f"{name}={given!r} must be a list of module classes")
     choice = registry.choose(str(selection))
     name = choice.name
     custom = _custom(custom_config)
@@ -137,12 +145,14 @@ def _taken_apart(plan: list[Layer], custom: catalog.Mapping) -> tuple[list[Layer
             continue
         try:
             with lent(layer.module, qconfig=layer.qconfig):
-                whole = swaps[id(layer.module)] = target.from_float(layer.module)
+                whole: Any = target.from_float(layer.module)
         except UnsupportedError as error:
             raise QuantizationError(
                 f"module {layer.path!r} ({type(layer.module).__name__}): {error}; set its qconfig to None to leave it "
                 "float"
             ) from error
+        swaps[id(layer.module)] = whole
+        whole.qcore_path = layer.path
         keep_hooks(layer.module, whole)
         for part in layers(whole, {"": layer.qconfig}):
             expanded.append(replace(part, path=".".join(name for name in (layer.path, part.path) if name)))
@@ -189,6 +199,8 @@ def raise_if_refused(report: Report, strict: bool) -> None:
 
 
 def _custom(config: CustomConfig | None) -> dict[type[nn.Module], type[nn.Module]]:
+    if config is not None and not isinstance(config, dict):
+        raise ArgumentTypeError(f"the custom config must be a dict or None, not {type(config).__name__}")
     unknown = sorted(set(config or {}) - {"float_to_observed_custom_module_class"})
     if unknown:
         raise ArgumentError(
@@ -364,6 +376,7 @@ def _replace(model: nn.Module, path: str, new: nn.Module) -> None:
 
 def get_observer_dict(mod: nn.Module, target_dict: dict[str, Any], prefix: str = "") -> None:
     """Put every observer of a model into `target_dict`, under its own path (module path, "activation_post_process")."""
+    check_module("get_observer_dict", mod)
     for path, module in mod.named_modules():
         observer = module._modules.get(OBSERVER)
         if observer is not None:

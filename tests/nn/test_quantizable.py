@@ -194,8 +194,15 @@ def test_errors_name_what_is_wrong():
         lstm(torch.randn(3, 4))
     with pytest.raises(qcore.ArgumentError, match=r"h_0 must have shape \(1, 2, 5\)"):
         lstm(torch.randn(3, 2, 4), (torch.zeros(1, 1, 5), torch.zeros(1, 2, 5)))
-    with pytest.raises(qcore.ArgumentTypeError, match="packed"):
-        lstm(nn.utils.rnn.pack_sequence([torch.randn(3, 4)]))
+    packed = nn.utils.rnn.pack_sequence([torch.randn(3, 4)])
+    with pytest.raises(qcore.ArgumentTypeError, match="^QuantizableLSTM takes no packed sequences"):
+        lstm(packed)
+    model = api.prepare(nn.Sequential(nn.LSTM(4, 5)).eval(), backend="reference")
+    with pytest.raises(qcore.ArgumentTypeError, match=r"module '0' \(QuantizableLSTM\) takes no packed sequences"):
+        model(packed)
+    model(torch.randn(3, 2, 4))
+    with pytest.raises(qcore.ArgumentTypeError, match=r"module '0' \(QuantizedLSTM\) takes no packed sequences"):
+        api.convert(model)(packed)
     with pytest.raises(qcore.ArgumentError, match="dropout"):
         nnqa.LSTM(4, 5, dropout=2)
     with pytest.raises(qcore.ArgumentTypeError, match=r"takes an nn.LSTM; got a GRU"):

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from qcore.errors import ArgumentError, ArgumentTypeError
 from qcore.nn.quantizable.base import Quantizable
 from qcore.nn.stubs import DeQuantStub, QuantStub
+from qcore.tensor.arguments import check_number, check_whole
 from qcore.tensor.functions import quantize
 from qcore.tensor.qparams import per_tensor
 from qcore.tensor.qtensor import QTensor
@@ -47,7 +48,11 @@ class MultiheadAttention(Quantizable):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        if num_heads < 1 or embed_dim % num_heads:
+        check_whole(0, embed_dim=embed_dim, kdim=embed_dim if kdim is None else kdim)
+        check_whole(0, vdim=embed_dim if vdim is None else vdim)
+        check_whole(1, num_heads=num_heads)
+        check_number(0, 1, dropout=dropout)
+        if embed_dim % num_heads:
             raise ArgumentError(f"num_heads={num_heads!r} must divide embed_dim={embed_dim!r}")
         self.embed_dim = embed_dim
         self.num_heads = num_heads
@@ -90,6 +95,10 @@ class MultiheadAttention(Quantizable):
         """The attended values, and the weights (batch, [heads,] target, source), or None."""
         if is_causal and attn_mask is None:
             raise ArgumentError("is_causal=True says that attn_mask is causal; give that mask too")
+        if self.traced_rank is None:
+            for name, given in (("query", query), ("key", key), ("value", value)):
+                if not isinstance(given, Tensor):
+                    raise ArgumentTypeError(f"{self._label()}: {name} must be a tensor; got a {type(given).__name__}")
         batched = (query.dim() if self.traced_rank is None else self.traced_rank) == 3
         if not batched:
             query, key, value = (each.unsqueeze(1) for each in (query, key, value))
@@ -125,12 +134,12 @@ class MultiheadAttention(Quantizable):
         for name, given, features in sizes:
             if given.dim() != 3 or given.shape[2] != features:
                 raise ArgumentError(
-                    f"quantizable MultiheadAttention: {name} must have 3 dimensions (2 without a batch), the last of "
+                    f"{self._label()}: {name} must have 3 dimensions (2 without a batch), the last of "
                     f"size {features}; got shape {tuple(given.shape)}"
                 )
         if key.shape[:2] != value.shape[:2] or key.shape[1] != query.shape[1]:
             raise ArgumentError(
-                "quantizable MultiheadAttention: key and value must have the same length, and all the same batch; got "
+                f"{self._label()}: key and value must have the same length, and all the same batch; got "
                 f"(length, batch) query {tuple(query.shape[:2])}, key {tuple(key.shape[:2])}, value "
                 f"{tuple(value.shape[:2])}"
             )

@@ -14,7 +14,16 @@ Self = TypeVar("Self", bound="Quantizable")
 
 class Quantizable(nn.Module):
     """Base: prepare puts the form made by `from_float` in the place of a float module, then treats its parts as layers
-    of the model; so does convert."""
+    of the model; so does convert.
+
+    `qcore_path`: its path in the model, for messages; set by prepare."""
+
+    qcore_path: str = ""
+
+    def _label(self) -> str:
+        """How messages name it."""
+        kind: str = self._get_name()  # type: ignore[no-untyped-call]
+        return f"module {self.qcore_path!r} ({kind})" if self.qcore_path else kind
 
     def _slow_forward(self, *inputs: Any, **kwargs: Any) -> Any:
         """What torch.jit.trace calls in the place of forward."""

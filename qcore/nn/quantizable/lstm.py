@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 from qcore.errors import ArgumentError, ArgumentTypeError, UnsupportedError
 from qcore.nn.quantizable.base import Quantizable
 from qcore.nn.quantizable.lstm_cell import LSTMCell, State, zero_state
+from qcore.tensor.arguments import check_number, check_whole
 from qcore.tensor.qtensor import QTensor
 
 
@@ -53,7 +54,8 @@ class LSTM(Quantizable):
     """x (steps, batch, input_size), or (batch, steps, input_size) with batch_first -> results, (h, c) as of nn.LSTM.
 
     Float tensors before convert, quantized ones after it, state too. `dropout` acts in training. Raises
-    UnsupportedError for projections, ArgumentError for other shapes. Source of the equations: torch.nn.LSTM.
+    UnsupportedError for projections, ArgumentError for other shapes, ArgumentTypeError for packed sequences, which
+    torch's has not either. Source of the equations: torch.nn.LSTM.
     """
 
     def __init__(
@@ -71,10 +73,9 @@ class LSTM(Quantizable):
         split_gates: bool = False,
     ) -> None:
         super().__init__()
-        if isinstance(dropout, bool) or not 0 <= dropout <= 1:
-            raise ArgumentError(f"dropout={dropout!r} must be a number between 0 and 1")
-        if num_layers < 1:
-            raise ArgumentError(f"num_layers={num_layers!r} must be at least 1")
+        check_whole(0, input_size=input_size, hidden_size=hidden_size)
+        check_whole(1, num_layers=num_layers)
+        check_number(0, 1, dropout=dropout)
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_layers = num_layers
@@ -110,12 +111,14 @@ class LSTM(Quantizable):
     def _check(self, x: Any) -> None:
         if isinstance(x, PackedSequence):
             raise ArgumentTypeError(
-                "quantizable LSTM takes no packed sequences; pad them, or use quantize_dynamic, whose LSTM does"
+                f"{self._label()} takes no packed sequences: pad them, or use quantize_dynamic, whose LSTM takes them"
             )
+        if not isinstance(x, Tensor):
+            raise ArgumentTypeError(f"{self._label()} takes a tensor; got a {type(x).__name__}")
         if x.dim() != 3 or x.shape[2] != self.input_size or not x.shape[0 if not self.batch_first else 1]:
             order = "(batch, steps" if self.batch_first else "(steps, batch"
             raise ArgumentError(
-                f"quantizable LSTM takes {order}, {self.input_size}) of at least one step; got shape {tuple(x.shape)}"
+                f"{self._label()} takes {order}, {self.input_size}) of at least one step; got shape {tuple(x.shape)}"
             )
 
     def _states(self, x: Tensor, hidden: State | None) -> list[State]:
@@ -126,7 +129,7 @@ class LSTM(Quantizable):
             return [(zeros, zeros)] * shape[0]
         for name, part in zip(("h_0", "c_0"), hidden, strict=True):
             if tuple(part.shape) != shape:
-                raise ArgumentError(f"quantizable LSTM: {name} must have shape {shape}; got {tuple(part.shape)}")
+                raise ArgumentError(f"{self._label()}: {name} must have shape {shape}; got {tuple(part.shape)}")
         return list(zip(hidden[0].unbind(0), hidden[1].unbind(0), strict=True))
 
     @classmethod
