@@ -17,6 +17,7 @@ from qcore.nn import catalog
 from qcore.nn.quantizable import Quantizable
 from qcore.registry import registry
 from qcore.report import Report, Row
+from qcore.tensor.arguments import check_module
 
 
 def convert(
@@ -109,6 +110,7 @@ def swap_module(
 
     Raises QuantizationError for missing calibration or statistics that are not finite.
     """
+    check_module("swap_module", mod)
     if getattr(mod, "qconfig", None) is None:
         return mod
     custom: Any = (custom_module_class_mapping or {}).get(type(mod))

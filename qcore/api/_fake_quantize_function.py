@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from qcore.api._observers.kernels import kernels_for
+from qcore.api._observers.kernels import is_eager, kernels_for
+from qcore.errors import ArgumentError
 from qcore.training_operators import FakeQuantize, FakeQuantizeBackward
 
 MOST_INTEGER = 65536
@@ -34,10 +35,20 @@ def fake_quantize(
     `scale` and `zero_point` have one element, or with `axis` one for each channel; a float zero_point is not rounded.
     The gradient passes where the integer lies within the range and is 0 elsewhere. NaN stays NaN.
     `backend` (None: the automatic choice) runs it where it has the kernel.
+    Raises ArgumentError for an axis that x does not have, another number of channels, or a scale that is not positive.
     Source: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
     Inference", 2017.
     """
+    if axis is not None and not -x.ndim <= axis < x.ndim:
+        raise ArgumentError(f"axis={axis} does not exist in an input of shape {tuple(x.shape)}")
     axis = None if axis is None else axis % x.ndim
+    if scale.numel() != (1 if axis is None else x.shape[axis]) or scale.numel() != zero_point.numel():
+        raise ArgumentError(
+            f"scale {tuple(scale.shape)} and zero_point {tuple(zero_point.shape)} must have one element"
+            f"{'' if axis is None else f' for each of {x.shape[axis]} channels'}"
+        )
+    if is_eager(scale) and not bool((scale > 0).all()):
+        raise ArgumentError(f"scale must be positive everywhere; got {scale.tolist()}")
     if zero_point.dtype == torch.int32 and scale.dtype == torch.float32 and max(-quant_min, quant_max) <= MOST_INTEGER:
         kernels = kernels_for(x, backend, FakeQuantize(quant_min, quant_max), FakeQuantizeBackward())
         if kernels is not None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from qcore.errors import ArgumentError, ArgumentTypeError, QuantizationError
 from qcore.nn.catalog import match
 from qcore.nn.intrinsic import FusedModule
+from qcore.tensor.arguments import check_module
 
 OBSERVER = "activation_post_process"
 INTERNAL = (OBSERVER, "parametrizations", "weight_fake_quant")
@@ -43,8 +44,7 @@ def layers(model: nn.Module, rules: Mapping[Any, Any], wholes: tuple[type[nn.Mod
     `wholes`: further classes to treat as one. A key of `rules` is a module class, a path, or "" for the root. Raises
     ArgumentTypeError for a model that is no module, and a qconfig that is none.
     """
-    if not isinstance(model, nn.Module):
-        raise ArgumentTypeError(f"the model must be a torch.nn.Module, not {type(model).__name__}")
+    check_module("quantization", model)
     found: list[Layer] = []
     seen: set[int] = set()
 

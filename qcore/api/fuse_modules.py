@@ -9,9 +9,10 @@ from typing import Any
 from torch import nn
 
 from qcore.api._layers import check_names
-from qcore.errors import ArgumentError
+from qcore.errors import ArgumentError, ArgumentTypeError
 from qcore.nn import catalog
 from qcore.nn.intrinsic.folding import fold_norm
+from qcore.tensor.arguments import check_module
 
 FuserMethods = dict[tuple[type[nn.Module], ...], Callable[..., nn.Module]]
 Fuser = Callable[..., list[nn.Module]]
@@ -117,6 +118,11 @@ def _fuse_all(
     fuser_func: Fuser,
     config: dict[str, Any] | None,
 ) -> nn.Module:
+    check_module("fuse_modules", model)
+    if not isinstance(modules_to_fuse, list | tuple) or not all(map(_is_path_or_paths, modules_to_fuse)):
+        raise ArgumentTypeError(
+            f"modules_to_fuse={modules_to_fuse!r} must be a list of module paths, or a list of such lists"
+        )
     groups = [modules_to_fuse] if all(isinstance(name, str) for name in modules_to_fuse) else modules_to_fuse
     methods = (config or {}).get("additional_fuser_method_mapping")
     for group in groups:
@@ -137,3 +143,7 @@ def _fuse_all(
         parent, _, name = path.rpartition(".")
         model.get_submodule(parent)._modules[name] = module
     return model
+
+
+def _is_path_or_paths(given: Any) -> bool:
+    return isinstance(given, str) or (isinstance(given, list | tuple) and all(isinstance(path, str) for path in given))

@@ -8,6 +8,7 @@ there); `merge` adds up two observers.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -27,7 +28,8 @@ from qcore.api._observers.plain import (
     RecordingObserver,
     ReuseInputObserver,
 )
-from qcore.errors import ArgumentError
+from qcore.errors import ArgumentError, ArgumentTypeError
+from qcore.tensor.arguments import check_module
 from qcore.tensor.dtypes import (
     per_channel_affine_float_qparams,
     per_channel_symmetric,
@@ -127,6 +129,7 @@ def get_observer_state_dict(mod: nn.Module) -> OrderedDict[str, Any]:
 
     `load_observer_state_dict` puts them into a freshly prepared copy.
     """
+    check_module("get_observer_state_dict", mod)
     return OrderedDict((key, value) for key, value in mod.state_dict().items() if _of_observer(key))
 
 
@@ -135,6 +138,9 @@ def load_observer_state_dict(mod: nn.Module, obs_dict: dict[str, Any]) -> None:
 
     Raises ArgumentError, before anything is changed, when names are missing in either.
     """
+    check_module("load_observer_state_dict", mod)
+    if not isinstance(obs_dict, Mapping):
+        raise ArgumentTypeError(f"obs_dict must be a dict of tensors, not {type(obs_dict).__name__}")
     expected = get_observer_state_dict(mod).keys()
     missing, unexpected = sorted(expected - obs_dict.keys()), sorted(obs_dict.keys() - expected)
     # torch's histograms lack these two, and HistogramObserver makes them from the rest

@@ -34,6 +34,7 @@ from qcore.nn.quantized.base import QuantizedModule
 from qcore.registry import registry
 from qcore.report import Report, Row
 from qcore.selection import BackendLike
+from qcore.tensor.arguments import check_callable, check_module
 from qcore.tensor.dtypes import as_qdtype, is_qdtype, qint8, quint4x2, quint8
 
 __all__ = [
@@ -53,7 +54,8 @@ _MULTIPLYING = (nn.Linear, nn.modules.conv._ConvNd, nn.RNNBase, nn.RNNCellBase, 
 
 
 def default_eval_fn(model: nn.Module, calib_data: Iterable[Any]) -> None:
-    """Run a model on each input of (input, target) pairs."""
+    """Run a model on each input of (input, target) pairs; ArgumentTypeError for what is no module."""
+    check_module("default_eval_fn", model)
     for data, _ in calib_data:
         model(data)
 
@@ -73,6 +75,7 @@ def quantize(
 
     Arguments and errors as theirs.
     """
+    check_callable(run_fn=run_fn)
     prepared = prepare(model, inplace, backend=backend, fallback=fallback, strict=strict).eval()
     run_fn(prepared, *run_args)
     return convert(prepared, mapping, inplace=True, strict=strict)
@@ -102,8 +105,7 @@ def quantize_dynamic(
     choice = registry.choose(backend, fallback)
     name = choice.name
     rules = _rules(qconfig_spec, dtype, name)
-    if not isinstance(model, nn.Module):
-        raise ArgumentTypeError(f"the model must be a torch.nn.Module, not {type(model).__name__}")
+    check_module("quantize_dynamic", model)
     check_names(model, [key for key in rules if isinstance(key, str) and key], "qconfig_spec")
     table = catalog.mapping("dynamic") if mapping is None else mapping
     check_mapping(table)

@@ -28,6 +28,7 @@ from qcore.fx.graph_module import preserve
 from qcore.registry import registry
 from qcore.report import Report
 from qcore.selection import BackendLike, Selection
+from qcore.tensor.arguments import check_module
 
 __all__ = ["convert_fx", "convert_to_reference_fx", "fuse_fx", "lower_fx", "prepare_fx", "prepare_qat_fx"]
 
@@ -241,6 +242,7 @@ def fuse_fx(
 
     Raises QuantizationError for a model in training mode, BackendError as prepare_fx.
     """
+    check_module("fuse_fx", model)
     if model.training:
         raise QuantizationError("fuse_fx: the model is in training mode; call model.eval() first")
     custom = as_config(fuse_custom_config, FuseCustomConfig, "fuse_custom_config")

@@ -13,6 +13,7 @@ from qcore.api._prepare import CustomConfig, prepare_model
 from qcore.errors import QuantizationError
 from qcore.nn import catalog
 from qcore.selection import BackendLike, Selection
+from qcore.tensor.arguments import check_callable, check_module
 
 __all__ = ["prepare_qat", "quantize_qat"]
 
@@ -34,6 +35,7 @@ def prepare_qat(
     default for training is used. Everything else, errors too, as of `prepare`; and QuantizationError for a model in
     eval mode.
     """
+    check_module("prepare_qat", model)
     if not model.training:
         raise QuantizationError("prepare_qat takes a model in training mode; call model.train() first, or prepare")
     table = catalog.mapping("qat") if mapping is None else mapping
@@ -54,6 +56,8 @@ def quantize_qat(
 ) -> nn.Module:
     """prepare_qat, train by `run_fn(model, *run_args)`, and convert, in training mode until then; errors as
     theirs."""
+    check_module("quantize_qat", model)
+    check_callable(run_fn=run_fn)
     model = model if inplace else copy.deepcopy(model)
     prepared = prepare_qat(model.train(), inplace=True, backend=backend, fallback=fallback, strict=strict)
     run_fn(prepared, *run_args)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from qcore.nn.stubs import DeQuantStub, QuantStub
+from qcore.tensor.arguments import check_module
 
 __all__ = ["DeQuantStub", "QuantStub", "QuantWrapper", "add_quant_dequant"]
 
@@ -16,6 +17,7 @@ class QuantWrapper(nn.Module):
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
+        check_module("QuantWrapper", module)
         qconfig = getattr(module, "qconfig", None)
         self.quant = QuantStub(qconfig)
         self.dequant = DeQuantStub(qconfig)
@@ -31,8 +33,9 @@ class QuantWrapper(nn.Module):
 def add_quant_dequant(module: nn.Module) -> nn.Module:
     """Wrap each leaf that has a qconfig of its own into a QuantWrapper; a leaf at the root is returned wrapped.
 
-    Changes the module itself; raises no errors of its own.
+    Changes the module itself; raises ArgumentTypeError for what is none.
     """
+    check_module("add_quant_dequant", module)
     if not list(module.children()):
         return QuantWrapper(module) if getattr(module, "qconfig", None) is not None else module
     for name, child in module.named_children():

@@ -7,13 +7,16 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
+from qcore.errors import QuantizationError
+
 
 class _Functional(nn.Module):
     """The operations of float tensors; `_observed` sees each result."""
 
     def forward(self, x: Any) -> NoReturn:
-        """Not meant to be called: RuntimeError names the methods."""
-        raise RuntimeError(f"{type(self).__name__} is not called itself; use its methods add, mul, cat, add_relu, ...")
+        """Not meant to be called: QuantizationError, a RuntimeError, names the methods."""
+        kind = type(self).__name__
+        raise QuantizationError(f"{kind} is not called itself; use its methods add, mul, cat, add_relu, ...")
 
     def _observed(self, result: Tensor) -> Tensor:
         return result

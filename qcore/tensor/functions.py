@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import overload
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from qcore.binding import shared_kernel
 from qcore.errors import ArgumentError, ArgumentTypeError
 from qcore.operators import Quantize
 from qcore.tensor import qparams as _qparams
+from qcore.tensor.arguments import check_whole
 from qcore.tensor.dtypes import DTypeLike, as_qdtype, per_channel_affine_float_qparams
 from qcore.tensor.qparams import QParams
 from qcore.tensor.qtensor import QTensor
@@ -19,10 +20,9 @@ from qcore.tensor.qtensor import QTensor
 
 def quantize(input: Tensor, qparams: QParams, backend: str | None = None) -> QTensor:
     """Quantize float32 numbers of any shape with given parameters, by a backend's kernel; else ArgumentTypeError."""
-    if isinstance(input, QTensor) or input.dtype != torch.float32:
-        raise ArgumentTypeError(
-            f"input must be a float32 tensor, not {input.dtype}; use .float() or dequantize() first"
-        )
+    if isinstance(input, QTensor) or getattr(input, "dtype", None) != torch.float32:
+        given = input.dtype if isinstance(input, Tensor) else type(input).__name__
+        raise ArgumentTypeError(f"input must be a float32 tensor, not {given}; use .float() or dequantize() first")
     operator = Quantize(float_zero_points=qparams.scheme == per_channel_affine_float_qparams)
     raw = shared_kernel(backend, operator, (qparams.dtype,))(input.detach(), qparams)
     return QTensor(raw, qparams, backend)
@@ -52,8 +52,10 @@ def quantize_per_tensor(
     """
     qdtype = as_qdtype(dtype)
     if isinstance(input, Tensor):
-        pair = _one(scale, "scale"), int(_one(zero_point, "zero_point"))
-        return quantize(input, _qparams.per_tensor(*pair, qdtype), backend)
+        number, whole = _one(scale, "scale"), _one(zero_point, "zero_point")
+        return quantize(input, _qparams.per_tensor(number, whole, qdtype), backend)
+    if not isinstance(input, list | tuple):
+        raise ArgumentTypeError(f"input must be a float32 tensor, or a list of such, not {type(input).__name__}")
     scales, zero_points = torch.as_tensor(scale), torch.as_tensor(zero_point)
     if scales.shape != (len(input),) or zero_points.shape != (len(input),):
         raise ArgumentError(
@@ -73,6 +75,10 @@ def quantize_per_channel(
     Floating point zero points give the scheme per_channel_affine_float_qparams. Raises ArgumentError for an axis or
     a number of channels that does not fit `input`, else as `quantize_per_tensor`. Arithmetic: docs/numerics.md.
     """
+    for name, value in (("input", input), ("scales", scales), ("zero_points", zero_points)):
+        if not isinstance(value, Tensor):
+            raise ArgumentTypeError(f"{name} must be a tensor, not {type(value).__name__}")
+    check_whole(axis=axis)
     if not 0 <= axis < input.ndim:
         raise ArgumentError(f"axis={axis} is outside of [0, {input.ndim}) for an input of shape {tuple(input.shape)}")
     if scales.shape != (input.shape[axis],):
@@ -92,12 +98,14 @@ def dequantize(input: Tensor | Sequence[Tensor]) -> Tensor | list[Tensor]:
 
     Raises ArgumentTypeError for anything else. Arithmetic: docs/numerics.md, "dequantize".
     """
+    if not isinstance(input, Tensor | list | tuple):
+        raise ArgumentTypeError(f"dequantize takes a tensor, or a list of tensors, not {type(input).__name__}")
     if not isinstance(input, Tensor):
         return [dequantize(item) for item in input]
     return input.dequantize() if isinstance(input, QTensor) else input.float()
 
 
-def _one(value: float | Tensor, argument: str) -> float:
+def _one(value: Any, argument: str) -> Any:
     if isinstance(value, Tensor):
         if value.numel() != 1:
             raise ArgumentError(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from qcore.errors import ArgumentError
+from qcore.errors import ArgumentError, ArgumentTypeError
 from qcore.tensor.dtypes import (
     QDType,
     QScheme,
@@ -66,14 +66,19 @@ def per_tensor(scale: float | Tensor, zero_point: int | Tensor, dtype: QDType) -
     """One scale and zero point for the whole tensor.
 
     Raises ArgumentError for a scale that is not positive and finite in float32, or a zero point outside of dtype's
-    range.
+    range, ArgumentTypeError for what is no number.
     """
-    scale, given, zero_point = float(scale), zero_point, int(zero_point)
-    if zero_point != given:
-        raise ArgumentError(f"zero_point={given!r} must be a whole number")
-    _check_scale(scale)
-    _check_zero_point(zero_point, dtype)
-    return QParams(dtype, scale, zero_point)
+    try:
+        number, whole = float(scale), int(zero_point)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise ArgumentTypeError(
+            f"scale={scale!r} and zero_point={zero_point!r} must be a number and a whole number"
+        ) from error
+    if whole != zero_point:
+        raise ArgumentError(f"zero_point={zero_point!r} must be a whole number")
+    _check_scale(number)
+    _check_zero_point(whole, dtype)
+    return QParams(dtype, number, whole)
 
 
 def per_channel(scales: Tensor, zero_points: Tensor, axis: int, dtype: QDType) -> QParams:

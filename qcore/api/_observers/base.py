@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from qcore.api._observers.partial import TakesPartialArgs
-from qcore.errors import ArgumentError, NotCalibratedError, QuantizationError, UnsupportedError
+from qcore.errors import ArgumentError, ArgumentTypeError, NotCalibratedError, QuantizationError, UnsupportedError
+from qcore.tensor.arguments import check_number, check_whole
 from qcore.tensor.dtypes import QDType, QScheme, as_qdtype, as_qscheme, is_qdtype, quint8
 from qcore.tensor.dtypes import per_tensor_affine as _per_tensor_affine
 from qcore.tensor.qparams import choose_qparams
@@ -34,6 +35,8 @@ class ObserverBase(ABC, TakesPartialArgs, nn.Module):
 
     def __init__(self, dtype: Any, is_dynamic: bool = False) -> None:
         super().__init__()
+        if not is_qdtype(dtype) and not isinstance(dtype, torch.dtype):
+            raise ArgumentTypeError(f"dtype={dtype!r} must be a quantized dtype, or one of torch")
         self.dtype = as_qdtype(dtype) if is_qdtype(dtype) else dtype
         self.is_dynamic = is_dynamic
 
@@ -85,8 +88,7 @@ class UniformQuantizationObserverBase(ObserverBase):
         self.qscheme = as_qscheme(qscheme)
         self.reduce_range = bool(reduce_range)
         self._check_scheme()
-        if not (math.isfinite(eps) and eps >= 0):
-            raise ArgumentError(f"eps={eps!r} must be finite and not negative")
+        check_number(0, eps=eps)
         self.register_buffer("eps", torch.tensor([eps], **_buffer_kwargs(factory_kwargs)))
         self.has_customized_qrange = quant_min is not None
         self.quant_min, self.quant_max = integer_range(self.dtype, quant_min, quant_max, self.reduce_range)
@@ -125,6 +127,13 @@ class UniformQuantizationObserverBase(ObserverBase):
             self.eps,
             self.has_customized_qrange,
         )
+
+    def _is_taken(self, x: Tensor) -> bool:
+        """Whether x has elements to observe; ArgumentTypeError for what is no tensor of real numbers."""
+        if not isinstance(x, Tensor) or x.is_complex():
+            given = x.dtype if isinstance(x, Tensor) else type(x).__name__
+            raise ArgumentTypeError(f"{self._where()} observes tensors of real numbers; got {given}")
+        return x.numel() > 0
 
     def _is_calibrated(self) -> bool:
         return self.min_val.numel() > 0 and _all_finite(self.min_val)
@@ -174,6 +183,7 @@ def integer_range(dtype: QDType, quant_min: int | None, quant_max: int | None, r
         reduce_range = reduce_range and high - low == 255
     else:
         low, high = quant_min, quant_max
+        check_whole(quant_min=low, quant_max=high)
         if not (dtype.qmin <= low <= 0 <= high <= dtype.qmax and low < high):
             raise ArgumentError(
                 f"quant_min={low} and quant_max={high} must enclose 0 and lie within {dtype!r}: "

@@ -13,7 +13,7 @@ from qcore.api._observers.base import EPS, ObserverBase, UniformQuantizationObse
 from qcore.api._observers.error_search import Range, best_range, even_step_errors
 from qcore.api._observers.kernels import kernel_for
 from qcore.api._observers.minmax import extremes
-from qcore.errors import ArgumentError
+from qcore.tensor.arguments import check_whole
 from qcore.tensor.dtypes import per_tensor_affine, per_tensor_symmetric, quint8
 from qcore.training_operators import EvenHistogram, Histogram
 
@@ -55,8 +55,7 @@ class HistogramObserver(UniformQuantizationObserverBase):
         is_dynamic: bool = False,
         **kwargs: Any,
     ) -> None:
-        if bins < 2:
-            raise ArgumentError(f"bins={bins} must be at least 2")
+        check_whole(2, bins=bins)
         super().__init__(dtype, qscheme, reduce_range, quant_min, quant_max, factory_kwargs, eps, is_dynamic, **kwargs)
         self.bins = bins
         self.dst_nbins = 2 ** (8 * self.dtype.itemsize)
@@ -67,7 +66,7 @@ class HistogramObserver(UniformQuantizationObserverBase):
         self.register_buffer("grid_position", self.eps.new_zeros(3, dtype=torch.int64))
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.numel():
+        if self._is_taken(x):
             data = x.detach().to(torch.float32)
             counted = self._counted_in_place(data)
             if counted is not None and self._adds_nothing_new(*counted[3:]):

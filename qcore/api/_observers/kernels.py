@@ -22,11 +22,13 @@ def kernel_for(x: Tensor, backend: str | None, operator: Operator) -> Kernel | N
 
 def kernels_for(x: Tensor, backend: str | None, *operators: Operator) -> tuple[Kernel, ...] | None:
     """`kernel_for` of several operators; None where one is missing."""
-    if x.dtype != torch.float32 or x.device.type != "cpu" or type(x) not in (Tensor, nn.Parameter):
-        return None
-    if torch.compiler.is_compiling() or torch._C._is_tracing():
-        return None
-    return _offered(backend, operators)
+    return _offered(backend, operators) if x.dtype == torch.float32 and is_eager(x) else None
+
+
+def is_eager(x: Tensor) -> bool:
+    """Whether x is in the memory of the CPU, and torch neither traces nor compiles."""
+    plain = x.device.type == "cpu" and type(x) in (Tensor, nn.Parameter)
+    return plain and not torch.compiler.is_compiling() and not torch._C._is_tracing()
 
 
 @until_changed

@@ -10,6 +10,7 @@ from torch import Tensor
 from qcore.api._observers.base import EPS, ObserverBase, UniformQuantizationObserverBase
 from qcore.api._observers.kernels import kernel_for
 from qcore.errors import ArgumentError
+from qcore.tensor.arguments import check_number, check_whole
 from qcore.tensor.dtypes import (
     per_channel_affine,
     per_channel_affine_float_qparams,
@@ -47,7 +48,7 @@ class MinMaxObserver(UniformQuantizationObserverBase):
         self.register_buffer("max_val", self.eps.new_tensor(float("-inf")))
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.numel():
+        if self._is_taken(x):
             low, high = (value.to(self.min_val) for value in extremes(x.detach(), None, self.qcore_backend))
             self._check_finite(low, high)
             self._update(low, high)
@@ -125,12 +126,13 @@ class PerChannelMinMaxObserver(UniformQuantizationObserverBase):
         **kwargs: Any,
     ) -> None:
         super().__init__(dtype, qscheme, reduce_range, quant_min, quant_max, factory_kwargs, eps, is_dynamic, **kwargs)
+        check_whole(ch_axis=ch_axis)
         self.ch_axis = ch_axis
         self.register_buffer("min_val", self.eps.new_empty(0))
         self.register_buffer("max_val", self.eps.new_empty(0))
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.numel():
+        if self._is_taken(x):
             if not -x.ndim <= self.ch_axis < x.ndim:
                 raise ArgumentError(
                     f"{self._where()}: ch_axis={self.ch_axis} does not exist in an input of shape {tuple(x.shape)}"
@@ -259,6 +261,5 @@ def _merge_average(observer: UniformQuantizationObserverBase, other: ObserverBas
 
 
 def _checked_constant(averaging_constant: float) -> float:
-    if not 0.0 <= averaging_constant <= 1.0:
-        raise ArgumentError(f"averaging_constant={averaging_constant!r} must lie in [0, 1]")
+    check_number(0, 1, averaging_constant=averaging_constant)
     return averaging_constant

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from qcore.api._observers.base import EPS, ObserverBase, integer_range
-from qcore.errors import QuantizationError
+from qcore.errors import ArgumentTypeError, QuantizationError
+from qcore.tensor.arguments import check_number
 from qcore.tensor.dtypes import as_qdtype, as_qscheme, is_qdtype, per_tensor_affine, quint8
 from qcore.tensor.qparams import per_tensor
 
@@ -57,6 +58,7 @@ class PlaceholderObserver(_WithoutQParams):
             integer_range(as_qdtype(dtype), quant_min, quant_max, False)
         self.quant_min = quant_min
         self.quant_max = quant_max
+        check_number(0, eps=EPS if eps is None else eps)
         self.eps = EPS if eps is None else eps
 
     @property
@@ -91,6 +93,8 @@ class RecordingObserver(_WithoutQParams):
         self.tensor_val: list[Tensor] = []
 
     def forward(self, x: Tensor) -> Tensor:
+        if not isinstance(x, Tensor):
+            raise ArgumentTypeError(f"{self._where()} records tensors; got {type(x).__name__}")
         self.tensor_val.append(x.detach().clone())
         return x
 

@@ -29,10 +29,10 @@ class QATModule(nn.Module):
     weight_fake_quant: nn.Module
 
     def _init_fake_quant(self, qconfig: Any) -> None:
-        if qconfig is None:
+        if not callable(getattr(qconfig, "weight", None)):
             raise ArgumentError(
-                f"{type(self).__name__}: qconfig is None; give a QConfig whose weight is a fake-quantize module, as of "
-                "get_default_qat_qconfig()"
+                f"{type(self).__name__}: qconfig={qconfig!r}; give a QConfig whose weight is a fake-quantize "
+                "module, as of get_default_qat_qconfig()"
             )
         self._check_qconfig(qconfig)
         self.qconfig = qconfig

@@ -11,6 +11,7 @@ from qcore import operators as ops
 from qcore.nn.quantized.base import QuantizedModule
 from qcore.nn.quantized.static import StaticOutput
 from qcore.tensor.qtensor import QTensor
+from qcore.tensor.windows import numbers
 
 
 class ReLU6(QuantizedModule):
@@ -106,6 +107,7 @@ class ELU(Table):
 
     def __init__(self, scale: float, zero_point: int, alpha: float = 1.0) -> None:
         super().__init__(scale, zero_point)
+        numbers("ELU", alpha=alpha)
         self.alpha = alpha
 
 
@@ -129,5 +131,6 @@ class LeakyReLU(Table):
         dtype: Any = None,
     ) -> None:
         super().__init__(scale, zero_point)
+        numbers("LeakyReLU", negative_slope=negative_slope)
         self.negative_slope = negative_slope
         self.inplace = inplace

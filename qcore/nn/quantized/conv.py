@@ -11,6 +11,7 @@ from qcore import operators as ops
 from qcore.errors import ArgumentError
 from qcore.nn.quantized.static import StaticOutput
 from qcore.nn.quantized.weighted import Weighted
+from qcore.tensor.arguments import check_whole
 from qcore.tensor.qparams import per_tensor
 from qcore.tensor.qtensor import QTensor
 
@@ -39,6 +40,8 @@ class ConvBase(StaticOutput, Weighted):
         dtype: Any = None,
     ) -> None:
         super().__init__()
+        check_whole(0, in_channels=in_channels, out_channels=out_channels)
+        check_whole(1, groups=groups)
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size = self._each("kernel_size", kernel_size, 1)
@@ -47,7 +50,7 @@ class ConvBase(StaticOutput, Weighted):
         self.groups = groups
         self.padding_mode = padding_mode
         self.output_padding = (0,) * self.spatial
-        if groups < 1 or in_channels % groups or out_channels % groups:
+        if in_channels % groups or out_channels % groups:
             raise ArgumentError(
                 f"groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}"
             )

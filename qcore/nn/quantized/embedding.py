@@ -13,6 +13,7 @@ from qcore.binding import bind
 from qcore.errors import ArgumentError, ArgumentTypeError
 from qcore.nn.quantized.base import QuantizedModule
 from qcore.nn.quantized.observed import path_of, planned_qparams, quantize_weight, weight_observer
+from qcore.tensor.arguments import check_whole
 from qcore.tensor.dtypes import DTypeLike, QDType, as_qdtype, per_channel_affine_float_qparams, quint4x2, quint8
 from qcore.tensor.qparams import per_channel
 from qcore.tensor.qtensor import QTensor
@@ -42,6 +43,7 @@ class Embedding(QuantizedModule):
         dtype: DTypeLike = quint8,
     ) -> None:
         super().__init__()
+        check_whole(0, num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim
         self.padding_idx = padding_idx

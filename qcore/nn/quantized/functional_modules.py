@@ -8,12 +8,13 @@ from torch import Tensor, nn
 
 from qcore import operators as ops
 from qcore.binding import shared_kernel
-from qcore.errors import ArgumentTypeError, NotCalibratedError
+from qcore.errors import ArgumentTypeError, NotCalibratedError, QuantizationError
 from qcore.nn.float_functional import FloatFunctional, FXFloatFunctional
 from qcore.nn.quantized.matmul import matmul
 from qcore.nn.quantized.scalar import add_scalar, mul_scalar
 from qcore.nn.quantized.scripted import Calls, ScriptedFunctional, check_scripting
 from qcore.nn.quantized.static import StaticOutput
+from qcore.tensor.arguments import check_broadcast, check_cat
 from qcore.tensor.dtypes import QDType
 from qcore.tensor.qtensor import QTensor
 
@@ -43,8 +44,8 @@ class QFunctional(StaticOutput):
             self._uncalibrated = str(error)
 
     def forward(self, input: Tensor) -> NoReturn:
-        """Not meant to be called: RuntimeError names the methods."""
-        raise RuntimeError("QFunctional is not called itself; use its methods add, mul, cat, add_relu, ...")
+        """Not meant to be called: QuantizationError names the methods."""
+        raise QuantizationError("QFunctional is not called itself; use its methods add, mul, cat, add_relu, ...")
 
     def operator(self) -> ops.Operator:
         """Addition stands for all: which operator runs is known when a method is called."""
@@ -72,9 +73,10 @@ class QFunctional(StaticOutput):
 
     def cat(self, x: list[Tensor], dim: int = 0) -> Tensor:
         """The tensors of x joined along dim."""
+        if not isinstance(x, list | tuple) or not x:
+            raise ArgumentTypeError(f"{self._label()}: cat needs a list of at least one tensor; got {x!r}")
         tensors = [self._quantized(each) for each in x]
-        if not tensors:
-            raise ArgumentTypeError(f"{self._label()}: cat needs at least one tensor")
+        check_cat("cat", [each.raw.shape for each in tensors], dim)
         self._note("cat", *tensors, setting=dim)
         kernel = shared_kernel(self._backend, ops.Cat(dim), (tensors[0].qparams.dtype, self._out.dtype))
         raw = kernel([each.raw for each in tensors], [each.qparams for each in tensors], self._out)
@@ -88,6 +90,8 @@ class QFunctional(StaticOutput):
 
     def _binary(self, operator: ops.Operator, x: Tensor, y: Tensor, method: str) -> QTensor:
         a, b = self._quantized(x), self._quantized(y)
+        if a.raw.shape != b.raw.shape:
+            check_broadcast(method, a.raw.shape, b.raw.shape)
         self._note(method, a, b)
         dtypes: tuple[QDType, ...] = (a.qparams.dtype, b.qparams.dtype, self._out.dtype)
         kernel = shared_kernel(self._backend, operator, dtypes)

@@ -10,6 +10,7 @@ from qcore import operators as ops
 from qcore.errors import ArgumentError
 from qcore.nn.quantized.static import StaticOutput
 from qcore.nn.quantized.weighted import Weighted
+from qcore.tensor.arguments import check_whole
 from qcore.tensor.dtypes import DTypeLike, as_qdtype, qint8
 from qcore.tensor.qparams import per_tensor
 from qcore.tensor.qtensor import QTensor
@@ -24,6 +25,7 @@ class LinearWeight(Weighted):
         super().__init__()
         if as_qdtype(dtype) != qint8:
             raise ArgumentError(f"dtype={dtype!r}: the weight of a quantized Linear is {qint8!r}")
+        check_whole(0, in_features=in_features, out_features=out_features)
         self.in_features = in_features
         self.out_features = out_features
         self._init_weight((out_features, in_features), out_features, bias_)

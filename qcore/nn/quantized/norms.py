@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from qcore import operators as ops
-from qcore.errors import ArgumentError, UnsupportedError
+from qcore.errors import ArgumentError, ArgumentTypeError, UnsupportedError
 from qcore.nn.quantized.static import StaticOutput
+from qcore.tensor.arguments import check_number, check_whole
 from qcore.tensor.qtensor import QTensor
 
 
@@ -29,6 +30,8 @@ class BatchNormBase(StaticOutput):
         self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, device: Any = None, dtype: Any = None
     ) -> None:
         super().__init__()
+        check_whole(0, num_features=num_features)
+        check_number(0, eps=eps)
         self.num_features = num_features
         self.eps = eps
         self.momentum = momentum
@@ -98,16 +101,22 @@ class AffineNorm(StaticOutput):
     weight: Tensor | None
     bias: Tensor | None
 
-    def _init_affine(self, weight: Tensor | None, bias: Tensor | None, scale: float, zero_point: int) -> None:
-        self.register_buffer("weight", None if weight is None else weight.detach().float().clone())
-        self.register_buffer("bias", None if bias is None else bias.detach().float().clone())
-        self._init_output(float(scale), int(zero_point))
+    def _init_affine(self, shape: tuple[int, ...], eps: float, weight: Any, bias: Any) -> None:
+        """Weight and bias, both of this shape or None, and what divides by zero otherwise."""
+        check_number(0, eps=eps)
+        self.eps = eps
+        for name, value in (("weight", weight), ("bias", bias)):
+            if value is not None and not isinstance(value, Tensor):
+                raise ArgumentTypeError(f"{name} must be a float tensor or None, not {type(value).__name__}")
+            if value is not None and tuple(value.shape) != shape:
+                raise ArgumentError(f"{name} must have shape {shape}, not {tuple(value.shape)}")
+            self.register_buffer(name, None if value is None else value.detach().float().clone())
 
     @classmethod
     def from_reference(cls, mod: Any, scale: float, zero_point: int) -> Any:
         """The module for a float one whose output has these parameters."""
         quantized = cls._like(mod)
-        quantized._init_output(float(scale), int(zero_point))
+        quantized._init_output(scale, zero_point)
         return quantized
 
 
@@ -133,9 +142,11 @@ class LayerNorm(AffineNorm):
     ) -> None:
         super().__init__()
         self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        self.eps = eps
+        for size in self.normalized_shape:
+            check_whole(0, normalized_shape=size)
         self.elementwise_affine = elementwise_affine
-        self._init_affine(weight, bias, scale, zero_point)
+        self._init_affine(self.normalized_shape, eps, weight, bias)
+        self._init_output(scale, zero_point)
 
     @classmethod
     def _like(cls, layer: Any) -> LayerNorm:
@@ -172,11 +183,15 @@ class GroupNorm(AffineNorm):
         dtype: Any = None,
     ) -> None:
         super().__init__()
+        check_whole(0, num_channels=num_channels)
+        check_whole(1, num_groups=num_groups)
+        if num_channels % num_groups:
+            raise ArgumentError(f"num_groups={num_groups!r} must divide num_channels={num_channels!r}")
         self.num_groups = num_groups
         self.num_channels = num_channels
-        self.eps = eps
         self.affine = affine
-        self._init_affine(weight, bias, scale, zero_point)
+        self._init_affine((num_channels,), eps, weight, bias)
+        self._init_output(scale, zero_point)
 
     def forward(self, input: Tensor) -> Tensor:
         """Quantized (batch, channels, ...) -> quantized of the same shape."""
@@ -226,12 +241,13 @@ class InstanceNormBase(AffineNorm):
         dtype: Any = None,
     ) -> None:
         super().__init__()
+        check_whole(0, num_features=num_features)
         self.num_features = num_features
-        self.eps = eps
         self.momentum = momentum
         self.affine = affine
         self.track_running_stats = track_running_stats
-        self._init_affine(weight, bias, scale, zero_point)
+        self._init_affine((num_features,), eps, weight, bias)
+        self._init_output(scale, zero_point)
 
     @classmethod
     def _like(cls, layer: Any) -> Any:

@@ -7,6 +7,7 @@ import torch
 from qcore import operators as ops
 from qcore.binding import shared_kernel
 from qcore.errors import ArgumentError
+from qcore.tensor.arguments import check_number
 from qcore.tensor.qparams import QParams, per_tensor
 from qcore.tensor.qtensor import QTensor
 
@@ -17,6 +18,7 @@ def add_scalar(x: QTensor, number: float, relu: bool = False) -> QTensor:
     The zero point moves; where it would leave the range of the dtype, the scale grows just so that it does not.
     Raises ArgumentError for tensors quantized per channel.
     """
+    check_number(number=number)
     scale, zero_point = _pair(x)
     dtype = x.qparams.dtype
     moved = zero_point - round(float(number) / scale)
@@ -39,6 +41,7 @@ def mul_scalar(x: QTensor, number: float, relu: bool = False) -> QTensor:
 
     Raises ArgumentError for tensors quantized per channel.
     """
+    check_number(number=number)
     scale, zero_point = _pair(x)
     dtype = x.qparams.dtype
     if number == 0:

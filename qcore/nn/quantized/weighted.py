@@ -45,8 +45,8 @@ class Weighted(QuantizedModule):
         """
         if not isinstance(weight, QTensor):
             raise ArgumentTypeError(
-                f"{self._label()}: weight must be a qcore.QTensor of dtype qint8; got {type(weight).__name__} of "
-                f"{weight.dtype}. Quantize it with qcore.quantize_per_tensor or qcore.quantize_per_channel"
+                f"{self._label()}: weight must be a qcore.QTensor of dtype qint8; got a {type(weight).__name__}. "
+                "Quantize it with qcore.quantize_per_tensor or qcore.quantize_per_channel"
             )
         if weight.qparams.dtype != qint8:
             raise ArgumentError(f"{self._label()}: weight must be of dtype {qint8!r}, not {weight.qparams.dtype!r}")

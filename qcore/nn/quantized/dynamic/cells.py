@@ -11,6 +11,7 @@ from qcore import operators as ops
 from qcore.errors import ArgumentError
 from qcore.nn.quantized.dynamic.cell_weights import CellHolder
 from qcore.nn.quantized.dynamic.options import dynamic_options, is_float16, reason_against_dynamic
+from qcore.tensor.arguments import check_whole
 from qcore.tensor.dtypes import QDType, qint8
 from qcore.tensor.qparams import QParams
 
@@ -24,6 +25,7 @@ class Cell(CellHolder):
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool = True, dtype: Any = qint8) -> None:
         super().__init__()
+        check_whole(0, input_size=input_size, hidden_size=hidden_size)
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.bias = bias

@@ -13,6 +13,7 @@ from qcore.errors import ArgumentError, UnsupportedError
 from qcore.nn.quantized.base import QuantizedModule
 from qcore.nn.quantized.dynamic.cell_weights import LayerCell, float_cells
 from qcore.nn.quantized.dynamic.options import dynamic_options, is_float16, reason_against_dynamic
+from qcore.tensor.arguments import check_number, check_whole
 from qcore.tensor.dtypes import QDType, qint8
 from qcore.tensor.qparams import QParams
 
@@ -44,6 +45,9 @@ class Recurrent(QuantizedModule):
         super().__init__()
         if proj_size:
             raise UnsupportedError(f"proj_size={proj_size}: no kernel projects the state; leave this module float")
+        check_whole(0, input_size=input_size, hidden_size=hidden_size)
+        check_whole(1, num_layers=num_layers)
+        check_number(0, 1, dropout=dropout)
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_layers = num_layers
