@@ -189,11 +189,11 @@ def test_transposed_convolutions_train_with_a_rounded_weight(rank, config):
 
 def test_bad_arguments_are_refused():
     config = ours_config("fused")
-    with pytest.raises(qcore.ArgumentError, match=rr"qconfig=None; give"):
+    with pytest.raises(qcore.ArgumentError, match="qconfig=None; give"):
         nnqat.Linear(3, 4)
     with pytest.raises(qcore.ArgumentTypeError, match="takes a Conv2d; got a Linear"):
         nnqat.Conv2d.from_float(nn.Linear(3, 4))
-    with pytest.raises(qcore.ArgumentError, match=rr"qconfig=None; give"):
+    with pytest.raises(qcore.ArgumentError, match="qconfig=None; give"):
         nnqat.Conv2d.from_float(nn.Conv2d(3, 4, 1))
     with pytest.raises(qcore.ArgumentError, match="per_channel_affine_float_qparams"):
         nnqat.Embedding(3, 4, qconfig=config)

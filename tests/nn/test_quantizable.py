@@ -195,7 +195,7 @@ def test_errors_name_what_is_wrong():
     with pytest.raises(qcore.ArgumentError, match=r"h_0 must have shape \(1, 2, 5\)"):
         lstm(torch.randn(3, 2, 4), (torch.zeros(1, 1, 5), torch.zeros(1, 2, 5)))
     packed = nn.utils.rnn.pack_sequence([torch.randn(3, 4)])
-    with pytest.raises(qcore.ArgumentTypeError, match="^QuantizableLSTM takes no packed sequences"):
+    with pytest.raises(qcore.ArgumentTypeError, match=r"^QuantizableLSTM takes no packed sequences"):
         lstm(packed)
     model = api.prepare(nn.Sequential(nn.LSTM(4, 5)).eval(), backend="reference")
     with pytest.raises(qcore.ArgumentTypeError, match=r"module '0' \(QuantizableLSTM\) takes no packed sequences"):
