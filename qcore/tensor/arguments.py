@@ -49,12 +49,7 @@ def check_number(least: float = -math.inf, most: float = math.inf, **values: Any
         if number is None:
             raise ArgumentTypeError(f"{name}={value!r} must be a number")
         if not (math.isfinite(number) and least <= number <= most):
-            bounds = (
-                ""
-                if math.isinf(least)
-                else f" of at least {least:g}" + ("" if math.isinf(most) else f", {most:g} at most")
-            )
-            raise ArgumentError(f"{name}={value!r} must be a finite number{bounds}")
+            raise ArgumentError(f"{name}={value!r} must be a finite number in [{least:g}, {most:g}]")
 
 
 def check_broadcast(name: str, a: Sequence[int], b: Sequence[int]) -> None:

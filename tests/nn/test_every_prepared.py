@@ -74,6 +74,15 @@ def prepared(stage, kind, seed=0):
     return model.eval()
 
 
+def with_state_of(model, other):
+    """`other` with the state dict of a model, by a file that is read without running anything of it."""
+    buffer = io.BytesIO()
+    torch.save(model.state_dict(), buffer)
+    buffer.seek(0)
+    other.load_state_dict(torch.load(buffer, weights_only=True))
+    return other
+
+
 @pytest.mark.parametrize(("stage", "kind"), STAGES, ids=lambda each: getattr(each, "__name__", each))
 def test_copies_pickles_and_safe_files_convert_alike(stage, kind):
     model = prepared(stage, kind)
@@ -82,12 +91,12 @@ def test_copies_pickles_and_safe_files_convert_alike(stage, kind):
             module.disable_observer()
     inputs = float_inputs(kind)
     results = tensors(model(*inputs))
-    buffer = io.BytesIO()
-    torch.save(model.state_dict(), buffer)
-    buffer.seek(0)
-    loaded = prepared(stage, kind, seed=1)
-    loaded.load_state_dict(torch.load(buffer, weights_only=True))
-    expected = tensors(api.convert(model)(*inputs))
+    loaded = with_state_of(model, prepared(stage, kind, seed=1))
+    converted = api.convert(model)
+    expected = tensors(converted(*inputs))
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model)), loaded):
         assert all(map(torch.equal, tensors(api.convert(other)(*inputs)), expected))
         assert all(map(torch.equal, tensors(other(*inputs)), results))
+    loaded = with_state_of(converted, api.convert(prepared(stage, kind, seed=2)))
+    for other in (copy.deepcopy(converted), pickle.loads(pickle.dumps(converted)), loaded):
+        assert all(map(torch.equal, tensors(other(*inputs)), expected))

@@ -18,7 +18,6 @@ struct BagRanges {
   int64_t length;
 
   int64_t begin(int64_t bag) const { return !offsets ? bag * length : bag < count ? offsets[bag] : entries; }
-  int64_t size(int64_t bag) const { return begin(bag + 1) - begin(bag); }
 };
 
 // The rows that indices stand for: themselves, or what a mapping says, which is -1 for a row that was pruned.
@@ -39,9 +38,13 @@ struct RowNames {
 
   // Indices that are rows themselves.
   const int64_t* checked(const int64_t* indices, int64_t n) const {
-    bool outside = false;
-    for (int64_t i = 0; i < n; ++i) outside |= static_cast<uint64_t>(indices[i]) >= static_cast<uint64_t>(count);
-    for (int64_t i = 0; outside && i < n; ++i) find(indices[i]);
+    uint64_t signs = 0;  // the highest bit is set where an index is negative, or higher than the last; compilers vectorize this
+    const auto last = static_cast<uint64_t>(count - 1);
+    for (int64_t i = 0; i < n; ++i) {
+      const auto index = static_cast<uint64_t>(indices[i]);
+      signs |= index | (last - index);
+    }
+    for (int64_t i = 0; signs >> 63 && i < n; ++i) find(indices[i]);
     return indices;
   }
 };
@@ -75,11 +78,15 @@ void sum_bags(const Kernels& kernels, const Table& table, const RowNames& names,
   parallel_ranges(threads, ranges.count, std::max<int64_t>(kGrainValues / std::max<int64_t>(values, 1), 1), [&](int64_t begin, int64_t end) {
     static thread_local BagScratch scratch;
     for (int64_t first = begin, last; first < end; first = last) {
-      const int64_t start = ranges.begin(first);
-      for (last = first + 1; last < end && ranges.begin(last + 1) - start <= kGroupEntries && last - first < kGroupEntries;) ++last;
-      const int64_t entries = ranges.begin(last) - start;
-      int64_t* counts = scratch.counts.reserve(last - first);
-      for (int64_t bag = first; bag < last; ++bag) counts[bag - first] = ranges.size(bag);
+      const int64_t start = ranges.begin(first), most = std::min(end, first + kGroupEntries);
+      int64_t* counts = scratch.counts.reserve(most - first);
+      int64_t entries = 0;
+      for (last = first; last < most; ++last) {
+        const int64_t next = ranges.begin(last + 1) - start;
+        if (next > kGroupEntries && last > first) break;
+        counts[last - first] = next - entries;
+        entries = next;
+      }
       float* divisors = mean ? scratch.divisors.reserve(last - first) : nullptr;
       for (int64_t i = 0; mean && i < last - first; ++i) divisors[i] = static_cast<float>(std::max<int64_t>(counts[i], 1));
       Bags bags{nullptr, entries, weights ? weights + start : nullptr, counts, divisors, last - first, y + first * table.dim};
