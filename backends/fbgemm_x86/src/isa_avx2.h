@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "qcore/inline.h"
+#include "qcore/kernels.h"
 
 #define QCORE_ISA avx2
 #define QCORE_ISA_NAME "avx2"
@@ -75,27 +76,63 @@ QCORE_INLINE void store_256(void* p, __m256i x) { _mm256_storeu_si256(static_cas
 
 // The tiles of the GEMM read values of 16 bits: of rows always, of weights where enough rows share their widening. A group of four
 // becomes the pair of its first and third, then that of its second and fourth value.
+//
+// With both widened, a group's sum x0 w0 + x1 w1 + x2 w2 + x3 w3 is (x0 + w1) (x1 + w0) + (x2 + w3) (x3 + w2) less x0 x1 + x2 x3 of the row
+// and w0 w1 + w2 w3 of the column: half of the multiplications (Winograd, 1968). The excess of rows and columns is subtracted
+// beforehand; all is exact modulo 2^32. Additions run on all four of a core's vector units, multiplications on two.
 using Tiles = void;
 struct Widening {
-  static QCORE_INLINE void weights(const int8_t* p, int16_t* to) {
+  static constexpr int kRows = 4;
+
+  static QCORE_INLINE void weights(const int8_t* p, int16_t* to, I32& excess) {
     const Weights w = load_weights(p);
+    excess.a = _mm256_sub_epi32(excess.a, _mm256_madd_epi16(w.a.even, w.a.odd));
+    excess.b = _mm256_sub_epi32(excess.b, _mm256_madd_epi16(w.b.even, w.b.odd));
     store_256(to, w.a.even), store_256(to + 16, w.b.even), store_256(to + 32, w.a.odd), store_256(to + 48, w.b.odd);
   }
 
-  static QCORE_INLINE void row(const uint8_t* x, int16_t* to, int64_t groups) {
+  template <int R>
+  static QCORE_INLINE void accumulate(const int16_t* const (&x)[R], const int16_t* w, int64_t groups, I32* sums) {
+    I32 acc[R];
+    unroll<R>([&](auto r) QCORE_INLINE_LAMBDA { acc[r.value] = sums[r.value]; });
+#pragma GCC unroll 2
+    for (int64_t k = 0; k < groups * kGroup; k += kGroup, w += kUnit) {
+      const __m256i even_a = load_256(w), even_b = load_256(w + 16), odd_a = load_256(w + 32), odd_b = load_256(w + 48);
+      unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
+        const __m256i even = same_pair(x[r.value] + k), odd = same_pair(x[r.value] + k + 2);
+        const auto products = [&](__m256i e, __m256i o) QCORE_INLINE_LAMBDA { return _mm256_madd_epi16(_mm256_add_epi16(even, o), _mm256_add_epi16(odd, e)); };
+        acc[r.value].a = _mm256_add_epi32(acc[r.value].a, products(even_a, odd_a));
+        acc[r.value].b = _mm256_add_epi32(acc[r.value].b, products(even_b, odd_b));
+      });
+    }
+    unroll<R>([&](auto r) QCORE_INLINE_LAMBDA { sums[r.value] = acc[r.value]; });
+  }
+
+  // Returns the excess of the row, where it is asked for.
+  template <bool kExcess>
+  static QCORE_INLINE int32_t row(const uint8_t* x, int16_t* to, int64_t groups) {
+    __m256i products = _mm256_setzero_si256();
     for (; groups >= 8; groups -= 8, x += 32, to += 32) {
       const __m256i bytes = load_256(x), even = even_u8(bytes), odd = odd_u8(bytes);
       const __m256i low = _mm256_unpacklo_epi32(even, odd), high = _mm256_unpackhi_epi32(even, odd);
       store_256(to, _mm256_permute2x128_si256(low, high, 0x20)), store_256(to + 16, _mm256_permute2x128_si256(low, high, 0x31));
+      if (kExcess) products = _mm256_add_epi32(products, _mm256_madd_epi16(even, odd));
     }
     for (; groups >= 2; groups -= 2, x += 8, to += 8) {
       const __m128i bytes = load_64(x), even = _mm_and_si128(bytes, _mm_set1_epi16(255)), odd = _mm_srli_epi16(bytes, 8);
       _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_unpacklo_epi32(even, odd));
+      if (kExcess) products = _mm256_add_epi32(products, _mm256_zextsi128_si256(_mm_madd_epi16(even, odd)));
     }
+    int32_t rest = 0;
     if (groups > 0) {
       const int16_t pairs[4] = {x[0], x[2], x[1], x[3]};
       std::memcpy(to, pairs, sizeof pairs);
+      rest = x[0] * x[1] + x[2] * x[3];
     }
+    if (!kExcess) return 0;
+    const __m128i fours = _mm_add_epi32(_mm256_castsi256_si128(products), _mm256_extracti128_si256(products, 1));
+    const __m128i twos = _mm_add_epi32(fours, _mm_shuffle_epi32(fours, 0x4E)), one = _mm_add_epi32(twos, _mm_shuffle_epi32(twos, 0xB1));
+    return -(_mm_cvtsi128_si32(one) + rest);
   }
 };
 

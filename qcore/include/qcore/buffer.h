@@ -38,7 +38,7 @@ class Buffer {
 struct Scratch {
   Buffer<uint8_t> rows;
   Buffer<int16_t> prepared, wide_panel;
-  Buffer<int32_t> sums;
+  Buffer<int32_t> sums, wide_sums;
   Buffer<float> scales, floats;
   Buffer<int32_t> zeros;
   Buffer<const uint8_t*> taps;

@@ -9,7 +9,9 @@ using RowValue = std::conditional_t<kWidens, int16_t, uint8_t>;  // what the til
 template <class Own>
 constexpr Layout layout_of() {
   if constexpr (std::is_void_v<Own>) {
-    return {};
+    Layout layout;
+    layout.widens = kWidens;
+    return layout;
   } else {
     return Own::kLayout;
   }
@@ -26,9 +28,23 @@ constexpr Layout kLayout = layout_of<Tiles>();
 constexpr int64_t kRowStep = row_step_of<Tiles>();  // tiles begin at multiples of it
 constexpr int64_t kUnitBytes = kLanes * kLayout.group;
 
+// From so many groups on, fewer products are worth that sums wait in memory.
+QCORE_INLINE bool halves_products(const GemmInput& in) { return in.groups >= 64; }
+
+// Behind each row whose products are halved, as 32 bits, its excess: what its sums begin with.
 template <class Wide>
 void widen_rows(const GemmInput& in, void* to) {
-  for (int64_t row = 0; row < in.rows; ++row) Wide::row(in.x + row * in.stride, static_cast<int16_t*>(to) + row * in.groups * kGroup, in.groups);
+  const bool halved = halves_products(in);
+  for (int64_t row = 0; row < in.rows; ++row) {
+    const uint8_t* x = in.x + row * in.stride;
+    auto* wide = static_cast<int16_t*>(to) + row * in.prepared_stride;
+    if (halved) {
+      const int32_t excess = Wide::template row<true>(x, wide, in.groups);
+      std::memcpy(wide + in.groups * kGroup, &excess, sizeof excess);
+    } else {
+      Wide::template row<false>(x, wide, in.groups);
+    }
+  }
 }
 
 template <class Wide = Widening, class Own = Tiles>
@@ -45,9 +61,25 @@ constexpr auto rows_preparer() -> void (*)(const GemmInput&, void*) {
 template <class Value>
 QCORE_INLINE const Value* row_of(const GemmInput& in, int64_t row) {
   if constexpr (sizeof(Value) == 2) {
-    return static_cast<const int16_t*>(in.prepared) + row * in.groups * kGroup;
+    return static_cast<const int16_t*>(in.prepared) + row * in.prepared_stride;
   } else {
     return in.x + row * in.stride;
+  }
+}
+
+inline int32_t excess_of_row(const GemmInput& in, int64_t row) {
+  int32_t excess;
+  std::memcpy(&excess, row_of<int16_t>(in, row) + in.groups * kGroup, sizeof excess);
+  return excess;
+}
+
+// Rows of the tile that most products are summed in.
+template <class Wide>
+constexpr int rows_together() {
+  if constexpr (std::is_void_v<Wide>) {
+    return tile_rows(kTileUnits);
+  } else {
+    return Wide::kRows;
   }
 }
 
@@ -125,21 +157,21 @@ void accumulate_rows(int rows, const GemmInput& in, const Units<Value>& units, i
   if constexpr (R > 1) accumulate_rows<R - 1, U>(rows, in, units, row, sums);
 }
 
-inline void subtract_weight_zeros(Tile& tile, const GemmInput& in, const int32_t* weight_zero, int64_t row, int rows, int units) {
+inline void subtract_weight_zeros(I32* sums, const GemmInput& in, const int32_t* weight_zero, int64_t row, int rows, int units) {
   for (int i = 0; i < rows * units; ++i) {
-    tile.sums[i] = add(tile.sums[i], mul(load_i32(weight_zero + i % units * kLanes), set_i32(-in.sums[row + i / units])));
+    sums[i] = add(sums[i], mul(load_i32(weight_zero + i % units * kLanes), set_i32(-in.sums[row + i / units])));
   }
 }
 
-// The epilogue of a tile: four vectors of a row where it has them, else of a column, so that they are rounded together.
+// The epilogue of sums [row][unit]: four vectors of a row where it has them, else of a column, so that they are rounded together.
 template <int U, class Output>
-QCORE_INLINE void finish(const Tile& tile, const GemmPanel& panel, const Output& output, int64_t row, int rows, int unit) {
+QCORE_INLINE void finish(const I32* sums, const GemmPanel& panel, const Output& output, int64_t row, int rows, int unit) {
   const Output out = output;  // a copy that stores of bytes cannot alias
   const auto rounding = rounding_of(out);
   const int first = unit * kLanes;
   auto* y = out.y + row * out.stride + panel.output + first;
   const auto value = [&](int r, int u, const auto& columns, int count) QCORE_INLINE_LAMBDA {
-    return result(tile.sums[r * U + u], out, columns, row + r, panel.output + first + u * kLanes, count);
+    return result(sums[r * U + u], out, columns, row + r, panel.output + first + u * kLanes, count);
   };
   if constexpr (U == 4) {
     if (panel.columns - first >= 4 * kLanes) {
@@ -190,14 +222,62 @@ void rows_of(const GemmInput& in, const Units<Value>& units, const GemmPanel& pa
       row = end;
     }
     const int rows = static_cast<int>(row - first);
-    if (out.weight_zero) subtract_weight_zeros(tile, in, out.weight_zero + panel.column + unit * kLanes, first, rows, U);
-    finish<U>(tile, panel, out, first, rows, unit);
+    if (out.weight_zero) subtract_weight_zeros(tile.sums, in, out.weight_zero + panel.column + unit * kLanes, first, rows, U);
+    finish<U>(tile.sums, panel, out, first, rows, unit);
   }
 }
 
+// `rows` rows against a piece of a widened unit, added to their sums.
+template <class Wide, int R>
+__attribute__((noinline)) void accumulate_wide(int rows, const GemmInput& in, const int16_t* w, int64_t first, int64_t groups, int64_t row, I32* sums) {
+  if (rows == R) {
+    const int16_t* x[R];
+    unroll<R>([&](auto r) QCORE_INLINE_LAMBDA { x[r.value] = row_of<int16_t>(in, row + r.value) + first * kGroup; });
+    return Wide::template accumulate<R>(x, w, groups, sums);
+  }
+  if constexpr (R > 1) accumulate_wide<Wide, R - 1>(rows, in, w, first, groups, row, sums);
+}
+
+// All rows against a panel whose weights are widened piece by piece along K: a piece of a unit stays in the L1 cache, one of the rows in
+// the L2 cache. The sums of each unit, [unit][row], wait in memory.
+template <class Wide, class Output>
+void widened_panel(const GemmInput& in, const GemmPanel& panel, const Output& out) {
+  const int64_t tiles = (in.rows + Wide::kRows - 1) / Wide::kRows, step = panel.units * kUnitBytes;
+  auto* all = reinterpret_cast<I32*>(in.wide_sums);
+  for (int64_t first = 0; first < in.groups; first += kWideGroups) {
+    const int64_t groups = in.groups - first < kWideGroups ? in.groups - first : kWideGroups;
+    for (int unit = 0; unit < panel.units; ++unit) {
+      const int8_t* w = panel.w + first * step + unit * kUnitBytes;
+      I32 excess = set_i32(0);
+      for (int64_t group = 0; group < groups; ++group) Wide::weights(w + group * step, in.wide_panel + group * kUnit, excess);
+      // While this piece is used the next comes from beyond the L2 cache.
+      const int8_t* next = unit + 1 < panel.units ? w + kUnitBytes : panel.w + (first + groups) * step;
+      I32* sums = all + unit * in.rows;
+      for (int64_t t = 0; t < tiles; ++t) {
+        for (int64_t group = groups * t / tiles; group < groups * (t + 1) / tiles; ++group) __builtin_prefetch(next + group * step, 0, 2);
+        const int64_t row = tile_begin(in.rows, t, tiles), end = tile_begin(in.rows, t + 1, tiles);
+        for (int64_t r = row; r < end; ++r) sums[r] = add(first > 0 ? sums[r] : set_i32(excess_of_row(in, r)), excess);
+        accumulate_wide<Wide, Wide::kRows>(static_cast<int>(end - row), in, in.wide_panel, first, groups, row, sums + row);
+      }
+      if (first + groups < in.groups) continue;
+      const auto rows = static_cast<int>(in.rows);
+      if (out.weight_zero) subtract_weight_zeros(sums, in, out.weight_zero + panel.column + unit * kLanes, 0, rows, 1);
+      finish<1>(sums, panel, out, 0, rows, unit);
+    }
+  }
+}
+
+// Whether so many tiles share widened weights that these are worth their making.
+QCORE_INLINE bool shares_weights(const GemmInput& in) {
+  constexpr int kTiles = 3;
+  return in.rows > kTiles * tile_rows(1);
+}
+
+// A unit of few groups, all of it.
 template <class Wide>
 Units<int16_t> widened(const GemmInput& in, const Units<int8_t>& packed) {
-  for (int64_t group = 0; group < in.groups; ++group) Wide::weights(packed.w + group * packed.step, in.wide_panel + group * kUnit);
+  I32 unused = set_i32(0);
+  for (int64_t group = 0; group < in.groups; ++group) Wide::weights(packed.w + group * packed.step, in.wide_panel + group * kUnit, unused);
   return {in.wide_panel, kUnit / 2};
 }
 
@@ -210,14 +290,16 @@ void units_of(int units, const GemmInput& in, const GemmPanel& panel, const Outp
   const int64_t unit_bytes = kLayout.units_first ? in.groups * kUnitBytes : kUnitBytes;
   const Units<int8_t> packed{panel.w + unit * unit_bytes, panel.units * kUnitBytes, panel.extreme};
   if constexpr (kWidens && U == 1) {
-    constexpr int kTiles = 3;  // that share widened weights, to be worth their making
-    if (in.rows > kTiles * tile_rows(U)) return rows_of<U>(in, widened<Widening>(in, packed), panel, out, unit);
+    if (shares_weights(in)) return rows_of<U>(in, widened<Widening>(in, packed), panel, out, unit);
   }
   rows_of<U>(in, packed, panel, out, unit);
 }
 
 template <class Output>
 void gemm(const GemmInput& in, const GemmPanel& panel, const Output& out) {
+  if constexpr (kWidens) {
+    if (halves_products(in) && shares_weights(in)) return widened_panel<Widening>(in, panel, out);
+  }
   const int most = tile_units(in.rows);
   for (int unit = 0; unit < panel.units; unit += most) {
     const int left = panel.units - unit;
@@ -231,15 +313,20 @@ void gemm_u8(const GemmInput& in, const GemmPanel& panel, const RequantizedOutpu
 }
 
 // The largest tile again and again, over operands in the L1 cache.
+template <class Wide = Widening>
 int64_t peak(int64_t rounds) {
   using Value = std::conditional_t<kWidens, int16_t, int8_t>;
-  constexpr int64_t kDepth = 256, kRows = tile_rows(kTileUnits);
+  constexpr int64_t kDepth = 256, kRows = rows_together<Wide>();
   alignas(64) static const RowValue x[kRows * kDepth] = {1, 2, 3, 4};
   alignas(64) static const Value w[kTileUnits * kLanes * kDepth] = {1, -2, 3};
-  const GemmInput in{reinterpret_cast<const uint8_t*>(x), kDepth, kRows, kDepth / kLayout.group, nullptr, x};
-  Tile tile;
+  const GemmInput in{reinterpret_cast<const uint8_t*>(x), kDepth, kRows, kDepth / kLayout.group, nullptr, x, kDepth};
+  Tile tile{};
   for (int64_t round = 0; round < rounds; ++round) {
-    accumulate_rows<kRows, kTileUnits>(kRows, in, Units<Value>{w, kTileUnits * kLanes * Units<Value>::kValues}, 0, tile.sums);
+    if constexpr (std::is_void_v<Wide>) {
+      accumulate_rows<kRows, kTileUnits>(kRows, in, Units<Value>{w, kTileUnits * kLanes * Units<Value>::kValues}, 0, tile.sums);
+    } else {
+      accumulate_wide<Wide, kRows>(kRows, in, w, 0, in.groups, 0, tile.sums);
+    }
     asm volatile("" : : "r"(&tile) : "memory");
   }
   return rounds * kDepth / kGroup * kRows * kTileUnits;

@@ -10,6 +10,7 @@ constexpr int kGroup = 4;          // values along K that `dot` takes
 constexpr int kUnit = 64;          // bytes of packed weights for kLanes columns and kGroup
 constexpr int kMaxTileSums = 24;    // vectors that a tile accumulates at most
 constexpr int kMaxPanelUnits = 4;  // a panel is at most 4 x 16 columns wide
+constexpr int kWideGroups = 128;   // groups along K that are multiplied at once where weights are widened
 
 // How an ISA's GEMM has its operands: weights are packed [K / group][units][16 columns][group], or by units first. Signed rows are int8:
 // uint8 less 128, as their zero point and sums are; the taps of a depthwise convolution are then as well.
@@ -17,6 +18,7 @@ struct Layout {
   int32_t group = kGroup;
   bool units_first = false;
   bool signed_rows = false;
+  bool widens = false;  // rows and weights become 16-bit values
 };
 
 // Rows of activations; groups * Layout::group bytes are read of each.
@@ -27,7 +29,9 @@ struct GemmInput {
   int64_t groups;
   const int32_t* sums;  // of each row; null where all weight zero points are 0
   const void* prepared = nullptr;  // the rows, as Kernels::prepare_rows has made them
-  int16_t* wide_panel = nullptr;   // room for groups * kUnit
+  int64_t prepared_stride = 0;     // values from one to the next, where they are widened
+  int16_t* wide_panel = nullptr;   // room for kWideGroups * kUnit
+  int32_t* wide_sums = nullptr;    // room for rows * kMaxPanelUnits * kLanes, 64-byte aligned
 };
 
 // Packed weights; `column` indexes parameters (padded to 16), `output` the result. extreme: -128 stands twice in a column, half a group apart.
@@ -247,7 +251,7 @@ struct Neighbours {
 struct Kernels {
   const char* name;
   Layout layout;
-  void (*prepare_rows)(const GemmInput&, void* to);  // to 2 bytes for each that is read of a row, and one row more; null: rows stay as they are
+  void (*prepare_rows)(const GemmInput&, void* to);  // to 2 bytes for each that is read of a row, and a group more; null: rows stay as they are
   void (*gemm_u8)(const GemmInput&, const GemmPanel&, const RequantizedOutput&);
   void (*gemm_f32)(const GemmInput&, const GemmPanel&, const FloatOutput&);
   void (*depthwise)(const DepthwiseInput&, const RequantizedOutput&);

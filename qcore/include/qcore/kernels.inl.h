@@ -25,7 +25,7 @@ const Kernels kKernels = {
     gemm_half, cell<LstmCell>, cell<GruCell>, cell<RnnTanhCell>, cell<RnnReluCell>, sum_bags,
     fake_quantize, keep_inside, column_ranges, histogram,
     sums, normalize, normalize_slice,
-    softmax, blend_pixels, blend_rows, peak,
+    softmax, blend_pixels, blend_rows, peak<>,
 };
 
 }  // namespace qcore::QCORE_ISA

@@ -37,7 +37,7 @@ void run_gemm(const Weights& w, int64_t rows, int threads, const Job& job) {
   if (rows == 0 || w.panels.empty()) return;
   if (rows * w.n * w.groups * std::max<int64_t>(w.k, 1) < kSerialMacs) threads = 1;
   const auto panels = static_cast<int64_t>(w.panels.size());
-  const GemmPlan plan = plan_gemm(w.row_bytes(), panels, rows, threads);
+  const GemmPlan plan = plan_gemm(w.row_bytes_in_use(), panels, rows, threads);
   parallel(threads, plan.blocks * plan.panel_splits, [&](int64_t chunk) {
     const int64_t block = chunk / plan.panel_splits, split = chunk % plan.panel_splits;
     const int64_t first = block * plan.block, count = std::min(plan.block, rows - first);
@@ -65,17 +65,22 @@ inline const int32_t* row_sums(const PackedWeights& w, const uint8_t* x, int64_t
 inline GemmInput gemm_input(const Kernels& kernels, const PackedWeights& w, const uint8_t* x, int64_t stride, int64_t rows, Scratch& scratch) {
   GemmInput input{x, stride, rows, w.k_groups, row_sums(w, x, stride, rows, scratch)};
   if (kernels.prepare_rows) {
-    void* prepared = scratch.prepared.reserve((rows + 1) * w.row_bytes());
+    input.prepared_stride = w.row_bytes() + kGroup;
+    void* prepared = scratch.prepared.reserve((rows + 1) * input.prepared_stride);
     kernels.prepare_rows(input, prepared);
     input.prepared = prepared;
   }
   return input;
 }
 
-// One panel over rows, with this thread's room for its weights.
+// One panel over rows, with this thread's room for its weights and sums.
 template <class Output>
 void multiply_rows(const Kernels& kernels, GemmInput input, const GemmPanel& panel, const Output& out) {
-  if (kernels.prepare_rows) input.wide_panel = Scratch::of_thread().wide_panel.reserve(input.groups * kUnit);
+  if (kernels.layout.widens) {
+    Scratch& scratch = Scratch::of_thread();
+    input.wide_panel = scratch.wide_panel.reserve(int64_t{kWideGroups} * kUnit);
+    input.wide_sums = scratch.wide_sums.reserve(input.rows * kMaxPanelUnits * kLanes);
+  }
   if constexpr (std::is_same_v<Output, FloatOutput>) {
     kernels.gemm_f32(input, panel, out);
   } else {

@@ -13,6 +13,7 @@ struct PackedHalf {
   std::vector<float> bias;  // padded to whole panels; empty: none
 
   int64_t row_bytes() const { return k * static_cast<int64_t>(sizeof(float)); }
+  int64_t row_bytes_in_use() const { return row_bytes(); }
 
   // `at(column, row)` reads a weight.
   template <class At>

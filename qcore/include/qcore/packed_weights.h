@@ -39,6 +39,12 @@ struct PackedWeights {
 
   int64_t row_bytes() const { return k_groups * layout.group; }
 
+  // What is in use of a row at a time: widened rows are multiplied piece by piece along K, and the L3 cache may hold the other pieces.
+  int64_t row_bytes_in_use() const {
+    constexpr int64_t kPieceBytes = int64_t{kWideGroups} * kGroup, kLargerBy = 5;
+    return layout.widens ? 2 * std::max(std::min(row_bytes(), kPieceBytes), row_bytes() / kLargerBy) : row_bytes();
+  }
+
   // `at(group, column, row)` reads a weight.
   template <class At>
   void pack(const Layout& layout_, int64_t groups_, int64_t n_, int64_t k_, const At& at, const WeightQuantization& q, const float* bias_, int64_t panel_units = kMaxPanelUnits) {

@@ -79,7 +79,7 @@ void multiply_positions(const WinogradInput& in, const int16_t* w) {
   Tile tile;
   for (int64_t position = 0; position < kPositions; ++position, w += in.depth * kLanes) {
     GemmInput rows{};
-    rows.rows = in.tiles, rows.groups = in.depth / kGroup, rows.prepared = in.transformed + position * in.tiles * in.depth;
+    rows.rows = in.tiles, rows.groups = in.depth / kGroup, rows.prepared = in.transformed + position * in.tiles * in.depth, rows.prepared_stride = in.depth;
     for (int64_t pass = 0; pass < passes; ++pass) {
       const int64_t row = in.tiles * pass / passes;
       const int count = static_cast<int>(in.tiles * (pass + 1) / passes - row);
