@@ -85,6 +85,22 @@ def test_linear_dynamic(isa, seed):
     same(native(x), reference(x))
 
 
+@pytest.mark.parametrize("k", [252, 256, 257, 511, 512, 514, 1030, 1541])
+@pytest.mark.parametrize("rows", [18, 19, 23, 197])
+def test_long_sums(isa, rows, k):
+    """Sums that kernels cut along K, from the largest products, and with zero points in the weight."""
+    rng = random.Random(f"{rows} {k}")
+    x, n = activation(rows, k, seed=k), rng.choice((16, 17, 70, 130))
+    x[: rows // 2] = torch.tensor([0, 255], dtype=torch.uint8)[torch.randint(0, 2, (rows // 2, 1))]
+    for zero in (0, 3):
+        weight = torch.randint(-128, 128, (n, k), dtype=torch.int8, generator=torch.Generator().manual_seed(k + rows))
+        weight[: n // 3], weight[n // 3 : n // 2] = -128, 127
+        qweight = per_channel(torch.rand(n) * 0.1 + 1e-3, torch.full((n,), zero), 0, qint8)
+        native, reference = kernels(ops.Linear(weight, qweight, torch.randn(n), False), isa)
+        qx, out = per_tensor(0.02, 255, quint8), per_tensor(k * 0.01, 120, quint8)
+        same(native(x, qx, out), reference(x, qx, out))
+
+
 CONVS = [
     # spatial, in per group, out per group, groups
     (2, 1, 1, 37), (2, 1, 1, 64), (2, 1, 2, 8), (2, 3, 5, 4), (2, 8, 8, 4), (2, 4, 16, 1), (2, 3, 64, 1),
