@@ -18,26 +18,14 @@ class Machine:
     def __init__(self):
         (self.module,) = (ROOT / ".cache/arm/qcore/qcore_qnnpack_arm").glob("_native*.so")
 
-    def start(self, *arguments, cpu=CPU, **environment):
-        """A process of it, with environment variables."""
+    def python(self, *arguments, cpu=CPU, timeout=900, **environment):
+        """What it says to its end, with environment variables; the test fails where it does."""
         variables = os.environ | {"QEMU_CPU": cpu} | environment
-        command = [ARM / "python", *arguments]
-        return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-    def python(self, *arguments, **options):
-        """What it says to its end; the test fails where it fails."""
-        return self.said_by(self.start(*arguments, **options), timeout=900)
-
-    @staticmethod
-    def said_by(process, timeout):
-        """What a process said, once it has ended; the test fails where it did."""
-        try:
-            said, errors = process.communicate(timeout=timeout)
-        finally:
-            process.kill()
-            process.communicate()
-        assert process.returncode == 0, f"exit {process.returncode}\n{said[-5000:]}\n{errors[-3000:]}"
-        return said
+        done = subprocess.run(
+            [ARM / "python", *arguments], env=variables, capture_output=True, text=True, timeout=timeout, check=False
+        )
+        assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout[-5000:]}\n{done.stderr[-3000:]}"
+        return done.stdout
 
 
 @pytest.fixture(scope="session")
@@ -49,5 +37,5 @@ def machine():
     done = subprocess.run([ARM / "install"], capture_output=True, text=True, timeout=1800, check=False)
     if done.returncode == SKIPPED:
         pytest.skip(done.stderr.strip().rpartition("\n")[2])
-    assert done.returncode == 0, done.stderr[-5000:]
+    assert done.returncode == 0, f"tools/arm/install exits with {done.returncode}\n{done.stderr[-5000:]}"
     return Machine()
