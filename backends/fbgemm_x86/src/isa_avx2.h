@@ -148,6 +148,7 @@ QCORE_INLINE I32 dot(const I32& acc, __m256i x, const WideWeights& w) {
 
 // Loops over halves of vectors leave more registers to each.
 constexpr int kParts = 2;
+constexpr bool kModerateDot = false;
 template <int kPart, class T>
 QCORE_INLINE auto& part(T& x) {
   if constexpr (kPart == 0) {

@@ -22,6 +22,7 @@ using Same = __m512i;
 using Each4 = __m512i;
 
 constexpr int kParts = 1;
+constexpr bool kModerateDot = false;
 template <int, class T>
 QCORE_INLINE T& part(T& x) {
   return x;

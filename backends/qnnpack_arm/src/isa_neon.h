@@ -17,14 +17,15 @@ namespace {
 
 #include "lanes_neon.h"
 
-struct Each4 {  // each of the four along K: 16 lanes, less 128
-  int16x8_t low[4], high[4];
+struct Each4 {  // bytes less 128 of 8 lanes, twice: two along K by turns, then the other two
+  int8x16_t v[4];
 };
 struct Weights {
-  int16x8_t low[4], high[4];
+  int8x16_t v[4];
 };
 
 constexpr int kParts = 1;
+constexpr bool kModerateDot = true;
 template <int, class T>
 QCORE_INLINE T& part(T& x) {
   return x;
@@ -36,33 +37,47 @@ constexpr int tile_units(int64_t /*rows*/) { return kTileUnits; }
 constexpr int tile_rows(int /*units*/) { return 5; }
 
 QCORE_INLINE Each4 load_each4(const uint8_t* a, const uint8_t* b, const uint8_t* c, const uint8_t* d) {
-  const uint8_t* const rows[4] = {a, b, c, d};
-  Each4 r;
-  for (int j = 0; j < 4; ++j) {
-    const uint8x16_t x = vld1q_u8(rows[j]);
-    r.low[j] = vreinterpretq_s16_u16(vsubl_u8(vget_low_u8(x), vdup_n_u8(128)));
-    r.high[j] = vreinterpretq_s16_u16(vsubl_high_u8(x, vdupq_n_u8(128)));
-  }
-  return r;
+  const uint8x16_t x[4] = {vld1q_u8(a), vld1q_u8(b), vld1q_u8(c), vld1q_u8(d)};
+  return {{less_128(vzip1q_u8(x[0], x[1])), less_128(vzip2q_u8(x[0], x[1])), less_128(vzip1q_u8(x[2], x[3])), less_128(vzip2q_u8(x[2], x[3]))}};
 }
 
 QCORE_INLINE Weights load_weights(const int8_t* p) {
   const int8x16x4_t w = vld4q_s8(p);
-  Weights r;
-  for (int j = 0; j < 4; ++j) {
-    r.low[j] = vmovl_s8(vget_low_s8(w.val[j]));
-    r.high[j] = vmovl_high_s8(w.val[j]);
+  return {{vzip1q_s8(w.val[0], w.val[1]), vzip2q_s8(w.val[0], w.val[1]), vzip1q_s8(w.val[2], w.val[3]), vzip2q_s8(w.val[2], w.val[3])}};
+}
+
+// Products of the low halves: in assembler, since compilers keep halves of weights in registers of their own, and run out of them.
+QCORE_INLINE int16x8_t multiply_low(int8x16_t x, int8x16_t w) {
+  int16x8_t product;
+  asm("smull %0.8h, %1.8b, %2.8b" : "=w"(product) : "w"(x), "w"(w));
+  return product;
+}
+QCORE_INLINE int16x8_t multiply_add_low(int16x8_t sum, int8x16_t x, int8x16_t w) {
+  asm("smlal %0.8h, %1.8b, %2.8b" : "+w"(sum) : "w"(x), "w"(w));
+  return sum;
+}
+
+QCORE_INLINE int8x16x4_t load(const Each4& x) { return vld1q_s8_x4(reinterpret_cast<const int8_t*>(x.v)); }
+
+QCORE_INLINE I32 dot(const I32& acc, const Each4& each, const Weights& w) {
+  const int8x16x4_t x = load(each);
+  I32 r = acc;
+  for (int i = 0; i < 4; ++i) {
+    int32x4_t* sums = r.v + i % 2 * 2;
+    sums[0] = vpadalq_s16(sums[0], multiply_low(x.val[i], w.v[i]));
+    sums[1] = vpadalq_s16(sums[1], vmull_high_s8(x.val[i], w.v[i]));
   }
   return r;
 }
 
-QCORE_INLINE I32 dot(const I32& acc, const Each4& x, const Weights& w) {
+// Two products fit into 16 bits, unless both are -128 * -128.
+QCORE_INLINE I32 dot_moderate(const I32& acc, const Each4& each, const Weights& w) {
+  const int8x16x4_t x = load(each);
   I32 r = acc;
-  for (int j = 0; j < 4; ++j) {
-    r.v[0] = vmlal_s16(r.v[0], vget_low_s16(x.low[j]), vget_low_s16(w.low[j]));
-    r.v[1] = vmlal_high_s16(r.v[1], x.low[j], w.low[j]);
-    r.v[2] = vmlal_s16(r.v[2], vget_low_s16(x.high[j]), vget_low_s16(w.high[j]));
-    r.v[3] = vmlal_high_s16(r.v[3], x.high[j], w.high[j]);
+  for (int i = 0; i < 2; ++i) {
+    int32x4_t* sums = r.v + 2 * i;
+    sums[0] = vpadalq_s16(sums[0], multiply_add_low(multiply_low(x.val[i], w.v[i]), x.val[i + 2], w.v[i + 2]));
+    sums[1] = vpadalq_s16(sums[1], vmlal_high_s8(vmull_high_s8(x.val[i], w.v[i]), x.val[i + 2], w.v[i + 2]));
   }
   return r;
 }

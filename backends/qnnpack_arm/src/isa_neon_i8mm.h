@@ -25,6 +25,7 @@ struct Each4 {
 };
 
 constexpr int kParts = 1;
+constexpr bool kModerateDot = false;
 template <int, class T>
 QCORE_INLINE T& part(T& x) {
   return x;

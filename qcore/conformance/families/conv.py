@@ -121,7 +121,8 @@ def _written(facet: Facet) -> dict[str, ConvRecipe]:
     found["layout_channels_last_depthwise"] = replace(found["depthwise"], layout="channels_last")
     for x, weight in product(("highest", "lowest"), repeat=2):
         found[f"extreme_x_{x}_weight_{weight}"] = replace(padded, shape=(1, 32, *sizes), data=x, weight=weight)
-    found["extreme_depthwise"] = replace(found["depthwise"], data="highest", weight="highest", zero_point="lowest")
+    for end, zero_point in (("highest", "lowest"), ("lowest", "highest")):
+        found[f"extreme_depthwise_{end}"] = replace(found["depthwise"], data=end, weight=end, zero_point=zero_point)
     for limit in facet.spec.limits:
         if limit.extent == "accumulated" and limit.high <= 2**17:
             largest = replace(plain, out_channels=3, data="highest", zero_point="lowest", bias="none")

@@ -1,6 +1,7 @@
 // Depthwise convolutions: which lines of the input an output row reads, weights in that order, and the driver of the kernel.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "qcore/matmul.h"
@@ -40,6 +41,7 @@ struct DepthwisePlan {
 struct DepthwiseWeights {
   DepthwisePlan plan;
   Buffer<int8_t> data;
+  bool extreme = false;
 
   // `at(channel, tap)` reads a weight, taps in kernel order.
   template <class At>
@@ -58,6 +60,7 @@ struct DepthwiseWeights {
         }
       }
     }
+    for (int64_t i = 0; i < bytes; i += kGroup) extreme = extreme || std::count(to + i, to + i + kGroup, -128) > 1;
   }
 };
 
@@ -80,7 +83,7 @@ struct DepthwiseJob {
     const int64_t entries = plan.entries(outputs, v.stride[2]);
     const RequantizedOutput from = out.from_row(((place.sample * v.out[0] + place.index[0]) * v.out[1] + place.index[1]) * v.out[2] + first);
     kernels.depthwise({lines, plan.quads, entries, outputs, v.stride[2], plan.columns, plan.column_step, plan.rows, rows, v.out[2], v.channels, padding,
-                       x_end, w.data.data(), scratch.rows.reserve(DepthwiseInput::scratch_bytes(plan.quads * entries, outputs))},
+                       x_end, w.data.data(), w.extreme, scratch.rows.reserve(DepthwiseInput::scratch_bytes(plan.quads * entries, outputs))},
                       from);
   }
 

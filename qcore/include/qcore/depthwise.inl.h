@@ -45,13 +45,26 @@ void interleave(const DepthwiseInput& in, const DepthwiseLine* lines, int64_t ch
     whole = whole && (count == kLanes || !step[i] || in.limit - at[i] >= (end - begin - 1) * step[i] + kLanes);
   }
   if (!whole) return one_by_one(begin, end);
-  const uint8_t *a = at[0], *b = at[1], *c = at[2], *d = at[3];
-  for (int64_t entry = begin; entry < end; ++entry, a += step[0], b += step[1], c += step[2], d += step[3]) to[entry] = load_each4(a, b, c, d);
+  const auto vectors = [&](int64_t of_a, int64_t of_b, int64_t of_c, int64_t of_d) QCORE_INLINE_LAMBDA {
+    const uint8_t *a = at[0], *b = at[1], *c = at[2], *d = at[3];
+    for (int64_t entry = begin; entry < end; ++entry, a += of_a, b += of_b, c += of_c, d += of_d) to[entry] = load_each4(a, b, c, d);
+  };
+  if (step[0] && step[1] && step[2] && step[3]) return vectors(in.channels, in.channels, in.channels, in.channels);  // by one register
+  vectors(step[0], step[1], step[2], step[3]);
 }
 
-// Adds N dot products to each sum; the first ones begin it.
-template <int N, bool kFirst>
-__attribute__((noinline)) void add_taps(const Each4* const* entries, int64_t stride, const int8_t* w, int64_t outputs, I32* sums) {
+template <bool kModerate, class Sum, class Values, class Taps>
+QCORE_INLINE Sum add_dot(const Sum& sum, const Values& values, const Taps& weights) {
+  if constexpr (kModerate) {
+    return dot_moderate(sum, values, weights);
+  } else {
+    return dot(sum, values, weights);
+  }
+}
+
+// Adds N dot products to each sum; the first ones begin it, with the offset of its channel.
+template <int N, bool kFirst, bool kModerate>
+__attribute__((noinline)) void add_taps(const Each4* const* entries, int64_t stride, const int8_t* w, const int32_t* offset, int64_t outputs, I32* sums) {
   Weights weights[N];
   const Each4* from[N];
   unroll<N>([&](auto i) QCORE_INLINE_LAMBDA {
@@ -60,36 +73,40 @@ __attribute__((noinline)) void add_taps(const Each4* const* entries, int64_t str
   });
   unroll<kParts>([&](auto p) QCORE_INLINE_LAMBDA {
     constexpr int kPart = decltype(p)::value;
-    const I32 none = set_i32(0);
-    for (int64_t x = 0; x < outputs; ++x) {
-      auto sum = kFirst ? part<kPart>(none) : part<kPart>(sums[x]);
-      unroll<N>([&](auto i) QCORE_INLINE_LAMBDA { sum = dot(sum, part<kPart>(from[i.value][x * stride]), part<kPart>(weights[i.value])); });
-      part<kPart>(sums[x]) = sum;
+    const I32 begin = load_i32(offset);
+    int64_t x = 0;
+    for (I32 *of_x = sums, *end = sums + outputs; of_x < end; ++of_x, x += stride) {
+      auto sum = kFirst ? part<kPart>(begin) : part<kPart>(*of_x);
+      unroll<N>([&](auto i) QCORE_INLINE_LAMBDA { sum = add_dot<kModerate>(sum, part<kPart>(from[i.value][x]), part<kPart>(weights[i.value])); });
+      part<kPart>(*of_x) = sum;
     }
   });
 }
 
-template <int N>
-void add_some_taps(int64_t count, bool first, const Each4* const* entries, int64_t stride, const int8_t* w, int64_t outputs, I32* sums) {
-  if (count == N) return first ? add_taps<N, true>(entries, stride, w, outputs, sums) : add_taps<N, false>(entries, stride, w, outputs, sums);
-  if constexpr (N > 1) add_some_taps<N - 1>(count, first, entries, stride, w, outputs, sums);
+template <int N, bool kModerate>
+void add_some_taps(int64_t count, bool first, const Each4* const* entries, int64_t stride, const int8_t* w, const int32_t* offset, int64_t outputs, I32* sums) {
+  if (count == N && first) return add_taps<N, true, kModerate>(entries, stride, w, offset, outputs, sums);
+  if (count == N) return add_taps<N, false, kModerate>(entries, stride, w, offset, outputs, sums);
+  if constexpr (N > 1) add_some_taps<N - 1, kModerate>(count, first, entries, stride, w, offset, outputs, sums);
 }
 
 // Sums of one output row: as many taps at a time as have their weights in registers.
-void sum_taps(const DepthwiseInput& in, const Each4* entries, const int8_t* w, I32* sums) {
+template <bool kModerate>
+void sum_taps(const DepthwiseInput& in, const Each4* entries, const int8_t* w, const int32_t* offset, I32* sums) {
   constexpr int kMost = sizeof(Weights) > 64 ? 3 : 5;
   const int64_t dots = in.quads * in.columns, runs = (dots + kMost - 1) / kMost;
   for (int64_t run = 0; run < runs; ++run) {
     const int64_t begin = dots * run / runs, count = dots * (run + 1) / runs - begin;
     const Each4* from[kMost];
     for (int64_t i = 0; i < count; ++i) from[i] = entries + (begin + i) / in.columns * in.entries + (begin + i) % in.columns * in.column_step;
-    add_some_taps<kMost>(count, run == 0, from, in.stride, w + begin * kUnit, in.outputs, sums);
+    add_some_taps<kMost, kModerate>(count, run == 0, from, in.stride, w + begin * kUnit, offset, in.outputs, sums);
   }
 }
 
 template <class Output>
 void finish_channels(const Output& out, const I32* sums, int64_t first, int64_t outputs, int64_t channel, int count) {
-  const auto columns = load_columns(out, channel);
+  auto columns = load_columns(out, channel);
+  columns.offset = set_i32(0);  // sums began with it
   const auto rounding = rounding_of(out);
   const auto value = [&](int64_t x) QCORE_INLINE_LAMBDA { return result(sums[x], out, columns, first + x, channel, count); };
   uint8_t* y = out.y + first * out.stride + channel;
@@ -112,7 +129,11 @@ void depthwise_strip(const DepthwiseInput& in, const Output& output) {
     const int count = in.channels - channel < kLanes ? static_cast<int>(in.channels - channel) : kLanes;
     for (int64_t quad = 0; quad < in.quads; ++quad) interleave(in, in.lines + quad * kGroup, channel, count, entries + quad * in.entries);
     for (int64_t row = 0; row < in.rows; ++row) {
-      sum_taps(in, entries, w + row * row_bytes, sums);
+      if (kModerateDot && !in.extreme) {
+        sum_taps<kModerateDot>(in, entries, w + row * row_bytes, out.offset + channel, sums);
+      } else {
+        sum_taps<false>(in, entries, w + row * row_bytes, out.offset + channel, sums);
+      }
       finish_channels(out, sums, row * in.row_pixels, in.outputs, channel, count);
     }
   }

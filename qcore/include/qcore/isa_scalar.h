@@ -30,6 +30,7 @@ struct Weights {
 };
 
 constexpr int kParts = 1;  // registers of a vector that are worth a loop of their own
+constexpr bool kModerateDot = false;  // `dot_moderate`, a shorter `dot` for weights of which no four have -128 twice
 template <int, class T>
 QCORE_INLINE T& part(T& x) {
   return x;

@@ -122,6 +122,7 @@ struct DepthwiseInput {
   const uint8_t* padding;  // a pixel of zero points, and 16 more
   const uint8_t* limit;    // the end of the input
   const int8_t* w;         // [unit][packed row][quad][column][16][4]
+  bool extreme;            // -128 stands twice among the four of a dot product
   uint8_t* scratch;
 
   static int64_t scratch_bytes(int64_t all_entries, int64_t outputs) { return all_entries * kEntryBytes + outputs * kLanes * 4; }
