@@ -42,13 +42,8 @@ def fake_quantize(
     if axis is not None and not -x.ndim <= axis < x.ndim:
         raise ArgumentError(f"axis={axis} does not exist in an input of shape {tuple(x.shape)}")
     axis = None if axis is None else axis % x.ndim
-    if scale.numel() != (1 if axis is None else x.shape[axis]) or scale.numel() != zero_point.numel():
-        raise ArgumentError(
-            f"scale {tuple(scale.shape)} and zero_point {tuple(zero_point.shape)} must have one element"
-            f"{'' if axis is None else f' for each of {x.shape[axis]} channels'}"
-        )
-    if is_eager(scale) and not bool((scale > 0).all()):
-        raise ArgumentError(f"scale must be positive everywhere; got {scale.tolist()}")
+    if is_eager(scale):
+        _check(scale, zero_point, 1 if axis is None else x.shape[axis])
     if zero_point.dtype == torch.int32 and scale.dtype == torch.float32 and max(-quant_min, quant_max) <= MOST_INTEGER:
         kernels = kernels_for(x, backend, FakeQuantize(quant_min, quant_max), FakeQuantizeBackward())
         if kernels is not None:
@@ -59,6 +54,14 @@ def fake_quantize(
         shape[axis] = -1
     scale, zero_point = scale.reshape(shape), zero_point.reshape(shape)
     return straight_through(x, lambda data: _round(data, scale, zero_point, quant_min, quant_max), _keep)
+
+
+def _check(scale: Tensor, zero_point: Tensor, channels: int) -> None:
+    if not scale.numel() == zero_point.numel() == channels:
+        shapes = tuple(scale.shape), tuple(zero_point.shape)
+        raise ArgumentError(f"scale and zero_point, of shapes {shapes}, must have one element for each of {channels}")
+    if not bool((scale > 0).all()):
+        raise ArgumentError(f"scale must be positive everywhere; got {scale.tolist()}")
 
 
 def straight_through(x: Tensor, rounding: Rounding, keep: Keeping) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
+import torch
 from torch import Tensor, nn
 
 from qcore import operators as ops
@@ -76,7 +77,8 @@ class QFunctional(StaticOutput):
         if not isinstance(x, list | tuple) or not x:
             raise ArgumentTypeError(f"{self._label()}: cat needs a list of at least one tensor; got {x!r}")
         tensors = [self._quantized(each) for each in x]
-        check_cat("cat", [each.raw.shape for each in tensors], dim)
+        if not torch._C._is_tracing():  # sizes are tensors then
+            check_cat("cat", [each.raw.shape for each in tensors], dim)
         self._note("cat", *tensors, setting=dim)
         kernel = shared_kernel(self._backend, ops.Cat(dim), (tensors[0].qparams.dtype, self._out.dtype))
         raw = kernel([each.raw for each in tensors], [each.qparams for each in tensors], self._out)
@@ -90,7 +92,7 @@ class QFunctional(StaticOutput):
 
     def _binary(self, operator: ops.Operator, x: Tensor, y: Tensor, method: str) -> QTensor:
         a, b = self._quantized(x), self._quantized(y)
-        if a.raw.shape != b.raw.shape:
+        if not torch._C._is_tracing() and a.raw.shape != b.raw.shape:
             check_broadcast(method, a.raw.shape, b.raw.shape)
         self._note(method, a, b)
         dtypes: tuple[QDType, ...] = (a.qparams.dtype, b.qparams.dtype, self._out.dtype)
