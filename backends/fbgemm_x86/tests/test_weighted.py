@@ -137,6 +137,24 @@ def test_conv(isa, seed, case):
         assert y.stride() == expected.stride()
 
 
+@pytest.mark.parametrize("case", CONVS, ids=str)
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_windows_that_lie_wholly_in_the_padding(isa, width, case):
+    spatial, per_group, outputs, groups = case
+    rng = random.Random(f"{width} {case}")
+    geometry = {
+        "stride": (1,) * spatial,
+        "padding": (width + 2,) * spatial,
+        "dilation": (1,) * spatial,
+        "groups": groups,
+    }
+    operator = ops.Conv(**weights(outputs * groups, per_group, *(width,) * spatial, rng=rng), **geometry)
+    native, reference = kernels(operator, isa)
+    x = activation(2, per_group * groups, *(2,) * spatial, seed=width)
+    qx, out = params(rng), params(rng, spread=10.0)
+    same(native(x, qx, out), reference(x, qx, out))
+
+
 @pytest.mark.parametrize("low", [-128, 127])
 @pytest.mark.parametrize("k", [1, 2, 64, 67, 33025])
 def test_extreme_values_do_not_saturate(isa, k, low):

@@ -93,7 +93,8 @@ struct ConvJob {
     const Windows& v = windows;
     const int64_t begin = std::clamp(p.start[2], int64_t{0}, v.in[2]);
     const int64_t end = std::clamp(p.start[2] + v.kernel[2], begin, v.in[2]);
-    const int64_t left = std::min(begin - p.start[2], v.kernel[2]) * v.channels, middle = (end - begin) * v.channels;
+    // a window may lie wholly in the padding, on either side
+    const int64_t left = std::clamp(begin - p.start[2], int64_t{0}, v.kernel[2]) * v.channels, middle = (end - begin) * v.channels;
     const int64_t right = v.kernel[2] * v.channels - left - middle;
     if (left) std::memset(to, zero, static_cast<size_t>(left));
     copy_vectors(to + left, v.at(x, p.sample, d, h, begin), middle, x_end);
