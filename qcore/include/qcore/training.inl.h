@@ -121,6 +121,7 @@ bool histogram_of(const float* x, int64_t n, const HistogramBins& bins, uint32_t
   uint32_t* const others = counts + table;
   Extremes extremes;
   constexpr int kStep = 8 * kLanes, kWords = 4;  // enough that counting and finding overlap
+  constexpr int64_t kAhead = 4096;               // counting leaves no room for loads to run ahead by themselves
   alignas(64) uint16_t index[kStep];
   const auto find = [&](const float* from, uint16_t* to) QCORE_INLINE_LAMBDA {
     const F32 v = load_f32(from);
@@ -131,7 +132,10 @@ bool histogram_of(const float* x, int64_t n, const HistogramBins& bins, uint32_t
   };
   int64_t i = 0;
   for (; i + kStep <= n; i += kStep) {
-    for (int at = 0; at < kStep; at += kLanes) find(x + i + at, index + at);
+    for (int at = 0; at < kStep; at += kLanes) {
+      __builtin_prefetch(x + i + at + kAhead);
+      find(x + i + at, index + at);
+    }
     for (int word = 0; word < kStep / kWords; ++word) {  // four indices to a load
       asm volatile("" : : "r"(index) : "memory");  // else GCC carries counters from step to step
       uint64_t four;
