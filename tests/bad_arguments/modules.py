@@ -209,14 +209,7 @@ TABLE: dict[str, dict[str, str]] = {
             it(0.1, 1.5)
         """
         + called("it(0.1, 0)"),
-        "ELU": with_output("it(**{'scale': 0.1, 'zero_point': 0} | dict(%s))")
-        + called("it(0.1, 0)")
-        + """
-            it(0.1, 0, NAN)
-            it(0.1, 0, "x")
-            it(0.1, 0, None)
-        """,
-        "LeakyReLU": with_output("it(**{'scale': 0.1, 'zero_point': 0} | dict(%s))")
+        "ELU LeakyReLU": with_output("it(**{'scale': 0.1, 'zero_point': 0} | dict(%s))")
         + called("it(0.1, 0)")
         + """
             it(0.1, 0, NAN)
