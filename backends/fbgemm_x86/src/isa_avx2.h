@@ -81,6 +81,7 @@ QCORE_INLINE void store_256(void* p, __m256i x) { _mm256_storeu_si256(static_cas
 // and w0 w1 + w2 w3 of the column: half of the multiplications (Winograd, 1968). The excess of rows and columns is subtracted
 // beforehand; all is exact modulo 2^32. Additions run on all four of a core's vector units, multiplications on two.
 using Tiles = void;
+using Blocks = void;
 struct Widening {
   static constexpr int kRows = 4;
 

@@ -1,5 +1,9 @@
 // The Python module: the instruction sets of x86 in order of preference, and which of them this CPU has.
 #include <cpuid.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include "qcore/module.h"
 
@@ -11,6 +15,9 @@ namespace avx2 {
 extern const Kernels kKernels;
 }
 namespace avx512_vnni {
+extern const Kernels kKernels;
+}
+namespace avx512_amx {
 extern const Kernels kKernels;
 }
 
@@ -30,16 +37,34 @@ bool has_avx512_vnni() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
 }
+
+// The system saves tiles (bits 17 and 18 of XCR0) only for processes that asked for it.
+bool has_amx() {
+  constexpr unsigned kTiles = 1u << 24, kInt8 = 1u << 25, kSaved = 3u << 17;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (!has_avx512_vnni() || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & kTiles) == 0 || (d & kInt8) == 0) return false;
+  unsigned low = 0, high = 0;
+  asm("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  if ((low & kSaved) != kSaved) return false;
+#ifdef __linux__
+  constexpr long kAskForState = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kAskForState, kTileData) == 0;
+#else
+  return false;
+#endif
+}
 #endif
 
 const Isa kIsas[] = {
 #ifndef QCORE_EMULATE_AVX512
+    {avx512_amx::kKernels, has_amx},
     {avx512_vnni::kKernels, has_avx512_vnni},
 #endif
     {avx2::kKernels, has_avx2},
     {scalar::kKernels, [] { return true; }},
 #ifdef QCORE_EMULATE_AVX512
-    {avx512_vnni::kKernels, has_avx2},  // last: it is used where it is asked for, and never chosen
+    {avx512_amx::kKernels, has_avx2},  // last: they are used where they are asked for, and never chosen
+    {avx512_vnni::kKernels, has_avx2},
 #endif
 };
 

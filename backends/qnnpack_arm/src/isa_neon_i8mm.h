@@ -32,6 +32,7 @@ QCORE_INLINE T& part(T& x) {
 }
 
 using Widening = void;
+using Blocks = void;
 constexpr int kTileUnits = 1;
 constexpr int tile_units(int64_t /*rows*/) { return kTileUnits; }
 constexpr int tile_rows(int /*units*/) { return 6; }

@@ -3,7 +3,7 @@
 namespace qcore::QCORE_ISA {
 namespace {
 
-constexpr bool kWidens = !std::is_void_v<Widening>, kOwnTiles = !std::is_void_v<Tiles>;
+constexpr bool kWidens = !std::is_void_v<Widening>, kOwnTiles = !std::is_void_v<Tiles>, kBlocks = !std::is_void_v<Blocks>;
 using RowValue = std::conditional_t<kWidens, int16_t, uint8_t>;  // what the tiles read of rows
 
 template <class Own>
@@ -24,7 +24,12 @@ constexpr int64_t row_step_of() {
     return Own::kRowStep;
   }
 }
-constexpr Layout kLayout = layout_of<Tiles>();
+template <class OfBlocks>
+constexpr Layout with_pieces(Layout layout) {
+  if constexpr (!std::is_void_v<OfBlocks>) layout.piece = OfBlocks::kGroups;
+  return layout;
+}
+constexpr Layout kLayout = with_pieces<Blocks>(layout_of<Tiles>());
 constexpr int64_t kRowStep = row_step_of<Tiles>();  // tiles begin at multiples of it
 constexpr int64_t kUnitBytes = kLanes * kLayout.group;
 
@@ -74,9 +79,11 @@ inline int32_t excess_of_row(const GemmInput& in, int64_t row) {
 }
 
 // Rows of the tile that most products are summed in.
-template <class Wide>
+template <class Wide, class OfBlocks = Blocks>
 constexpr int rows_together() {
-  if constexpr (std::is_void_v<Wide>) {
+  if constexpr (!std::is_void_v<OfBlocks>) {
+    return OfBlocks::rows(kTileUnits);
+  } else if constexpr (std::is_void_v<Wide>) {
     return tile_rows(kTileUnits);
   } else {
     return Wide::kRows;
@@ -227,6 +234,32 @@ void rows_of(const GemmInput& in, const Units<Value>& units, const GemmPanel& pa
   }
 }
 
+template <class OfBlocks>
+QCORE_INLINE bool in_blocks(const GemmInput& in) {
+  return in.rows >= OfBlocks::kFewestRows && in.groups > 0;
+}
+
+// `tiles` tiles of rows against U units.
+template <class OfBlocks, int T, int U>
+__attribute__((noinline)) void accumulate_block(int64_t tiles, const GemmInput& in, const Units<int8_t>& units, int64_t row, I32* sums) {
+  if (tiles == T) return OfBlocks::template accumulate<T, U>(in, units.w, units.step, row, sums);
+  if constexpr (T > 1) accumulate_block<OfBlocks, T - 1, U>(tiles, in, units, row, sums);
+}
+
+// All rows against U units, in blocks.
+template <class OfBlocks, int U, class Output>
+void blocks_of(const GemmInput& in, const Units<int8_t>& units, const GemmPanel& panel, const Output& out, int unit) {
+  constexpr int kTile = OfBlocks::kTileRows, kRows = OfBlocks::rows(U);
+  I32 room[(kTile + kRows) * U];
+  I32* sums = room + kTile * U;
+  for (int64_t row = 0; row < in.rows; row += kRows) {
+    const int rows = static_cast<int>(in.rows - row < kRows ? in.rows - row : kRows);
+    accumulate_block<OfBlocks, kRows / kTile, U>((rows + kTile - 1) / kTile, in, units, row, sums);
+    if (out.weight_zero) subtract_weight_zeros(sums, in, out.weight_zero + panel.column + unit * kLanes, row, rows, U);
+    finish<U>(sums, panel, out, row, rows, unit);
+  }
+}
+
 // `rows` rows against a piece of a widened unit, added to their sums.
 template <class Wide, int R>
 __attribute__((noinline)) void accumulate_wide(int rows, const GemmInput& in, const int16_t* w, int64_t first, int64_t groups, int64_t row, I32* sums) {
@@ -289,10 +322,35 @@ void units_of(int units, const GemmInput& in, const GemmPanel& panel, const Outp
   }
   const int64_t unit_bytes = kLayout.units_first ? in.groups * kUnitBytes : kUnitBytes;
   const Units<int8_t> packed{panel.w + unit * unit_bytes, panel.units * kUnitBytes, panel.extreme};
+  if constexpr (kBlocks) {
+    if (in_blocks<Blocks>(in)) return blocks_of<Blocks, U>(in, packed, panel, out, unit);
+  }
   if constexpr (kWidens && U == 1) {
     if (shares_weights(in)) return rows_of<U>(in, widened<Widening>(in, packed), panel, out, unit);
   }
   rows_of<U>(in, packed, panel, out, unit);
+}
+
+// The ISA's state for the blocks of one call.
+template <class OfBlocks>
+struct Configured {
+  explicit Configured(const GemmInput& in) {
+    if (in_blocks<OfBlocks>(in)) OfBlocks::begin(in);
+  }
+  ~Configured() { OfBlocks::end(); }
+};
+template <>
+struct Configured<void> {
+  explicit Configured(const GemmInput& /*in*/) {}
+};
+
+template <class OfBlocks = Blocks>
+constexpr auto holder() -> void (*)(bool) {
+  if constexpr (std::is_void_v<OfBlocks>) {
+    return nullptr;
+  } else {
+    return OfBlocks::hold;
+  }
 }
 
 template <class Output>
@@ -300,6 +358,7 @@ void gemm(const GemmInput& in, const GemmPanel& panel, const Output& out) {
   if constexpr (kWidens) {
     if (halves_products(in) && shares_weights(in)) return widened_panel<Widening>(in, panel, out);
   }
+  const Configured<Blocks> configured(in);
   const int most = tile_units(in.rows);
   for (int unit = 0; unit < panel.units; unit += most) {
     const int left = panel.units - unit;
@@ -313,21 +372,25 @@ void gemm_u8(const GemmInput& in, const GemmPanel& panel, const RequantizedOutpu
 }
 
 // The largest tile again and again, over operands in the L1 cache.
-template <class Wide = Widening>
+template <class Wide = Widening, class OfBlocks = Blocks>
 int64_t peak(int64_t rounds) {
   using Value = std::conditional_t<kWidens, int16_t, int8_t>;
-  constexpr int64_t kDepth = 256, kRows = rows_together<Wide>();
+  constexpr int64_t kDepth = 256, kRows = rows_together<Wide, OfBlocks>();
   alignas(64) static const RowValue x[kRows * kDepth] = {1, 2, 3, 4};
   alignas(64) static const Value w[kTileUnits * kLanes * kDepth] = {1, -2, 3};
   const GemmInput in{reinterpret_cast<const uint8_t*>(x), kDepth, kRows, kDepth / kLayout.group, nullptr, x, kDepth};
-  Tile tile{};
+  constexpr int kSums = kRows * kTileUnits;
+  I32 sums[kSums] = {};
+  const Configured<OfBlocks> configured(in);
   for (int64_t round = 0; round < rounds; ++round) {
-    if constexpr (std::is_void_v<Wide>) {
-      accumulate_rows<kRows, kTileUnits>(kRows, in, Units<Value>{w, kTileUnits * kLanes * Units<Value>::kValues}, 0, tile.sums);
+    if constexpr (!std::is_void_v<OfBlocks>) {
+      accumulate_block<OfBlocks, 1, kTileUnits>(1, in, Units<Value>{w, kTileUnits * kUnit}, 0, sums);
+    } else if constexpr (std::is_void_v<Wide>) {
+      accumulate_rows<kRows, kTileUnits>(kRows, in, Units<Value>{w, kTileUnits * kLanes * Units<Value>::kValues}, 0, sums);
     } else {
-      accumulate_wide<Wide, kRows>(kRows, in, w, 0, in.groups, 0, tile.sums);
+      accumulate_wide<Wide, kRows>(kRows, in, w, 0, in.groups, 0, sums);
     }
-    asm volatile("" : : "r"(&tile) : "memory");
+    asm volatile("" : : "r"(sums) : "memory");
   }
   return rounds * kDepth / kGroup * kRows * kTileUnits;
 }

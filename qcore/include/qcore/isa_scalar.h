@@ -38,6 +38,7 @@ QCORE_INLINE T& part(T& x) {
 
 using Tiles = void;                                             // a GEMM of its own: layout, rows and tiles, where an ISA has it
 using Widening = void;                                          // how tiles get values of 16 bits, where they need them
+using Blocks = void;                                            // sums of many rows by instructions for matrices, where an ISA has them
 constexpr int kTileUnits = 1;                                   // units of 16 columns that a tile of many rows spans at most
 constexpr int tile_units(int64_t /*rows*/) { return kTileUnits; }
 constexpr int tile_rows(int /*units*/) { return 4; }         // rows of a tile

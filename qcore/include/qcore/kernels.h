@@ -19,6 +19,7 @@ struct Layout {
   bool units_first = false;
   bool signed_rows = false;
   bool widens = false;  // rows and weights become 16-bit values
+  int32_t piece = 0;    // groups that are multiplied at once at most; K is padded to pieces of one size; 0: as it is
 };
 
 // Rows of activations; groups * Layout::group bytes are read of each.
@@ -253,6 +254,7 @@ struct Kernels {
   const char* name;
   Layout layout;
   void (*prepare_rows)(const GemmInput&, void* to);  // to 2 bytes for each that is read of a row, and a group more; null: rows stay as they are
+  void (*hold)(bool held);  // calls of gemm while held, on this thread, share what they set up; null: there is nothing of that kind
   void (*gemm_u8)(const GemmInput&, const GemmPanel&, const RequantizedOutput&);
   void (*gemm_f32)(const GemmInput&, const GemmPanel&, const FloatOutput&);
   void (*depthwise)(const DepthwiseInput&, const RequantizedOutput&);

@@ -20,7 +20,7 @@ namespace qcore::QCORE_ISA {
 
 extern const Kernels kKernels;
 const Kernels kKernels = {
-    QCORE_ISA_NAME, kLayout, rows_preparer(), gemm_u8, gemm<FloatOutput>, depthwise, winograd_kernel(), quantize, dequantize<uint8_t>, dequantize<int8_t>,
+    QCORE_ISA_NAME, kLayout, rows_preparer(), holder(), gemm_u8, gemm<FloatOutput>, depthwise, winograd_kernel(), quantize, dequantize<uint8_t>, dequantize<int8_t>,
     range, add, mul, requantize, clamp, lookup, max, average,
     gemm_half, cell<LstmCell>, cell<GruCell>, cell<RnnTanhCell>, cell<RnnReluCell>, sum_bags,
     fake_quantize, keep_inside, column_ranges, histogram,

@@ -31,6 +31,21 @@ inline GemmPlan plan_gemm(int64_t row_bytes, int64_t panels, int64_t rows, int t
   return plan;
 }
 
+// While it lives, the calls of gemm on this thread share what they set up.
+class Held {
+ public:
+  explicit Held(const Kernels& kernels) : kernels_(kernels) { set(true); }
+  ~Held() { set(false); }
+  Held(const Held&) = delete;
+  Held& operator=(const Held&) = delete;
+
+ private:
+  void set(bool held) const {
+    if (kernels_.hold) kernels_.hold(held);
+  }
+  const Kernels& kernels_;
+};
+
 // `job.rows(first, count, group, scratch)` gives a block's rows, `job.multiply(input, panel, first, scratch)` runs one panel over it.
 template <class Weights, class Job>
 void run_gemm(const Weights& w, int64_t rows, int threads, const Job& job) {
@@ -42,6 +57,7 @@ void run_gemm(const Weights& w, int64_t rows, int threads, const Job& job) {
     const int64_t block = chunk / plan.panel_splits, split = chunk % plan.panel_splits;
     const int64_t first = block * plan.block, count = std::min(plan.block, rows - first);
     Scratch& scratch = Scratch::of_thread();
+    const Held held(job.kernels);
     decltype(job.rows(first, count, 0, scratch)) input{};
     int64_t group = -1;
     for (int64_t p = panels * split / plan.panel_splits; p < panels * (split + 1) / plan.panel_splits; ++p) {

@@ -12,6 +12,13 @@ namespace qcore {
 
 inline int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
+// Groups that k values along K are packed in.
+inline int64_t groups_of(const Layout& layout, int64_t k) {
+  const int64_t groups = round_up(k, layout.group) / layout.group;
+  if (layout.piece == 0 || groups == 0) return groups;
+  return round_up(groups, round_up(groups, layout.piece) / layout.piece);
+}
+
 // Quantization of the weights: one scale and zero point for each of `columns` outputs.
 struct WeightQuantization {
   std::vector<float> scales;
@@ -49,7 +56,7 @@ struct PackedWeights {
   template <class At>
   void pack(const Layout& layout_, int64_t groups_, int64_t n_, int64_t k_, const At& at, const WeightQuantization& q, const float* bias_, int64_t panel_units = kMaxPanelUnits) {
     layout = layout_, groups = groups_, n = n_, k = k_;
-    padded_n = round_up(n, kLanes), k_groups = round_up(k, layout.group) / layout.group;
+    padded_n = round_up(n, kLanes), k_groups = groups_of(layout, k);
     const int64_t units = padded_n / kLanes;
     const int64_t bytes = groups * units * kLanes * row_bytes();
     std::memset(data.reserve(bytes), 0, static_cast<size_t>(bytes));

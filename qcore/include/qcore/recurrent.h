@@ -110,6 +110,7 @@ struct PanelsJob {
   Linear linear;
   float* y;
   int64_t count;
+  const Kernels& kernels = linear.kernels;
 
   auto rows(int64_t first, int64_t rows, int64_t group, Scratch& scratch) const { return linear.rows(first, rows, group, scratch); }
 

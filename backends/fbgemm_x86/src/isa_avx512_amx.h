@@ -1,0 +1,103 @@
+// The vocabulary in AVX-512 with AMX: matrices of 16 rows and 16 columns are multiplied at once.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+#include <cstring>
+
+#include "qcore/inline.h"
+#include "qcore/kernels.h"
+#include "tiles_amx.h"
+
+#define QCORE_ISA avx512_amx
+#define QCORE_ISA_NAME "avx512_amx"
+
+namespace qcore::avx512_amx {
+namespace {
+
+#include "lanes_avx512.h"
+
+using Tiles = void;
+
+// Blocks of sums in four tile registers: 16 rows of 64 or 48 columns, 32 of 32, 64 of 16. Rows in the memory of the input and units of
+// weights as they are packed are operands already: both are read by lines, so many bytes apart.
+struct Blocks {
+  static constexpr int kGroups = 16;     // along K that a tile holds at most
+  static constexpr int kTileRows = 16;
+  static constexpr int kFewestRows = 4;  // fewer are done sooner without
+  static constexpr int rows(int units) { return units > 2 ? kTileRows : 4 / units * kTileRows; }
+
+  // What this thread's registers are configured as between the first call of gemm and the last one that share it. Nothing is taken for
+  // granted beyond that: other libraries use the same registers.
+  struct Configured {
+    bool held = false;
+    int64_t rows = 0, groups = 0;
+  };
+  static Configured& configured() {
+    static thread_local Configured c;
+    return c;
+  }
+
+  static void hold(bool held) {
+    configured().held = held;
+    if (!held) end();
+  }
+
+  static int64_t groups_of(const GemmInput& in) { return in.groups / ((in.groups + kGroups - 1) / kGroups); }
+
+  static void begin(const GemmInput& in) {
+    Configured& now = configured();
+    const int64_t rows = in.rows < kTileRows ? in.rows : kTileRows, groups = groups_of(in);
+    if (now.rows == rows && now.groups == groups) return;
+    TileConfig config;
+    const auto tiles = [&](int first, int last, int64_t lines, int64_t bytes) {
+      for (int i = first; i < last; ++i) config.rows[i] = static_cast<uint8_t>(lines), config.row_bytes[i] = static_cast<uint16_t>(bytes);
+    };
+    tiles(0, 4, rows, 4 * kLanes);
+    tiles(4, 6, rows, groups * kGroup);
+    tiles(6, 8, groups, kUnit);
+    load_tile_config(&config);
+    now.rows = rows, now.groups = groups;
+  }
+
+  static void end() {
+    Configured& now = configured();
+    if (now.held || now.rows == 0) return;
+    release_tiles();
+    now.rows = 0;
+  }
+
+  // Sums of T tiles of rows from `row` on, of U units: [row][unit]. A tile that would reach beyond the last row begins before it: up to
+  // 15 rows in front of `sums` are overwritten.
+  template <int T, int U>
+  static QCORE_INLINE void accumulate(const GemmInput& in, const int8_t* w, int64_t step, int64_t row, I32* sums) {
+    static_assert(T * U <= 4);
+    const int64_t groups = groups_of(in), last = in.rows < kTileRows ? 0 : in.rows - kTileRows;
+    const uint8_t* x[T];
+    I32* to[T];
+    unroll<T>([&](auto t) QCORE_INLINE_LAMBDA {
+      const int64_t first = row + t.value * kTileRows, begin = first < last ? first : last;
+      x[t.value] = in.x + begin * in.stride;
+      to[t.value] = sums + (begin - row) * U;
+    });
+    unroll<T * U>([&](auto i) QCORE_INLINE_LAMBDA { zero_tile<i.value>(); });
+    for (int64_t k = 0; k < in.groups; k += groups, w += groups * step) {
+      unroll<T>([&](auto t) QCORE_INLINE_LAMBDA {
+        constexpr int kRow = decltype(t)::value, kX = 4 + kRow % 2;
+        load_tile<kX>(x[kRow] + k * kGroup, in.stride);
+        unroll<U>([&](auto u) QCORE_INLINE_LAMBDA {
+          constexpr int kColumn = decltype(u)::value, kW = 6 + kColumn % 2;
+          if (kRow == 0) load_tile<kW>(w + kColumn * kUnit, step);
+          dot_tiles<kRow * U + kColumn, kX, kW>();
+        });
+      });
+    }
+    unroll<T>([&](auto t) QCORE_INLINE_LAMBDA {
+      unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { store_tile<decltype(t)::value * U + decltype(u)::value>(to[t.value] + u.value, U * sizeof(I32)); });
+    });
+  }
+};
+
+}  // namespace
+}  // namespace qcore::avx512_amx
