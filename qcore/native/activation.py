@@ -12,7 +12,7 @@ from torch import Tensor, get_num_threads
 from qcore import operators as ops
 from qcore import tables
 from qcore.errors import ArgumentError, ArgumentTypeError
-from qcore.native.memory import channels_last, dense, is_channels_last
+from qcore.native.memory import as_bytes, channels_last, dense, is_channels_last
 from qcore.tensor.qparams import QParams, per_tensor
 
 
@@ -41,7 +41,8 @@ class PReLU:
             below = (distance * slope[:, None]).float() * ((sx * sw) * inverse)
             value = torch.where(distance > 0, distance.float() * (sx * inverse), below)
             shifted = torch.round(value).double() + out.zero_point
-            return shifted.clamp(out.dtype.qmin, out.dtype.qmax).to(out.dtype.storage)
+            values = as_bytes(shifted.clamp(out.dtype.qmin, out.dtype.qmax).to(out.dtype.storage))
+            return values.roll(qx.dtype.qmin, 1) if qx.dtype.is_signed else values
 
         self._results, self._native, self._channels = results, native, len(weight)
 
@@ -50,16 +51,17 @@ class PReLU:
         if channels != 1 and (x.ndim < 2 or x.shape[1] != channels):
             raise ArgumentError(f"prelu: x {tuple(x.shape)} must have {channels} channels on axis 1, one per weight")
         x = dense(x)
-        y = torch.empty_like(x)
+        y = torch.empty_like(x, dtype=out.dtype.storage)
         if channels == 1:
-            self._native.lookup(x, y, self._results(qx, out)[0], get_num_threads())
+            self._native.lookup(as_bytes(x), as_bytes(y), self._results(qx, out)[0], get_num_threads())
             return y
         if is_channels_last(x):
             shape, rows, into = (-1, channels, 1), x.movedim(1, -1), y.movedim(1, -1)
         else:
             shape, rows, into = (x.shape[0], channels, math.prod(x.shape[2:])), x, y
         if x.numel():
-            self._native.lookup_channels(rows.view(shape), into.view(shape), self._results(qx, out), get_num_threads())
+            rows, into = as_bytes(rows).view(shape), as_bytes(into).view(shape)
+            self._native.lookup_channels(rows, into, self._results(qx, out), get_num_threads())
         return y
 
 
@@ -74,7 +76,7 @@ class Softmax:
             raise ArgumentError(f"softmax: dim={self._dim} does not exist in x {tuple(x.shape)}")
         per_tensor(qx.scale, qx.zero_point, qx.dtype)
         last = x.movedim(self._dim, -1).contiguous() if x.ndim else x
-        y = torch.empty_like(last)
+        y = torch.empty_like(last, dtype=out.dtype.storage)
         rows = last.shape[-1] if x.ndim else 1
         if x.numel():
             terms = tables.exponentials(qx)

@@ -23,6 +23,7 @@ from qcore.native import (
 from qcore.operators import Operator
 from qcore.tensor.dtypes import qint8, quint4x2, quint8
 
+INTEGERS = quint8, qint8
 WEIGHTS = (WeightSpec(qint8, per_channel=True), WeightSpec(qint8, per_channel=False))
 _SUM = "sums of more products of 255 * 255 could leave int32"
 MAX_ACCUMULATED = 33025
@@ -30,11 +31,11 @@ TABLES = (WeightSpec(quint8, per_channel=True), WeightSpec(quint4x2, per_channel
 RECURRENT = (ops.LSTM, ops.GRU, ops.LSTMCell, ops.GRUCell, ops.RNNCell)
 
 OPS = (
-    OpSpec(ops.Quantize, activations=(quint8, qint8)),
-    OpSpec(ops.Dequantize, activations=(quint8, qint8)),
+    OpSpec(ops.Quantize, activations=INTEGERS),
+    OpSpec(ops.Dequantize, activations=INTEGERS),
     OpSpec(
         ops.Linear,
-        activations=(quint8, qint8),
+        activations=INTEGERS,
         weights=WEIGHTS,
         fused=("relu",),
         limits=(Limit("in_features", MAX_ACCUMULATED, _SUM),),
@@ -48,7 +49,7 @@ OPS = (
     ),
     OpSpec(
         ops.Conv,
-        activations=(quint8, qint8),
+        activations=INTEGERS,
         weights=WEIGHTS,
         fused=("relu",),
         spatial=(1, 2, 3),
@@ -56,28 +57,29 @@ OPS = (
     ),
     OpSpec(
         ops.ConvTranspose,
+        activations=INTEGERS,
         weights=WEIGHTS,
         fused=("relu",),
         spatial=(1, 2, 3),
         limits=(Limit("accumulated", MAX_ACCUMULATED, _SUM),),
     ),
-    OpSpec(ops.Add, fused=("relu",)),
-    OpSpec(ops.Mul, fused=("relu",)),
-    OpSpec(ops.MatMul),
-    OpSpec(ops.Clamp),
-    OpSpec(ops.Lookup, functions=tuple(tables.FUNCTIONS)),
-    OpSpec(ops.Cat, fused=("relu",)),
-    OpSpec(ops.MaxPool, spatial=(1, 2, 3)),
-    OpSpec(ops.AvgPool, spatial=(1, 2, 3)),
-    OpSpec(ops.AdaptiveAvgPool, spatial=(1, 2, 3)),
-    OpSpec(ops.Mean),
-    OpSpec(ops.BatchNorm, fused=("relu",)),
-    OpSpec(ops.LayerNorm),
-    OpSpec(ops.GroupNorm),
-    OpSpec(ops.InstanceNorm),
-    OpSpec(ops.Interpolate),
-    OpSpec(ops.PReLU, weights=(WeightSpec(quint8), WeightSpec(qint8))),
-    OpSpec(ops.Softmax),
+    OpSpec(ops.Add, activations=INTEGERS, fused=("relu",)),
+    OpSpec(ops.Mul, activations=INTEGERS, fused=("relu",)),
+    OpSpec(ops.MatMul, activations=INTEGERS),
+    OpSpec(ops.Clamp, activations=INTEGERS),
+    OpSpec(ops.Lookup, activations=INTEGERS, functions=tuple(tables.FUNCTIONS)),
+    OpSpec(ops.Cat, activations=INTEGERS, fused=("relu",)),
+    OpSpec(ops.MaxPool, activations=INTEGERS, spatial=(1, 2, 3)),
+    OpSpec(ops.AvgPool, activations=INTEGERS, spatial=(1, 2, 3)),
+    OpSpec(ops.AdaptiveAvgPool, activations=INTEGERS, spatial=(1, 2, 3)),
+    OpSpec(ops.Mean, activations=INTEGERS),
+    OpSpec(ops.BatchNorm, activations=INTEGERS, fused=("relu",)),
+    OpSpec(ops.LayerNorm, activations=INTEGERS),
+    OpSpec(ops.GroupNorm, activations=INTEGERS),
+    OpSpec(ops.InstanceNorm, activations=INTEGERS),
+    OpSpec(ops.Interpolate, activations=INTEGERS),
+    OpSpec(ops.PReLU, activations=INTEGERS, weights=(WeightSpec(quint8), WeightSpec(qint8))),
+    OpSpec(ops.Softmax, activations=INTEGERS),
     OpSpec(ops.LinearFp16, activations=(), fused=("relu",)),
     *(
         OpSpec(

@@ -11,7 +11,7 @@ from torch import Tensor, empty_like, float32, get_num_threads
 
 from qcore import operators as ops
 from qcore import tables
-from qcore.native.memory import alike, dense, is_channels_last
+from qcore.native.memory import alike, as_bytes, dense, is_channels_last
 from qcore.tensor.qparams import QParams, per_channel, per_tensor
 
 
@@ -78,7 +78,7 @@ class _Binary:
 
     def __call__(self, a: Tensor, qa: QParams, b: Tensor, qb: QParams, out: QParams) -> Tensor:
         a, b = alike(a, b)
-        y = empty_like(a)
+        y = empty_like(a, dtype=out.dtype.storage)
         inputs = a, qa.scale, qa.zero_point, b, qb.scale, qb.zero_point
         self._run(*inputs, y, out.scale, out.zero_point, self._relu, get_num_threads())
         return y
@@ -120,22 +120,23 @@ class Clamp:
 
 
 class Lookup:
-    """kernel(x, qx, out) -> y, through the table of all 256 integers"""
+    """kernel(x, qx, out) -> y, through the table of all 256 integers, in the order of their bits"""
 
     def __init__(self, operator: ops.Lookup, native: Any) -> None:
         @lru_cache(maxsize=64)
         def table(qx: QParams, out: QParams) -> Tensor:
             for given in (qx, out):
                 per_tensor(given.scale, given.zero_point, given.dtype)  # refuses what is no scale or zero point
-            return tables.table(operator.function, operator.args, qx, out).contiguous()
+            values = as_bytes(tables.table(operator.function, operator.args, qx, out))
+            return (values.roll(qx.dtype.qmin) if qx.dtype.is_signed else values).contiguous()
 
         self.table = table
         self._run = native.lookup
 
     def __call__(self, x: Tensor, qx: QParams, out: QParams) -> Tensor:
         x = dense(x)
-        y = empty_like(x)
-        self._run(x, y, self.table(qx, out), get_num_threads())
+        y = empty_like(x, dtype=out.dtype.storage)
+        self._run(as_bytes(x), as_bytes(y), self.table(qx, out), get_num_threads())
         return y
 
 
@@ -150,7 +151,7 @@ class Cat:
         parts = []
         for x, qx in zip(xs, qxs, strict=True):
             x = dense(x)
-            y = empty_like(x)
+            y = empty_like(x, dtype=out.dtype.storage)
             self._run(x, qx.scale, qx.zero_point, y, out.scale, out.zero_point, self._relu, get_num_threads())
             parts.append(y)
         return torch.cat(parts, self._dim)

@@ -39,7 +39,7 @@ class Interpolate:
         if sizes == tuple(x.shape[2:]):
             return x.clone()
         if is_channels_last(x):
-            y = empty_channels_last((*x.shape[:2], *sizes))
+            y = empty_channels_last((*x.shape[:2], *sizes), x.dtype)
             self._run(x.movedim(1, -1), y.movedim(1, -1), qx, factors)
         else:
             y = x.new_empty((*x.shape[:2], *sizes))

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, empty, full, get_num_threads, uint8
 
 from qcore import operators as ops
+from qcore.native.memory import unsigned
 from qcore.operators.products import check_shapes
 from qcore.tensor.qparams import QParams
 
@@ -20,12 +21,14 @@ class MatMul:
     def __call__(self, a: Tensor, qa: QParams, b: Tensor, qb: QParams, out: QParams) -> Tensor:
         batch = check_shapes(a, b)
         if not a.shape[-1]:
-            return full((*batch, a.shape[-2], b.shape[-1]), int(out.zero_point), dtype=uint8)
+            return full((*batch, a.shape[-2], b.shape[-1]), int(out.zero_point), dtype=out.dtype.storage)
+        a, zero_a = unsigned(a, qa)
+        b, zero_b = unsigned(b, qb)
         if a.stride(-1) != 1:
             a = a.contiguous()
         if a.ndim != b.ndim or a.shape[:-2] != b.shape[:-2]:
             a, b = a.expand(*batch, *a.shape[-2:]), b.expand(*batch, *b.shape[-2:])
         y = empty(*batch, a.shape[-2], b.shape[-1], dtype=uint8)
-        parameters = out.scale, out.zero_point, get_num_threads()
-        self._run(a, qa.scale, qa.zero_point, b, qb.scale, qb.zero_point, y, *parameters)
-        return y
+        shift = 128 if out.dtype.is_signed else 0
+        self._run(a, qa.scale, zero_a, b, qb.scale, zero_b, y, out.scale, out.zero_point + shift, get_num_threads())
+        return y.bitwise_xor_(shift).view(out.dtype.storage) if shift else y

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from qcore.tensor.qparams import QParams
+
 _FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
@@ -31,6 +33,16 @@ def is_channels_last(x: Tensor) -> bool:
     """Whether x asks for a result with channels innermost, rather than contiguous."""
     found = _FORMATS.get(x.ndim)
     return found is not None and not x.is_contiguous() and x.is_contiguous(memory_format=found)
+
+
+def as_bytes(x: Tensor) -> Tensor:
+    """Integers of int8 as uint8, bit for bit."""
+    return x.view(torch.uint8) if x.dtype == torch.int8 else x
+
+
+def unsigned(x: Tensor, q: QParams) -> tuple[Tensor, int | Tensor]:
+    """Integers as uint8, and their zero point: those of int8 are 128 more."""
+    return (x.view(torch.uint8) ^ 128, q.zero_point + 128) if x.dtype == torch.int8 else (x, q.zero_point)
 
 
 def dense(x: Tensor) -> Tensor:

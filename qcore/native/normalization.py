@@ -36,7 +36,7 @@ class _Norm:
     def __call__(self, x: Tensor, qx: QParams, out: QParams) -> Tensor:
         operator, shape = self._operator, self._shape(x)
         rows = x.contiguous().view(shape)
-        y = torch.empty_like(rows)
+        y = torch.empty_like(rows, dtype=out.dtype.storage)
         count = shape[2] * shape[3] if self._each else shape[1] * shape[2]
         constants = filled(operator.weight, count, 1.0), filled(operator.bias, count, 0.0), operator.eps, self._each
         self._run(rows, qx.scale, qx.zero_point, *constants, y, out.scale, out.zero_point, get_num_threads())
@@ -93,7 +93,7 @@ class BatchNorm:
             raise ArgumentError(f"batch_norm: scales {qx.scale} and {out.scale} must be positive and finite")
         last = is_channels_last(x)
         dense = x.movedim(1, -1) if last else x.contiguous()
-        y = torch.empty_like(dense)
+        y = torch.empty_like(dense, dtype=out.dtype.storage)
         shape = (-1, channels, 1) if last else (x.shape[0], channels, math.prod(x.shape[2:]))
         factor, shift = (self._factor * (qx.scale / out.scale)).float(), (self._shift / out.scale).float()
         affine = qx.zero_point, factor, shift, self._relu
@@ -114,7 +114,7 @@ class Mean:
         dims = sorted({dim % x.ndim for dim in self._dims}) or list(range(x.ndim))
         kept = [dim for dim in range(x.ndim) if dim not in dims]
         shape = [1 if dim in dims else size for dim, size in enumerate(x.shape)]
-        result = torch.empty([x.shape[dim] for dim in kept], dtype=torch.uint8)
+        result = torch.empty([x.shape[dim] for dim in kept], dtype=qx.dtype.storage)
         count = math.prod(x.shape[dim] for dim in dims)
         inner = [dim for dim in kept if dim > dims[0]] or kept[-1:] * int(is_channels_last(x))
         if not count:

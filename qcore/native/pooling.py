@@ -22,7 +22,7 @@ def pooled(x: Tensor, sizes: list[int], run: Callable[[Tensor, Tensor], None]) -
         raise ArgumentError(f"pooling {tuple(x.shape)} would give sizes {tuple(sizes)}; all must be at least 1")
     batched = x if x.ndim == rank + 2 else x[None]
     inner = channels_last(batched)
-    y = empty_channels_last((*inner.shape[:2], *sizes))
+    y = empty_channels_last((*inner.shape[:2], *sizes), x.dtype)
     run(inner, y)
     if not is_channels_last(batched):
         y = y.contiguous()

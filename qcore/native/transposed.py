@@ -48,6 +48,6 @@ class ConvTranspose:
         ]
         if min(sizes) < 1 or min(x.shape[2:]) < 1:
             raise ArgumentError(f"conv_transpose: x {tuple(x.shape)} would give sizes {sizes}; all must be at least 1")
-        y = empty_channels_last((x.shape[0], self._channels, *sizes))
+        y = empty_channels_last((x.shape[0], self._channels, *sizes), out.dtype.storage)
         self._run(channels_last(x), qx.scale, qx.zero_point, out.scale, out.zero_point, y, get_num_threads())
         return y

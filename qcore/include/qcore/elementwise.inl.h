@@ -91,20 +91,40 @@ QCORE_INLINE void store_results(uint8_t* y, int64_t n, const IntegerResult& r, c
   }
 }
 
-void add(const uint8_t* a, const uint8_t* b, uint8_t* y, int64_t n, Operand qa, Operand qb, const IntegerResult& r) {
-  store_results(y, n, r, [&](int64_t i, int64_t count) QCORE_INLINE_LAMBDA {
-    return add(real_lanes(load_some_bytes(a + i, count), qa), real_lanes(load_some_bytes(b + i, count), qb));
+// run(the integers of an operand as they are stored)
+template <class Run>
+QCORE_INLINE void as_stored(const uint8_t* x, const Operand& q, const Run& run) {
+  if (q.is_signed) {
+    run(reinterpret_cast<const int8_t*>(x));
+  } else {
+    run(x);
+  }
+}
+
+void add(const uint8_t* first, const uint8_t* second, uint8_t* y, int64_t n, Operand qa, Operand qb, const IntegerResult& r) {
+  as_stored(first, qa, [&](const auto* a) {
+    as_stored(second, qb, [&](const auto* b) {
+      store_results(y, n, r, [&](int64_t i, int64_t count) QCORE_INLINE_LAMBDA {
+        return add(real_lanes(load_some_bytes(a + i, count), qa), real_lanes(load_some_bytes(b + i, count), qb));
+      });
+    });
   });
 }
 
-void mul(const uint8_t* a, const uint8_t* b, uint8_t* y, int64_t n, Operand qa, Operand qb, const IntegerResult& r) {
-  store_results(y, n, r, [&](int64_t i, int64_t count) QCORE_INLINE_LAMBDA {
-    return to_f32(mul(add(load_some_bytes(a + i, count), set_i32(-qa.zero)), add(load_some_bytes(b + i, count), set_i32(-qb.zero))));
+void mul(const uint8_t* first, const uint8_t* second, uint8_t* y, int64_t n, Operand qa, Operand qb, const IntegerResult& r) {
+  as_stored(first, qa, [&](const auto* a) {
+    as_stored(second, qb, [&](const auto* b) {
+      store_results(y, n, r, [&](int64_t i, int64_t count) QCORE_INLINE_LAMBDA {
+        return to_f32(mul(add(load_some_bytes(a + i, count), set_i32(-qa.zero)), add(load_some_bytes(b + i, count), set_i32(-qb.zero))));
+      });
+    });
   });
 }
 
-void requantize(const uint8_t* x, uint8_t* y, int64_t n, Operand q, const IntegerResult& r) {
-  store_results(y, n, r, [&](int64_t i, int64_t count) QCORE_INLINE_LAMBDA { return real_lanes(load_some_bytes(x + i, count), q); });
+void requantize(const uint8_t* stored, uint8_t* y, int64_t n, Operand q, const IntegerResult& r) {
+  as_stored(stored, q, [&](const auto* x) {
+    store_results(y, n, r, [&](int64_t i, int64_t count) QCORE_INLINE_LAMBDA { return real_lanes(load_some_bytes(x + i, count), q); });
+  });
 }
 
 // Plain loops: compilers vectorise them for each ISA.

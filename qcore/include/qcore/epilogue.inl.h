@@ -17,7 +17,8 @@ QCORE_INLINE Lanes<T> some(const T* p, int64_t count) {
   return lanes;
 }
 
-QCORE_INLINE I32 load_some_bytes(const uint8_t* p, int64_t count) { return count >= kLanes ? load_bytes(p) : load_bytes(some(p, count).v); }
+template <class T>
+QCORE_INLINE I32 load_some_bytes(const T* p, int64_t count) { return count >= kLanes ? load_bytes(p) : load_bytes(some(p, count).v); }
 
 // `count` lanes of the result (16 but for the last columns).
 QCORE_INLINE void store_bytes(uint8_t* p, const I32& v, int count) {

@@ -54,10 +54,11 @@ class NeighbourPoints {
   std::vector<float> before_, after_;
 };
 
-// x (planes, height, width, unit), y the same with other sizes.
+// x (planes, height, width, unit), y the same with other sizes; x may be int8, and y is 128 more then.
 inline void bilinear(const Kernels& kernels, const uint8_t* x, uint8_t* y, int64_t planes, int64_t unit, const Resampling& height, const Resampling& width,
-                     bool corners, float zero, int threads) {
+                     bool corners, float zero, bool is_signed, int threads) {
   constexpr int64_t kGrainValues = 1 << 14;
+  const float low = is_signed ? -128.0f : 0.0f;
   const NeighbourPoints down(height, corners), across(width, corners);
   const Neighbours rows = down.get(), columns = across.get();
   const int64_t length = width.result * unit;
@@ -66,7 +67,7 @@ inline void bilinear(const Kernels& kernels, const uint8_t* x, uint8_t* y, int64
     lines[1] = lines[0] + length;
     const uint8_t* held[2] = {nullptr, nullptr};  // the row of x that each line comes from
     const auto fill = [&](int line, const uint8_t* row) {
-      if (held[line] != row) kernels.blend_pixels(row, lines[line], columns, width.result, unit);
+      if (held[line] != row) kernels.blend_pixels(row, is_signed, lines[line], columns, width.result, unit);
       held[line] = row;
     };
     for (int64_t i = begin; i < end; ++i) {
@@ -75,7 +76,7 @@ inline void bilinear(const Kernels& kernels, const uint8_t* x, uint8_t* y, int64
       const uint8_t *above = plane + rows.first[row] * width.size * unit, *below = plane + rows.second[row] * width.size * unit;
       if (held[1] == above) std::swap(lines[0], lines[1]), std::swap(held[0], held[1]);
       fill(0, above), fill(1, below);
-      kernels.blend_rows(lines[0], lines[1], y + i * length, length, rows.before[row], rows.after[row], zero);
+      kernels.blend_rows(lines[0], lines[1], y + i * length, length, rows.before[row], rows.after[row], zero, low);
     }
   });
 }

@@ -56,6 +56,7 @@ struct IntegerResult {
 struct Operand {
   float scale;
   int32_t zero;
+  bool is_signed = false;  // the integers are int8
 };
 
 // Another tensor with the rows and columns of a requantized output, added to it as the operator `add` would: `own` and `operand` are
@@ -153,12 +154,14 @@ struct QuantizeParameters {
   bool fused;
 };
 
-// How a sum of integers becomes an average: (sum + offset) * multiplier; the zero point joins by fma, or after rounding.
+// How a sum of integers becomes an average: (sum + offset) * multiplier; the zero point joins by fma, or after rounding. The integers are
+// `shift` more than what they stand for, which `zero` is as well.
 struct AverageParameters {
   int32_t offset;
   float multiplier;
   int32_t zero;
   bool fused;
+  int32_t shift = 0;
 };
 
 // Rows of floats.
@@ -284,8 +287,8 @@ struct Kernels {
   void (*normalize)(const uint8_t* x, uint8_t* y, int64_t n, const Normalization&, const float* weight, const float* bias);
   void (*normalize_slice)(const uint8_t* x, uint8_t* y, int64_t n, const Normalization&, float weight, float bias);
   void (*softmax)(const uint8_t* x, uint8_t* y, int64_t n, const int64_t* terms, const IntegerResult&);
-  void (*blend_pixels)(const uint8_t* x, float* y, const Neighbours&, int64_t pixels, int64_t unit);
-  void (*blend_rows)(const float* a, const float* b, uint8_t* y, int64_t n, float above, float below, float zero);
+  void (*blend_pixels)(const uint8_t* x, bool is_signed, float* y, const Neighbours&, int64_t pixels, int64_t unit);
+  void (*blend_rows)(const float* a, const float* b, uint8_t* y, int64_t n, float above, float below, float zero, float low);  // y: less `low`
   int64_t (*peak)(int64_t rounds);  // nothing but dot products of 64 pairs, for benchmarks; how many were done
 };
 

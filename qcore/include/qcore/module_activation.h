@@ -7,18 +7,22 @@ namespace qcore {
 
 // x (rows, n) contiguous; terms: int64, one for each distance below the greatest integer of a row.
 inline void softmax(const Kernels& kernels, const py::object& x, const py::object& terms, const py::object& y, double scale_y, int64_t zero_y, int threads) {
-  const TensorView in(x, "x", DType::u8), out(y, "y", DType::u8), table(terms, "terms", DType::i64);
+  const Activations in(x, "x"), out(y, "y");
+  const TensorView table(terms, "terms", DType::i64);
   in.of_rank(2).contiguous(), out.of_rank(2).contiguous();
   check_alike(in, out);
   const auto* each = table.contiguous().with_elements(256).data<int64_t>();
   if (each[0] < 1) table.fail("must begin with a positive number");
-  const IntegerResult result = integer_result(checked_u8(scale_y, zero_y, "y"), inverse(scale_y), false);
+  const IntegerResult result = integer_result(out.qparams(scale_y, zero_y, "y"), inverse(scale_y), false);
   checked_threads(threads);
   const py::gil_scoped_release release;
   const int64_t n = in.shape(1);
   if (n == 0) return;
+  std::vector<uint8_t> room;
+  const uint8_t* from = in.input(room);
   parallel_ranges(threads, in.shape(0), kElementwiseGrain / 8 / n + 1, [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) kernels.softmax(in.data<uint8_t>() + row * n, out.data<uint8_t>() + row * n, n, each, result);
+    for (int64_t row = begin; row < end; ++row) kernels.softmax(from + row * n, out.data<uint8_t>() + row * n, n, each, result);
+    out.finish_output(begin * n, end * n);
   });
 }
 

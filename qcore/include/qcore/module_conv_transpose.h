@@ -57,7 +57,7 @@ class ConvTranspose {
   }
 
   void run(const py::object& x, double scale_x, int64_t zero_x, double scale_y, int64_t zero_y, const py::object& y, int threads) {
-    const TensorView in(x, "x", DType::u8), out(y, "y", DType::u8);
+    const Activations in(x, "x"), out(y, "y");
     in.channels_last(), out.of_rank(in.rank()).channels_last();
     if (in.rank() > 5) in.fail("must have at most 3 spatial dimensions");
     in.with_size(1, in_channels_);
@@ -73,17 +73,20 @@ class ConvTranspose {
         throw ArgumentError("y has size " + std::to_string(sizes.out[d]) + " where the transposed convolution gives " + std::to_string(expected));
       }
     }
-    const QParams qx = checked_u8(scale_x, zero_x, "x"), qy = checked_u8(scale_y, zero_y, "y");
+    const QParams qx = in.qparams(scale_x, zero_x, "x"), qy = out.qparams(scale_y, zero_y, "y");
     checked_threads(threads);
     const py::gil_scoped_release release;
+    std::vector<uint8_t> room;
+    const uint8_t* from = in.input(room);
     auto* to = out.data<uint8_t>();
     if (!covered_) fill(to, out.numel() / sizes.out_channels, qx, qy);
     for (const auto& phase : phases_) {
       const auto parameters = phase->cache.get(phase->w, qx, qy);
-      const PhaseJob job(kernels_, *phase, geometry_, sizes, in.data<uint8_t>(), static_cast<uint8_t>(zero_x),
+      const PhaseJob job(kernels_, *phase, geometry_, sizes, from, static_cast<uint8_t>(qx.zero),
                          parameters->output(phase->w, to, sizes.out_channels, relu_));
       run_gemm(phase->w, job.pixels(), threads, job);
     }
+    out.finish_output();
   }
 
  private:

@@ -122,40 +122,47 @@ using BinaryKernel = void (*Kernels::*)(const uint8_t*, const uint8_t*, uint8_t*
 template <BinaryKernel kernel>
 void binary(const Kernels& kernels, const py::object& a, double scale_a, int64_t zero_a, const py::object& b, double scale_b, int64_t zero_b,
             const py::object& y, double scale_y, int64_t zero_y, bool relu, int threads) {
-  const TensorView va(a, "a", DType::u8), vb(b, "b", DType::u8), out(y, "y", DType::u8);
+  const Activations va(a, "a"), vb(b, "b"), out(y, "y");
   check_alike(va, vb), check_alike(va, out);
-  const Operand qa = operand(checked_u8(scale_a, zero_a, "a")), qb = operand(checked_u8(scale_b, zero_b, "b"));
-  const QParams qy = checked_u8(scale_y, zero_y, "y");
+  const Operand qa = va.operand(scale_a, zero_a, "a"), qb = vb.operand(scale_b, zero_b, "b");
+  const QParams qy = out.qparams(scale_y, zero_y, "y");
   const float multiplier = kernel == &Kernels::mul ? qa.scale * qb.scale * inverse(scale_y) : inverse(scale_y);
   const IntegerResult result = integer_result(qy, multiplier, relu);
   checked_threads(threads);
   const py::gil_scoped_release release;
   parallel_ranges(threads, va.numel(), kElementwiseGrain, [&](int64_t begin, int64_t end) {
     (kernels.*kernel)(va.data<uint8_t>() + begin, vb.data<uint8_t>() + begin, out.data<uint8_t>() + begin, end - begin, qa, qb, result);
+    out.finish_output(begin, end);
   });
 }
 
 inline void requantize(const Kernels& kernels, const py::object& x, double scale_x, int64_t zero_x, const py::object& y, double scale_y, int64_t zero_y,
                        bool relu, int threads) {
-  const TensorView in(x, "x", DType::u8), out(y, "y", DType::u8);
+  const Activations in(x, "x"), out(y, "y");
   check_alike(in, out);
-  const Operand qx = operand(checked_u8(scale_x, zero_x, "x"));
-  const IntegerResult result = integer_result(checked_u8(scale_y, zero_y, "y"), inverse(scale_y), relu);
+  const Operand qx = in.operand(scale_x, zero_x, "x");
+  const IntegerResult result = integer_result(out.qparams(scale_y, zero_y, "y"), inverse(scale_y), relu);
   checked_threads(threads);
   const py::gil_scoped_release release;
   parallel_ranges(threads, in.numel(), kElementwiseGrain, [&](int64_t begin, int64_t end) {
     kernels.requantize(in.data<uint8_t>() + begin, out.data<uint8_t>() + begin, end - begin, qx, result);
+    out.finish_output(begin, end);
   });
 }
 
 inline void clamp(const Kernels& kernels, const py::object& x, const py::object& y, int low, int high, int threads) {
-  const TensorView in(x, "x", DType::u8), out(y, "y", DType::u8);
-  check_alike(in, out);
-  if (low < 0 || low > 255 || high < 0 || high > 255) throw ArgumentError("bounds must be in [0, 255]");
+  const Activations in(x, "x"), out(y, "y");
+  check_alike(in, out), check_same_dtype(in, out);
+  low += in.shift(), high += in.shift();
+  if (low < 0 || low > 255 || high < 0 || high > 255) throw ArgumentError("bounds must be within the dtype of x");
   checked_threads(threads);
   const py::gil_scoped_release release;
   parallel_ranges(threads, in.numel(), kElementwiseGrain, [&](int64_t begin, int64_t end) {
-    kernels.clamp(in.data<uint8_t>() + begin, out.data<uint8_t>() + begin, end - begin, static_cast<uint8_t>(low), static_cast<uint8_t>(high));
+    auto* to = out.data<uint8_t>();
+    if (in.is_signed()) in.turn(to, begin, end);
+    const uint8_t* from = in.is_signed() ? to : in.data<uint8_t>();
+    kernels.clamp(from + begin, to + begin, end - begin, static_cast<uint8_t>(low), static_cast<uint8_t>(high));
+    out.finish_output(begin, end);
   });
 }
 
@@ -194,11 +201,14 @@ inline void run_max_pool(const Kernels& kernels, const Windows& windows, const u
 
 inline void max_pool(const Kernels& kernels, const py::object& x, const py::object& y, const Tuple3& kernel, const Tuple3& stride, const Tuple3& padding,
                      const Tuple3& dilation, int threads) {
-  const TensorView in(x, "x", DType::u8), out(y, "y", DType::u8);
+  const Activations in(x, "x"), out(y, "y");
+  check_same_dtype(in, out);
   const Windows windows = pooling_windows(in, out, kernel, stride, padding, dilation);
   checked_threads(threads);
   const py::gil_scoped_release release;
-  run_max_pool(kernels, windows, in.data<uint8_t>(), out.data<uint8_t>(), threads);
+  std::vector<uint8_t> room;
+  run_max_pool(kernels, windows, in.input(room), out.data<uint8_t>(), threads);
+  out.finish_output();
 }
 
 // The elements of one window that count along one dimension: with padding, but not what ceil_mode adds beyond it, or without.
@@ -208,45 +218,52 @@ inline int64_t counted(const Windows& v, size_t d, int64_t start, bool include_p
   return std::min(stop, v.in[d]) - std::max(start, int64_t{0});
 }
 
-inline AverageParameters average_parameters(int64_t rows, int64_t divisor, int32_t zero, bool fused) {
-  return {static_cast<int32_t>(-rows * zero), 1.0f / static_cast<float>(divisor), zero, fused};
+inline AverageParameters average_parameters(int64_t rows, int64_t divisor, int32_t zero, bool fused, int32_t shift) {
+  return {static_cast<int32_t>(-rows * zero), 1.0f / static_cast<float>(divisor), zero - shift, fused, shift};
 }
 
 inline void run_avg_pool(const Kernels& kernels, const Windows& windows, const uint8_t* x, uint8_t* y, int32_t zero, bool include_pad, int64_t divisor,
-                         int threads) {
+                         int threads, int32_t shift = 0) {
   each_window(windows, x, y, threads, [&](const uint8_t* const* rows, int64_t count, uint8_t* to, const Windows::Place& place) {
     int64_t n = divisor;
     if (n == 0) {
       n = 1;
       for (size_t d = 0; d < 3; ++d) n *= counted(windows, d, place.start[d], include_pad);
     }
-    kernels.average(rows, count, to, windows.channels, average_parameters(count, n, zero, false));
+    kernels.average(rows, count, to, windows.channels, average_parameters(count, n, zero, false, shift));
   });
 }
 
 inline void avg_pool(const Kernels& kernels, const py::object& x, const py::object& y, int64_t zero, const Tuple3& kernel, const Tuple3& stride,
                      const Tuple3& padding, bool include_pad, int64_t divisor, int threads) {
-  const TensorView in(x, "x", DType::u8), out(y, "y", DType::u8);
+  const Activations in(x, "x"), out(y, "y");
+  check_same_dtype(in, out);
   const Windows windows = pooling_windows(in, out, kernel, stride, padding, {1, 1, 1});
-  const int32_t z = checked_u8(1.0, zero, "x").zero;
+  const int32_t z = in.qparams(1.0, zero, "x").zero;
   checked_threads(threads);
   const py::gil_scoped_release release;
-  run_avg_pool(kernels, windows, in.data<uint8_t>(), out.data<uint8_t>(), z, include_pad, divisor, threads);
+  std::vector<uint8_t> room;
+  run_avg_pool(kernels, windows, in.input(room), out.data<uint8_t>(), z, include_pad, divisor, threads, in.shift());
+  out.finish_output();
 }
 
-inline void run_adaptive_avg_pool(const Kernels& kernels, const Windows& windows, const uint8_t* x, uint8_t* y, int32_t zero, int threads) {
+inline void run_adaptive_avg_pool(const Kernels& kernels, const Windows& windows, const uint8_t* x, uint8_t* y, int32_t zero, int threads,
+                                  int32_t shift = 0) {
   each_adaptive_window(windows, x, y, threads, [&](const uint8_t* const* rows, int64_t count, uint8_t* to) {
-    kernels.average(rows, count, to, windows.channels, average_parameters(count, count, zero, true));
+    kernels.average(rows, count, to, windows.channels, average_parameters(count, count, zero, true, shift));
   });
 }
 
 inline void adaptive_avg_pool(const Kernels& kernels, const py::object& x, const py::object& y, int64_t zero, int threads) {
-  const TensorView in(x, "x", DType::u8), out(y, "y", DType::u8);
+  const Activations in(x, "x"), out(y, "y");
+  check_same_dtype(in, out);
   const Windows windows = pooling_windows(in, out, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}, {1, 1, 1});
-  const int32_t z = checked_u8(1.0, zero, "x").zero;
+  const int32_t z = in.qparams(1.0, zero, "x").zero;
   checked_threads(threads);
   const py::gil_scoped_release release;
-  run_adaptive_avg_pool(kernels, windows, in.data<uint8_t>(), out.data<uint8_t>(), z, threads);
+  std::vector<uint8_t> room;
+  run_adaptive_avg_pool(kernels, windows, in.input(room), out.data<uint8_t>(), z, threads, in.shift());
+  out.finish_output();
 }
 
 inline void set_error(const char* type, const std::exception& error) {

@@ -24,7 +24,8 @@ inline std::vector<Resampling> resamplings(const TensorView& x, const TensorView
 
 // x (planes, depth, height, width, unit).
 inline void interpolate_nearest(const Kernels&, const py::object& x, const py::object& y, const std::vector<double>& factors, int threads) {
-  const TensorView in(x, "x", DType::u8), out(y, "y", DType::u8);
+  const Activations in(x, "x"), out(y, "y");
+  check_same_dtype(in, out);
   if (factors.size() != 3) throw ArgumentError("factors must be 3");
   const std::vector<Resampling> r = resamplings(in, out, factors);
   checked_threads(threads);
@@ -35,14 +36,16 @@ inline void interpolate_nearest(const Kernels&, const py::object& x, const py::o
 // x (planes, height, width, unit).
 inline void interpolate_bilinear(const Kernels& kernels, const py::object& x, const py::object& y, const std::vector<double>& factors, bool corners, int64_t zero,
                                  int threads) {
-  const TensorView in(x, "x", DType::u8), out(y, "y", DType::u8);
+  const Activations in(x, "x"), out(y, "y");
+  check_same_dtype(in, out);
   if (factors.size() != 2) throw ArgumentError("factors must be 2");
   const std::vector<Resampling> r = resamplings(in, out, factors);
-  const auto z = static_cast<float>(checked_u8(1.0, zero, "x").zero);
+  const auto z = static_cast<float>(in.operand(1.0, zero, "x").zero);
   checked_threads(threads);
   const py::gil_scoped_release release;
   if (in.numel() == 0) return;
-  bilinear(kernels, in.data<uint8_t>(), out.data<uint8_t>(), in.shape(0), in.shape(3), r[0], r[1], corners, z, threads);
+  bilinear(kernels, in.data<uint8_t>(), out.data<uint8_t>(), in.shape(0), in.shape(3), r[0], r[1], corners, z, in.is_signed(), threads);
+  out.finish_output();
 }
 
 inline void bind_interpolate(py::class_<Kernels>& kernels) {

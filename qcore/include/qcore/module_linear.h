@@ -41,29 +41,45 @@ class Activations : public TensorView {
     return q;
   }
 
+  // As they are stored.
+  Operand operand(double scale, int64_t zero, const char* name) const {
+    const QParams q = qparams(scale, zero, name);
+    return {static_cast<float>(q.scale), q.zero - shift(), signed_};
+  }
+
+  // How much more the kernels have each number.
+  int32_t shift() const { return signed_ ? 128 : 0; }
+  bool is_signed() const { return signed_; }
+
   // As the kernels take them; `room` is for those of int8.
   const uint8_t* input(std::vector<uint8_t>& room) const {
     if (!signed_) return data<uint8_t>();
     room.resize(static_cast<size_t>(numel()));
-    turn(room.data());
+    turn(room.data(), 0, numel());
     return room.data();
   }
 
   // After the kernels wrote them.
-  void finish_output() const {
-    if (signed_) turn(data<uint8_t>());
+  void finish_output() const { finish_output(0, numel()); }
+  void finish_output(int64_t begin, int64_t end) const {
+    if (signed_) turn(data<uint8_t>(), begin, end);
+  }
+
+  // Those of int8 as the kernels take them.
+  void turn(uint8_t* to, int64_t begin, int64_t end) const {
+    const auto* from = data<uint8_t>();
+    for (int64_t i = begin; i < end; ++i) to[i] = from[i] ^ 0x80;
   }
 
  private:
   Activations(py::handle tensor, const char* name, bool is_signed) : TensorView(tensor, name, is_signed ? DType::s8 : DType::u8), signed_(is_signed) {}
 
-  void turn(uint8_t* to) const {
-    const auto* from = data<uint8_t>();
-    for (int64_t i = 0; i < numel(); ++i) to[i] = from[i] ^ 0x80;
-  }
-
   bool signed_;
 };
+
+inline void check_same_dtype(const Activations& x, const Activations& y) {
+  if (x.is_signed() != y.is_signed()) y.fail("must have the dtype of x");
+}
 
 inline int checked_threads(int threads) {
   if (threads < 1) throw ArgumentError("threads must be at least 1, not " + std::to_string(threads));

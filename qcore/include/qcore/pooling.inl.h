@@ -19,9 +19,9 @@ void average(const uint8_t* const* rows, int64_t count, uint8_t* y, int64_t chan
       sum = add(sum, load_some_bytes(rows[r] + c, left));
     }
     const F32 total = to_f32(sum), multiplier = set_f32(p.multiplier);
-    const auto zero = static_cast<float>(p.zero);
-    const I32 v = p.fused ? round_clamped(fma(total, multiplier, set_f32(zero)), 0.0f, 255.0f, 0)
-                          : round_clamped(mul(total, multiplier), 0.0f - zero, 255.0f - zero, p.zero);
+    const auto zero = static_cast<float>(p.zero), low = static_cast<float>(-p.shift), high = low + 255.0f;
+    const I32 v = p.fused ? round_clamped(fma(total, multiplier, set_f32(zero)), low, high, p.shift)
+                          : round_clamped(mul(total, multiplier), low - zero, high - zero, p.zero + p.shift);
     store_bytes(y + c, v, left >= kLanes ? kLanes : static_cast<int>(left));
   }
 }
