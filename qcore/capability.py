@@ -73,7 +73,7 @@ class OpSpec:
 
     `activations`: dtypes of integer inputs and outputs; `weights`: accepted kinds, empty for operators without;
     `fused`: operations it can fuse after itself; `spatial`: numbers of spatial dimensions, empty for no restriction;
-    `functions`: for Lookup, the functions; `options`: attributes that may be switched on (per_row, reduce_range ...);
+    `functions`: for Lookup and FloatFunction, the functions; `options`: attributes that may be switched on (per_row, reduce_range ...);
     `steps`: how far an integer result may be from the exact one; 0 is exact, which every backend should be that can.
     """
 
@@ -105,7 +105,7 @@ class OpSpec:
         for option in ("per_row", "reduce_range", "float16", "float_zero_points"):
             if getattr(operator, option, False) and option not in self.options:
                 yield f"no option {option}"
-        if isinstance(operator, ops.Lookup) and operator.function not in self.functions:
+        if isinstance(operator, ops.Lookup | ops.FloatFunction) and operator.function not in self.functions:
             yield f"function {operator.function!r}, not one of {_names(self.functions)}"
         qweight = getattr(operator, "qweight", None)
         if self.weights and isinstance(qweight, QParams):

@@ -11,6 +11,7 @@ from qcore.native import (
     activation,
     elementwise,
     embedding,
+    floats,
     interpolate,
     matmul,
     normalization,
@@ -81,6 +82,9 @@ OPS = (
     OpSpec(ops.PReLU, activations=INTEGERS, weights=(WeightSpec(quint8), WeightSpec(qint8))),
     OpSpec(ops.Softmax, activations=INTEGERS),
     OpSpec(ops.LinearFp16, activations=(), fused=("relu",)),
+    OpSpec(ops.FloatFunction, activations=(), functions=ops.FLOAT_FUNCTIONS),
+    OpSpec(ops.FloatAdd, activations=()),
+    OpSpec(ops.FloatLayerNorm, activations=()),
     *(
         OpSpec(
             operator,
@@ -121,6 +125,9 @@ BUILDERS: dict[type[Operator], Any] = {
     ops.PReLU: activation.PReLU,
     ops.Softmax: activation.Softmax,
     ops.LinearFp16: recurrent.LinearFp16,
+    ops.FloatFunction: floats.FloatFunction,
+    ops.FloatAdd: floats.FloatAdd,
+    ops.FloatLayerNorm: floats.FloatLayerNorm,
     ops.LSTM: recurrent.LSTM,
     ops.GRU: recurrent.GRU,
     ops.LSTMCell: recurrent.LSTMCell,

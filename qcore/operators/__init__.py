@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from qcore.operators.base import Operator, is_constant_free, operators
 from qcore.operators.elementwise import Add, Clamp, Lookup, Mul, PReLU, Softmax
-from qcore.operators.floats import Dequantize, Quantize
+from qcore.operators.floats import FLOAT_FUNCTIONS, Dequantize, FloatAdd, FloatFunction, FloatLayerNorm, Quantize
 from qcore.operators.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
 from qcore.operators.products import MAX_SUMMED, MatMul
 from qcore.operators.recurrent import GRU, LSTM, CellWeights, GRUCell, LSTMCell, RNNCell
@@ -29,6 +29,7 @@ from qcore.operators.weighted import (
 )
 
 __all__ = [
+    "FLOAT_FUNCTIONS",
     "GRU",
     "LSTM",
     "MAX_SUMMED",
@@ -44,6 +45,9 @@ __all__ = [
     "Dequantize",
     "Embedding",
     "EmbeddingBag",
+    "FloatAdd",
+    "FloatFunction",
+    "FloatLayerNorm",
     "GRUCell",
     "GroupNorm",
     "InstanceNorm",

@@ -1,9 +1,11 @@
-"""Between float and integer."""
+"""Between float and integer, and what stays float between them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
+
+from torch import Tensor
 
 from qcore.operators.base import Operator
 
@@ -28,3 +30,36 @@ class Dequantize(Operator):
 
     name: ClassVar[str] = "dequantize"
     float_zero_points: bool = False
+
+
+FLOAT_FUNCTIONS = ("gelu", "gelu_tanh", "relu", "sigmoid", "silu", "tanh")
+"""What a FloatFunction may be."""
+
+
+@dataclass(frozen=True)
+class FloatFunction(Operator):
+    """A function of one float. Call: kernel(x float32) -> float32. `function` is one of FLOAT_FUNCTIONS."""
+
+    name: ClassVar[str] = "float_function"
+    function: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.function}"
+
+
+@dataclass(frozen=True)
+class FloatAdd(Operator):
+    """a + b of broadcastable shapes. Call: kernel(a float32, b float32) -> float32."""
+
+    name: ClassVar[str] = "float_add"
+
+
+@dataclass(frozen=True, eq=False)
+class FloatLayerNorm(Operator):
+    """Normalization over the last len(normalized_shape) dimensions. Call: kernel(x float32) -> float32."""
+
+    name: ClassVar[str] = "float_layer_norm"
+    normalized_shape: tuple[int, ...]
+    weight: Tensor | None
+    bias: Tensor | None
+    eps: float = 1e-5

@@ -7,6 +7,7 @@ from qcore.conformance.families.conv import CONV
 from qcore.conformance.families.conv_transpose import CONV_TRANSPOSE
 from qcore.conformance.families.elementwise import ADD, MUL
 from qcore.conformance.families.embedding import EMBEDDING, EMBEDDING_BAG
+from qcore.conformance.families.float_layers import FLOAT_ADD, FLOAT_FUNCTION, FLOAT_LAYER_NORM
 from qcore.conformance.families.floats import DEQUANTIZE, QUANTIZE
 from qcore.conformance.families.interpolate import INTERPOLATE
 from qcore.conformance.families.joining import CAT, CLAMP
@@ -36,6 +37,9 @@ FAMILIES: dict[type[Operator], Family] = {
     for family in (
         QUANTIZE,
         DEQUANTIZE,
+        FLOAT_FUNCTION,
+        FLOAT_ADD,
+        FLOAT_LAYER_NORM,
         LINEAR,
         LINEAR_DYNAMIC,
         LINEAR_FP16,

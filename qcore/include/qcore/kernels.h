@@ -246,6 +246,9 @@ struct Normalization {
   IntegerResult result;
 };
 
+// A function of one float (docs/numerics.md).
+enum class FloatFunction { gelu, gelu_tanh, relu, sigmoid, silu, tanh };
+
 // The two points that each point of a result lies between, with the weights of both.
 struct Neighbours {
   const int64_t *first, *second;
@@ -289,6 +292,9 @@ struct Kernels {
   void (*softmax)(const uint8_t* x, uint8_t* y, int64_t n, const int64_t* terms, const IntegerResult&);
   void (*blend_pixels)(const uint8_t* x, bool is_signed, float* y, const Neighbours&, int64_t pixels, int64_t unit);
   void (*blend_rows)(const float* a, const float* b, uint8_t* y, int64_t n, float above, float below, float zero, float low);  // y: less `low`
+  void (*float_function)(const float* x, float* y, int64_t n, FloatFunction);
+  void (*float_add)(const float* a, const float* b, float* y, int64_t n);
+  void (*float_layer_norm)(const float* x, float* y, int64_t n, const float* weight, const float* bias, float eps);  // of one row
   int64_t (*peak)(int64_t rounds);  // nothing but dot products of 64 pairs, for benchmarks; how many were done
 };
 

@@ -5,6 +5,7 @@
 #include "qcore/module_conv_transpose.h"
 #include "qcore/module_elementwise.h"
 #include "qcore/module_embedding.h"
+#include "qcore/module_floats.h"
 #include "qcore/module_interpolate.h"
 #include "qcore/module_matmul.h"
 #include "qcore/module_normalization.h"
@@ -38,6 +39,7 @@ void bind_module(py::module_& m) {
   bind_normalization(kernels);
   bind_activation(kernels);
   bind_interpolate(kernels);
+  bind_floats(kernels);
   bind_plan(m, kernels);
   bind_training(kernels);
   bind_recurrent(m, kernels);

@@ -1,0 +1,186 @@
+"""Floats between quantized layers: read, claimed and compiled, with the bits of docs/numerics.md."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import qcore
+from qcore import operators as ops
+from qcore.errors import ArgumentError
+from qcore.graph.execute import Interpreter
+from qcore.graph.execution import execution_of
+from qcore.graph.ir import Graph, Node, Value
+from tests.graph.interpreting import interpreting
+from tests.graph.test_plans import ISAS, NATIVE
+
+pytestmark = pytest.mark.skipif(not NATIVE, reason="no backend that compiles graphs runs here")
+native = pytest.mark.parametrize("backend", NATIVE)
+
+
+class Block(nn.Module):
+    """A residual block as in text encoders, the norm before or after its layers."""
+
+    def __init__(self, before: bool = False, approximate: str = "none") -> None:
+        super().__init__()
+        self.query, self.key = nn.Linear(24, 24), nn.Linear(24, 24)
+        self.up, self.down = nn.Linear(24, 50), nn.Linear(50, 24)
+        self.norm, self.last = nn.LayerNorm(24), nn.LayerNorm(24, elementwise_affine=False)
+        self.act, self.drop = nn.GELU(approximate), nn.Dropout(0.1)
+        self.before = before
+
+    def forward(self, x):
+        if self.before:
+            x = x + self.drop(self.query(self.norm(x)) + F.silu(self.key(self.norm(x))))
+            return x + self.down(self.act(self.up(self.last(x))))
+        heads = self.query(x).view(x.shape[0], -1, 4, 6).transpose(1, 2)
+        x = self.norm(
+            x
+            + F.dropout(heads.transpose(1, 2).reshape(x.shape[0], -1, 24) + torch.tanh(self.key(x)), 0.1, self.training)
+        )
+        return F.layer_norm(x + self.down(self.act(self.up(x))), (24,), self.norm.weight, self.norm.bias)
+
+
+def compiled(model, x, backend):
+    return qcore.compile(qcore.quantize_dynamic(model.eval(), backend=backend), (x,))
+
+
+def modules(model, *inputs):
+    with qcore.on_modules():
+        return model(*inputs)
+
+
+@native
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+@torch.no_grad()
+def test_a_block_is_one_part_with_the_bits_of_the_reference(backend, before, approximate):
+    torch.manual_seed(1)
+    model = compiled(
+        nn.Sequential(Block(before, approximate), Block(before, approximate)), torch.randn(2, 5, 24), backend
+    )
+    for sizes in ((2, 5), (1, 1), (3, 70), (0, 4)):
+        x = torch.randn(*sizes, 24) * 3
+        got = model(x)
+        (part,) = execution_of(model).parts
+        (expected,) = Interpreter(part.graph, qcore.registry.get("reference").build)(x)
+        assert torch.equal(got, expected)
+        with interpreting():
+            close = modules(model, x)
+        # quantized again and again: a last bit may move an integer by one step
+        assert torch.allclose(got, close, atol=0.05)
+        assert not x.numel() or (got - close).abs().mean() < 1e-3
+
+
+def chain(per_row, reduce_range, kept):
+    """A sum, a norm, a function, and two linears of one input."""
+    generator = torch.Generator().manual_seed(3)
+    weight = torch.randint(-128, 128, (7, 33), generator=generator, dtype=torch.int8)
+    bias = torch.randn(7, generator=generator)
+    qweight = qcore.per_tensor(0.02, 3, qcore.qint8)
+    names = ["a", "b", "sum", "norm", "act", "first", "second", "third"]
+    a, b, total, norm, act, first, second, third = (Value(name) for name in names)
+    linear = [ops.LinearDynamic(weight, qweight, bias, relu, reduce_range, per_row) for relu in (False, True, False)]
+    nodes = (
+        Node(ops.FloatAdd(), (a, b), (total,), "sum"),
+        Node(ops.FloatLayerNorm((33,), torch.randn(33, generator=generator), None), (total,), (norm,), "norm"),
+        Node(ops.FloatFunction("gelu"), (norm,), (act,), "act"),
+        Node(linear[0], (act,), (first,), "first"),
+        Node(linear[1], (act,), (second,), "second"),
+        Node(linear[2], (norm,), (third,), "third"),
+    )
+    return Graph((a, b), nodes, (first, second, third, *((act,) if kept else ())))
+
+
+@pytest.mark.parametrize(("backend", "isa"), ISAS)
+@pytest.mark.parametrize("per_row", [False, True])
+@pytest.mark.parametrize("reduce_range", [False, True])
+@pytest.mark.parametrize("kept", [False, True])
+def test_chains_have_the_bits_of_the_reference(backend, isa, per_row, reduce_range, kept):
+    graph = chain(per_row, reduce_range, kept)
+    plan = qcore.registry.get(backend).compile(graph, isa=isa)
+    reference = Interpreter(graph, qcore.registry.get("reference").build)
+    for a, b in (((4, 3, 33), (4, 3, 33)), ((1, 33), (5, 1, 33)), ((33,), (33,)), ((0, 33), (33,)), ((6, 33), (1,))):
+        inputs = torch.randn(a), torch.randn(b)
+        expected = reference(*inputs)
+        assert all(map(torch.equal, plan(*inputs), expected))
+    transposed = torch.randn(33, 4).t(), torch.randn(4, 66)[:, ::2]
+    assert all(map(torch.equal, plan(*transposed), reference(*transposed)))
+
+
+@native
+def test_threads_share_a_plan(backend):
+    graph = chain(True, False, True)
+    plan = qcore.registry.get(backend).compile(graph)
+    inputs = [(torch.randn(300, 33), torch.randn(300, 33)) for _ in range(4)]
+    expected = [plan(*each) for each in inputs]
+    torch.set_num_threads(2)
+    try:
+        got: list = [None] * 4
+        threads = [threading.Thread(target=lambda i=i: got.__setitem__(i, plan(*inputs[i]))) for i in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        torch.set_num_threads(1)
+    assert all(
+        torch.equal(a, b) for mine, other in zip(got, expected, strict=True) for a, b in zip(mine, other, strict=True)
+    )
+
+
+@native
+def test_errors_name_the_node(backend):
+    plan = qcore.registry.get(backend).compile(chain(True, False, True))
+    with pytest.raises(ArgumentError, match="'sum \\+ norm.*dimensions that are normalized"):
+        plan(torch.randn(2, 32), torch.randn(2, 32))
+    with pytest.raises(ArgumentError, match="NaN or infinity"):
+        plan(torch.full((2, 33), torch.inf), torch.randn(2, 33))
+
+
+@native
+def test_a_float_model_around_one_layer_stays_as_it_is(backend):
+    model = nn.Sequential(nn.LayerNorm(24), nn.GELU(), nn.LayerNorm(24), nn.Sequential(nn.ReLU(), nn.Linear(24, 24)))
+    x = torch.randn(3, 24)
+    quantized = qcore.quantize_dynamic(
+        nn.Sequential(model, nn.Flatten(0), nn.Unflatten(0, (3, 24)), nn.LayerNorm(24)).eval(), backend=backend
+    )
+    model = qcore.compile(quantized, (x,))
+    execution = execution_of(model)
+    kinds = [type(node.operator).__name__ for part in execution.parts for node in part.graph.nodes]
+    assert "LinearDynamic" in kinds
+    last = modules(model, x)
+    assert torch.allclose(model(x), last, atol=1e-3)
+    alone = qcore.compile(qcore.quantize_dynamic(nn.Sequential(nn.Linear(24, 24)).eval(), backend=backend), (x,))
+    assert not execution_of(alone).parts
+
+
+@native
+@torch.no_grad()
+def test_changed_norms_are_seen(backend):
+    model = compiled(Block(), torch.randn(2, 5, 24), backend)
+    x = torch.randn(2, 5, 24)
+    before = model(x)
+    norm = model.get_submodule("norm")
+    norm.bias.add_(1.0)  # in place
+    assert torch.allclose(model(x), modules(model, x), atol=0.05)
+    assert not torch.allclose(model(x), before, atol=0.5)
+    norm.bias.data = torch.zeros(24)
+    assert torch.allclose(model(x), modules(model, x), atol=0.05)
+    norm.weight = nn.Parameter(torch.full((24,), 3.0))
+    assert torch.allclose(model(x), modules(model, x), atol=0.15)
+
+
+@native
+def test_other_dtypes_and_active_dropout_run_on_modules(backend):
+    model = compiled(Block(), torch.randn(2, 5, 24), backend)
+    x = torch.randn(2, 5, 24)
+    model(x)
+    with pytest.raises(Exception, match="float32"):
+        model(x.double())  # as the modules do
+    model.get_submodule("drop").train()
+    assert torch.allclose(model(x), modules(model, x), atol=1.0)
