@@ -73,7 +73,7 @@ class OpSpec:
 
     `activations`: dtypes of integer inputs and outputs; `weights`: accepted kinds, empty for operators without;
     `fused`: operations it can fuse after itself; `spatial`: numbers of spatial dimensions, empty for no restriction;
-    `functions`: for Lookup and FloatFunction, the functions; `options`: attributes that may be switched on (per_row, reduce_range ...);
+    `functions`: for Lookup and FloatFunction; `options`: attributes that may be on (per_row, reduce_range ...);
     `steps`: how far an integer result may be from the exact one; 0 is exact, which every backend should be that can.
     """
 

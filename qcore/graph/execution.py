@@ -83,13 +83,20 @@ class Execution:
         self.backend = name
         called = {node for stage in stages for node in stage.calls}
         self._watched = list(_owners(model, [node for node in model.graph.nodes if node not in called]))
+        self._training = [module.training for _, _, module in self._watched]
         self._constants = _constants(self._watched)
+        self._tensors = [_tensor(model, path) for path in dict.fromkeys(reading.constants)]
         self.code = _code(model, stages, self.parts, names) if self.parts else None
 
     def is_current(self) -> bool:
         """Whether the model is as it was; hooks are seen by the module level only, and count as a change."""
-        for owner, name, module in self._watched:
+        for (owner, name, module), training in zip(self._watched, self._training, strict=True):
             if owner[name] is not module or module._forward_hooks or module._forward_pre_hooks:
+                return False
+            if module.training is not training:
+                return False
+        for holder, name, tensor, memory in self._tensors:
+            if holder.get(name) is not tensor or tensor.data_ptr() != memory:
                 return False
         if self._seen != changes.count:
             now = _constants(self._watched)
@@ -127,6 +134,14 @@ def _owners(model: nn.Module, nodes: list[fx.Node]) -> Iterator[tuple[dict[str, 
         owner: Any = model.get_submodule(parent)._modules
         if name in owner:  # else it is a tensor
             yield owner, name, owner[name]
+
+
+def _tensor(model: nn.Module, path: str) -> tuple[dict[str, Any], str, Tensor, int]:
+    """Where a float constant is held, under what name, the tensor, and where its numbers are, for plans to read."""
+    parent, _, name = path.rpartition(".")
+    owner: Any = model.get_submodule(parent)
+    holder: dict[str, Any] = owner._parameters if name in owner._parameters else owner._buffers
+    return holder, name, holder[name], holder[name].data_ptr()
 
 
 def _constants(watched: list[tuple[dict[str, Any], str, Any]]) -> list[Any]:

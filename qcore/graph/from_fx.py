@@ -11,11 +11,13 @@ from torch import fx, nn
 from qcore import operators as ops
 from qcore.errors import QcoreError
 from qcore.fx.convert import is_dequantize
+from qcore.fx.graph_module import attribute
 from qcore.fx.modules import Operation, ScalarOperation
 from qcore.fx.patterns import Call, Unfit
 from qcore.graph.calls import CALLS, CUTS, Made
+from qcore.graph.float_calls import FLOAT_CALLS, SUMS
 from qcore.graph.ir import Graph, Node, Value
-from qcore.graph.moves import Relabel, Remap, Unsqueeze
+from qcore.graph.moves import Move, Relabel, Remap, Unsqueeze
 from qcore.nn.quantized.activation import ReLU6
 from qcore.nn.quantized.conv import ConvBase
 from qcore.nn.quantized.dynamic.linear import Linear as DynamicLinear
@@ -35,12 +37,13 @@ class Reading:
     """A model's graph and where it came from.
 
     `values`: the value of each fx node that has one here; `made`: the graph's nodes of each fx node that was read,
-    none for one that passes its input on.
+    none for one that passes its input on; `constants`: paths of the float tensors that nodes compute with.
     """
 
     graph: Graph
     values: dict[fx.Node, Value] = field(default_factory=dict)
     made: dict[fx.Node, tuple[Node, ...]] = field(default_factory=dict)
+    constants: list[str] = field(default_factory=list)
 
 
 def read(model: fx.GraphModule) -> Reading:
@@ -62,6 +65,7 @@ class _Reader:
         self.modules: dict[str, Any] = dict(model.named_modules(remove_duplicate=False))
         self.values: dict[fx.Node, Value] = {}
         self.made: dict[fx.Node, tuple[Node, ...]] = {}
+        self.constants: list[str] = []
 
     def mutates(self) -> bool:
         """Whether a call changes, in place, a value that others read too: a graph has no place for that."""
@@ -94,8 +98,10 @@ class _Reader:
                 self._method(node, self._functional(node))
             elif node.target is torch.stack:
                 self._stack(node)
-            elif node.op in ("call_function", "call_method") and node.target in CALLS:
-                self._call(node, None)
+            elif node.op in ("call_function", "call_method") and node.target in SUMS:
+                self._sum(node)
+            elif node.op in ("call_function", "call_method"):
+                self._call_or_float(node, None)
         except (Unfit, QcoreError):
             self.made.pop(node, None)
             self.values.pop(node, None)
@@ -112,7 +118,8 @@ class _Reader:
             for source in node.all_input_nodes
             if source in self.values and self.values[source].name in produced
         }
-        return Reading(Graph(tuple(needed.values()), nodes, tuple(read.values())), self.values, self.made)
+        graph = Graph(tuple(needed.values()), nodes, tuple(read.values()))
+        return Reading(graph, self.values, self.made, self.constants)
 
     def _is_cut(self, node: fx.Node) -> bool:
         """Whether a node cuts a tensor in pieces, all of which nodes of the graph cut for themselves."""
@@ -176,8 +183,8 @@ class _Reader:
             isinstance(module, StaticOutput) and len(node.args) == 1 and module.observes_output
         ):
             self._static(node, module)
-        elif type(module) in CALLS:
-            self._call(node, module)
+        elif not (isinstance(module, nn.modules.dropout._DropoutNd) and module.training):
+            self._call_or_float(node, module)
 
     def _static(self, node: fx.Node, module: StaticOutput) -> None:
         listed: Any = node.args[0] if isinstance(node.args[0], list | tuple) else node.args
@@ -216,12 +223,58 @@ class _Reader:
         step = Relabel() if same else Remap(tuple(result.raw.tolist()))
         self._add(node, step, Value("", result.qparams), x)
 
+    def _call_or_float(self, node: fx.Node, module: nn.Module | None) -> None:
+        """A call on what is quantized or float; a function of floats is float itself."""
+        kind: Any = type(module) if module is not None else node.target
+        source: Any = node.args[0] if node.args else None
+        known = self.values.get(source) if isinstance(source, fx.Node) else None
+        is_float = kind not in CALLS if known is None else known.qparams is None
+        if kind in FLOAT_CALLS and is_float:
+            self._float_call(node, module, kind)
+        elif kind in CALLS:
+            self._call(node, module)
+
+    def _float_call(self, node: fx.Node, module: nn.Module | None, kind: Any) -> None:
+        operator = FLOAT_CALLS[kind](Call(node, module), self._constant)
+        x = self._float(node.args[0])
+        self._add(node, operator, _FLOAT, x)
+        if module is not None:
+            names = [name for name, each in module.named_parameters(recurse=False) if each is not None]
+            self.constants += [f"{node.target}.{name}" for name in names]
+        self.constants += [
+            str(each.target) for each in node.all_input_nodes if each.op == "get_attr" and each is not node.args[0]
+        ]
+
+    def _constant(self, source: Any) -> torch.Tensor | None:
+        """The tensor of the model that an argument names."""
+        if source is None:
+            return None
+        if not isinstance(source, fx.Node) or source.op != "get_attr":
+            raise Unfit("its weight or its bias is computed")
+        found: Any = attribute(self.model, str(source.target))
+        if not isinstance(found, torch.Tensor):
+            raise Unfit("its weight or its bias is no tensor")
+        return found
+
+    def _sum(self, node: fx.Node) -> None:
+        """Of two values that are known to be float."""
+        if node.kwargs or len(node.args) != 2:
+            raise Unfit("it adds other than two tensors")
+        a, b = (self.values.get(each) if isinstance(each, fx.Node) else None for each in node.args)
+        if a is None or b is None or a.qparams is not None or b.qparams is not None:
+            raise Unfit("its inputs are not known to be float tensors")
+        self._add(node, ops.FloatAdd(), _FLOAT, a, b)
+
     def _call(self, node: fx.Node, module: nn.Module | None) -> None:
-        source = node.args[0]
+        source: Any = node.args[0]
         is_piece = isinstance(source, fx.Node) and source.target in CUTS
-        x = self._quantized(source.args[0] if is_piece else source)  # type: ignore[union-attr]
+        source = source.args[0] if is_piece else source
+        known = self.values.get(source) if isinstance(source, fx.Node) else None
+        x = self._quantized(source) if known is None else known
         made: Made = CALLS[type(module) if module is not None else node.target](Call(node, module))
         steps, asked = made
+        if x.qparams is None and not all(isinstance(step, Move) for step in steps):
+            raise Unfit("it computes with floats")
         others = [self._sized(each) for each in asked]
         self.made[node] = ()
         self.values[node] = x

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import operator as python
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from torch import fx
 
+from qcore.fx.patterns import NOT_TENSORS
 from qcore.graph.calls import CUTS
+from qcore.graph.float_calls import FLOATS
 from qcore.graph.from_fx import Reading
 from qcore.graph.ir import Graph, Node, Value
 from qcore.graph.moves import Move
@@ -37,7 +40,7 @@ def partition(reading: Reading, claims: Sequence[Collection[Node]], order: list[
     `claims`: what each backend claims; a node goes to the first that claims it. Each part is one backend's, convex, and
     as large as that allows: a claimed node goes to the first stage whose calls, and those before it, give it what it
     needs, and whose part is its owner's. Calls keep their order. A part of fewer than two operators would gain nothing,
-    and is left to the module level.
+    and is left to the module level; so are operators on floats that no value leads from or to a quantized one.
     """
     taken = {id(node): number for number, claimed in reversed(list(enumerate(claims))) for node in claimed}
     owners = {node: {taken.get(id(each)) for each in made} or {None} for node, made in reading.made.items()}
@@ -50,6 +53,7 @@ def partition(reading: Reading, claims: Sequence[Collection[Node]], order: list[
         stages = _staged(inside, order)
         few = [stage for stage in stages if _operators(reading, stage) < 2]
         small = {node for stage in few for node in stage.nodes if reading.made[node]}
+        small |= {node for stage in stages for node in _only_floats(reading, stage)}
         if not small:
             break
         inside = {node: owner for node, owner in inside.items() if node not in small}
@@ -63,13 +67,34 @@ def _operators(reading: Reading, stage: Stage) -> int:
     return sum(not isinstance(each.operator, Move) for node in stage.nodes for each in reading.made[node])
 
 
+def _only_floats(reading: Reading, stage: Stage) -> Iterator[fx.Node]:
+    """Nodes of a stage from which no value leads to, and to which none leads from, an operator on integers."""
+    reached: set[str] = set()
+    left = [node for node in stage.nodes if reading.made[node]]
+    while True:
+        found = [node for node in left if _is_anchored(reading.made[node], reached)]
+        if not found:
+            return (yield from left)
+        reached |= {
+            value.name for node in found for each in reading.made[node] for value in (*each.inputs, *each.outputs)
+        }
+        left = [node for node in left if node not in set(found)]
+
+
+def _is_anchored(made: tuple[Node, ...], reached: set[str]) -> bool:
+    return any(
+        not isinstance(each.operator, (Move, *FLOATS)) or any(v.name in reached for v in (*each.inputs, *each.outputs))
+        for each in made
+    )
+
+
 def _staged(inside: Owners, order: list[fx.Node]) -> list[Stage]:
     level: dict[fx.Node, int] = {}
     stages = [Stage()]
     floor = 0
     for node in order:
         is_call = node not in inside
-        waits = is_call and not _is_inner_cut(node, inside)
+        waits = is_call and not _is_inner(node, inside)
         at = max((level[each] + (waits and each in inside) for each in node.all_input_nodes), default=0)
         at = max(at, floor) if waits else at
         owner = inside.get(node)
@@ -86,9 +111,13 @@ def _staged(inside: Owners, order: list[fx.Node]) -> list[Stage]:
     return stages
 
 
-def _is_inner_cut(node: fx.Node, inside: Owners) -> bool:
-    """Whether a node only cuts a tensor in pieces for nodes of the graph, which do that for themselves."""
-    return node.target in CUTS and all(user in inside for user in node.users)
+def _is_inner(node: fx.Node, inside: Owners) -> bool:
+    """Whether a node only cuts a tensor in pieces, or asks for its size, for nodes of the graph, which do that for
+    themselves."""
+    source = node.args[0] if node.target is python.getitem else node
+    if not isinstance(source, fx.Node) or not (source.target in CUTS or source.target in NOT_TENSORS):
+        return False
+    return all(user in inside or _is_inner(user, inside) for user in node.users)
 
 
 def _part(reading: Reading, group: list[fx.Node], inside: Owners) -> Graph:
@@ -109,4 +138,7 @@ def _part(reading: Reading, group: list[fx.Node], inside: Owners) -> Graph:
 
 def _readers(node: fx.Node, inside: Owners) -> Iterator[fx.Node]:
     for user in node.users:
-        yield from user.users if user not in inside and _is_inner_cut(user, inside) else (user,)
+        if user in inside or not _is_inner(user, inside):
+            yield user
+        elif user.target in CUTS:
+            yield from user.users

@@ -12,8 +12,10 @@ from qcore import operators as ops
 from qcore.graph import moves
 from qcore.graph.ir import Graph, Node, Value
 from qcore.native import elementwise, weighted
-from qcore.native.fusion import Step, fused
+from qcore.native.floats import norm_constants
+from qcore.native.fusion import CHAIN, Step, fused, is_rows
 from qcore.native.pooling import Windows
+from qcore.native.rows import RowsLinear, with_rows
 from qcore.tensor.dtypes import quint8
 
 Scale: TypeAlias = "tuple[float, int]"
@@ -24,7 +26,7 @@ _Builder: TypeAlias = "Callable[[Any, Any, Step, list[int]], int]"
 def can_compile(node: Node) -> bool:
     """Whether a native plan has a step for a node."""
     quantized = [value.qparams.dtype for value in (*node.inputs, *node.outputs) if value.qparams is not None]
-    return type(node.operator) in _BUILDERS and all(dtype == quint8 for dtype in quantized)
+    return type(node.operator) in _CLAIMED and all(dtype == quint8 for dtype in quantized)
 
 
 class NativePlan:
@@ -34,12 +36,23 @@ class NativePlan:
     """
 
     def __init__(self, graph: Graph, native: Any) -> None:
-        self._steps = fused(graph)
+        self._steps = fused(with_rows(graph))
+        self._labels: list[str | None] = []
+        packed = _Packed(native)
         self._plan = native.plan()
         values = {value.name: self._plan.input(value.qparams is None) for value in graph.inputs}
         for step in self._steps:
             inputs = [values[value.name] for value in step.inputs]
-            values[step.result.name] = _BUILDERS[type(step.node.operator)](self._plan, native, step, inputs)
+            if isinstance(step.node.operator, CHAIN):
+                floats, rows = _chain(self._plan, packed, step, inputs)
+                values.setdefault(step.floats.name, floats)
+                values.setdefault(step.result.name, rows)
+            elif isinstance(step.node.operator, RowsLinear):
+                linear = packed.of(step.node.operator.linear)
+                values[step.result.name] = self._plan.dynamic_linear(step.path, *inputs, linear)
+            else:
+                values[step.result.name] = _BUILDERS[type(step.node.operator)](self._plan, native, step, inputs)
+            self._labels += [str(step), *[None] * (self._plan.nodes() - len(self._labels) - 1)]
         for value in graph.outputs:
             self._plan.output(values[value.name])
         self._graph = graph
@@ -51,7 +64,8 @@ class NativePlan:
 
     def seconds(self, *inputs: Tensor) -> list[tuple[str, float]]:
         """Each step of a call, and how long it took."""
-        return list(zip(map(str, self._steps), self._run(inputs, True)[1], strict=True))
+        pairs = zip(self._labels, self._run(inputs, True)[1], strict=True)
+        return [(label, seconds) for label, seconds in pairs if label is not None]
 
     def _run(self, inputs: tuple[Tensor, ...], timed: bool) -> tuple[tuple[Tensor, ...], list[float]]:
         key = tuple((x.shape, x.stride()) for x in inputs)
@@ -74,6 +88,19 @@ class NativePlan:
             sizes = ", ".join(str(tuple(shape)) for shape, _ in key)
             lines.append(f"    for {sizes}: {program.arena_bytes()} bytes")
         return "\n".join(lines)
+
+
+class _Packed:
+    """The packed weights of dynamic linears, each made once."""
+
+    def __init__(self, native: Any) -> None:
+        self._native = native
+        self._made: dict[int, Any] = {}
+
+    def of(self, linear: ops.LinearDynamic) -> Any:
+        if id(linear) not in self._made:
+            self._made[id(linear)] = weighted.Linear(linear, self._native).packed
+        return self._made[id(linear)]
 
 
 def _scale(value: Value) -> Scale:
@@ -100,6 +127,24 @@ def _table(node: Node, native: Any) -> Tensor:
 
 
 # --- builders: (plan, kernels, step, its inputs) -> its result ------------------------------------------------------
+
+
+def _chain(plan: Any, packed: _Packed, step: Step, inputs: list[int]) -> tuple[int, int]:
+    """The floats and the quantized rows that a chain gives."""
+    norm: Any = None
+    function: str | None = None
+    quantization: Any = None
+    for node in step.nodes:
+        operator: Any = node.operator
+        if isinstance(operator, ops.FloatLayerNorm):
+            norm = *norm_constants(operator), operator.normalized_shape, operator.eps
+        elif isinstance(operator, ops.FloatFunction):
+            function = operator.function
+        elif is_rows(node):
+            quantization = packed.of(operator.linear), operator.linear.reduce_range, operator.linear.per_row
+    kept = step.kept or quantization is None
+    floats, rows = plan.float_chain(step.path, inputs, norm, function, quantization, kept)
+    return floats, rows
 
 
 def _weighted(add: str, kind: Any) -> _Builder:
@@ -211,3 +256,5 @@ _BUILDERS: dict[type[Any], _Builder] = {
     moves.Slice: _move("slice", "dim", "start", "stop", "step"),
     moves.Chunk: _move("chunk", "chunks", "dim", "index"),
 }
+
+_CLAIMED = (*_BUILDERS, ops.LinearDynamic, ops.FloatAdd, ops.FloatFunction, ops.FloatLayerNorm)

@@ -32,7 +32,7 @@ def constants(operator: Any, axis: int = 0) -> tuple[Tensor, Tensor, bool, Tenso
 class Linear:
     """kernel(x, qx, out) -> y"""
 
-    def __init__(self, operator: ops.Linear, native: Any) -> None:
+    def __init__(self, operator: ops.Linear | ops.LinearDynamic, native: Any) -> None:
         self.packed = native.linear(operator.weight.contiguous(), *constants(operator), operator.relu)
         self._run = self.packed.run
         self._features = operator.weight.shape[:1]

@@ -136,7 +136,7 @@ def test_threads_share_a_plan(backend):
 @native
 def test_errors_name_the_node(backend):
     plan = qcore.registry.get(backend).compile(chain(True, False, True))
-    with pytest.raises(ArgumentError, match="'sum \\+ norm.*dimensions that are normalized"):
+    with pytest.raises(ArgumentError, match=r"'sum \+ norm.*dimensions that are normalized"):
         plan(torch.randn(2, 32), torch.randn(2, 32))
     with pytest.raises(ArgumentError, match="NaN or infinity"):
         plan(torch.full((2, 33), torch.inf), torch.randn(2, 33))

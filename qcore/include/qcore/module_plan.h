@@ -4,6 +4,7 @@
 #include <optional>
 #include <tuple>
 
+#include "qcore/plan_floats.h"
 #include "qcore/plan_moves.h"
 #include "qcore/plan_pooling.h"
 
@@ -92,6 +93,42 @@ class PythonPlan {
     for (const Scale& q : given) operands.push_back(operand(checked(q)));
     const QParams y = checked(out);
     return plan_.add(path, inputs, cat_operation(kernels_, dim, std::move(operands), integer_result(y, inverse(y.scale), relu)));
+  }
+
+  // `inputs`: x, and what is added to it where there are two. `norm`: weight, bias, sizes and eps; `quantization`: the packed weights of one
+  // of the dynamic linears that read the rows, whether the range is reduced, and whether each row has its own. Gives the floats, which are
+  // only there for their sizes where they are not `kept`, and the quantized rows (-1 where there are none).
+  std::pair<int, int> float_chain(const std::string& path, const std::vector<int>& inputs, const py::object& norm, const py::object& function, const py::object& quantization, bool kept) {
+    FloatChain chain;
+    chain.add = inputs.size() == 2;
+    chain.kept = kept;
+    if (inputs.empty() || inputs.size() > 2) throw ArgumentError("a chain has one input, or two that are added");
+    if (!norm.is_none()) {
+      const auto [weight, bias, shape, eps] = norm.cast<std::tuple<py::object, py::object, std::vector<int64_t>, double>>();
+      const TensorView w(weight, "weight", DType::f32), b(bias, "bias", DType::f32);
+      const int64_t length = std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
+      w.contiguous().with_elements(length), b.contiguous().with_elements(length);
+      kept_.push_back(weight), kept_.push_back(bias);
+      chain.norm = RowNorm{w.data<float>(), b.data<float>(), length, shape, static_cast<float>(eps)};
+    }
+    if (!function.is_none()) chain.function = float_function_of(function.cast<std::string>());
+    if (!quantization.is_none()) {
+      const auto [packed, reduce_range, per_row] = quantization.cast<std::tuple<py::object, bool, bool>>();
+      kept_.push_back(packed);
+      chain.quantization = RowQuantization{&packed.cast<const Linear&>().packed(), reduce_range ? 127 : 255, per_row};
+      if (chain.norm && chain.norm->length != chain.quantization->weights->k) throw ArgumentError("rows that are normalized and quantized must be the same");
+    } else if (!kept) {
+      throw ArgumentError("a chain has no result");
+    }
+    const int floats = plan_.add(path, inputs, chain_operation(kernels_, chain));
+    if (!chain.quantization) return {floats, -1};
+    return {floats, plan_.add(path, {floats}, quantized_part_operation(*chain.quantization->weights, chain.stored()))};
+  }
+  int64_t nodes() const { return static_cast<int64_t>(plan_.nodes()); }
+  // `floats`: what was quantized, for its sizes.
+  int dynamic_linear(const std::string& path, int rows, int floats, const py::object& packed) {
+    kept_.push_back(packed);
+    return plan_.add(path, {rows, floats}, dynamic_linear_operation(kernels_, packed.cast<const Linear&>()));
   }
 
   int max_pool(const std::string& path, int x, int rank, const Tuple3& kernel, const Tuple3& stride, const Tuple3& padding, const Tuple3& dilation, bool ceil_mode) {
@@ -219,6 +256,7 @@ inline void bind_plan(py::module_& m, py::class_<Kernels>& kernels) {
   py::class_<P> plan(m, "Plan");
   plan.def("input", &P::input).def("output", &P::output).def("quantize", &P::quantize).def("dequantize", &P::dequantize);
   plan.def("conv", &P::conv).def("linear", &P::linear).def("add", &P::add).def("mul", &P::mul).def("clamp", &P::clamp).def("table", &P::table).def("cat", &P::cat);
+  plan.def("float_chain", &P::float_chain).def("nodes", &P::nodes).def("dynamic_linear", &P::dynamic_linear);
   plan.def("max_pool", &P::max_pool).def("avg_pool", &P::avg_pool).def("adaptive_avg_pool", &P::adaptive_avg_pool).def("mean", &P::mean);
   plan.def("identity", &P::identity).def("contiguous", &P::contiguous).def("reshape", &P::reshape).def("flatten", &P::flatten).def("permute", &P::permute);
   plan.def("transpose", &P::transpose).def("squeeze", &P::squeeze).def("unsqueeze", &P::unsqueeze).def("select", &P::select).def("slice", &P::slice);
