@@ -53,9 +53,9 @@ def trace(
     arguments = arguments_of(model, inputs)
     failed: Exception | None = None
     for records_buffers in _WAYS:
-        tracer = _Tracer(keep, strict, records_buffers, arguments)
+        tracer = LeafTracer(keep, strict, records_buffers, arguments)
         try:
-            with _kernels_written_out():
+            with kernels_written_out():
                 graph = tracer.trace(model)
             break
         except Untraceable:
@@ -87,7 +87,7 @@ def reason_of(error: Exception) -> str:
 
 
 @contextmanager
-def _kernels_written_out() -> Iterator[None]:
+def kernels_written_out() -> Iterator[None]:
     """Within it, layers of transformers call their parts, and not one kernel for all of them."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -114,7 +114,9 @@ _WAYS = (False, True)
 a buffer as long as an input need it."""
 
 
-class _Tracer(GraphTracer):
+class LeafTracer(GraphTracer):
+    """Traces into modules, but for those that `keep` has a reason against, or that cannot be traced."""
+
     def __init__(
         self,
         keep: Callable[[str, nn.Module], str],

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, fx, nn
@@ -23,6 +23,7 @@ from qcore.fx.patterns import NOT_TENSORS
 from qcore.graph.from_fx import read
 from qcore.graph.ir import Graph
 from qcore.graph.partition import Stage, partition
+from qcore.graph.unfold import folded, unfold
 from qcore.nn.quantized.base import QuantizedModule, changes
 from qcore.registry import registry
 from qcore.tensor.qtensor import QTensor
@@ -71,21 +72,33 @@ class Unexpected(Exception):
 
 
 class Execution:
-    """A converted model cut into parts and calls; str() shows the parts' plans. `code`: the calls, as a module."""
+    """A converted model cut into parts and calls; str() shows the parts' plans. `code`: the calls, as a module.
 
-    def __init__(self, model: QuantizedGraphModule, backends: Sequence[Backend], name: str) -> None:
+    `graph`: what to run in place of the model's own, with the modules at the paths `entered` taken apart.
+    """
+
+    def __init__(
+        self,
+        model: QuantizedGraphModule,
+        backends: Sequence[Backend],
+        name: str,
+        graph: fx.Graph | None = None,
+        entered: Sequence[str] = (),
+    ) -> None:
         self._seen = changes.count
-        reading = read(model)
-        stages = partition(reading, [each.claims(reading.graph) for each in backends], list(model.graph.nodes))
+        graph = model.graph if graph is None else graph
+        reading = read(model, graph)
+        stages = partition(reading, [each.claims(reading.graph) for each in backends], list(graph.nodes))
         names = {node: value.name for node, value in reading.values.items()}
         made = [(stage.part, backends[stage.owner]) for stage in stages if stage.part and stage.owner is not None]
         self.parts = [Part(part, backend.compile(part), backend.name, name) for part, backend in made]
         self.backend = name
         called = {node for stage in stages for node in stage.calls}
-        self._watched = list(_owners(model, [node for node in model.graph.nodes if node not in called]))
+        self._watched = list(_owners(model, [node for node in graph.nodes if node not in called], entered))
         self._training = [module.training for _, _, module in self._watched]
         self._constants = _constants(self._watched)
         self._tensors = [_tensor(model, path) for path in dict.fromkeys(reading.constants)]
+        self.text = str(graph)
         self.code = _code(model, stages, self.parts, names) if self.parts else None
 
     def is_current(self) -> bool:
@@ -124,12 +137,14 @@ def _is_own(node: fx.Node) -> bool:
 _PREFIX = "qcore_part_"
 
 
-def _owners(model: nn.Module, nodes: list[fx.Node]) -> Iterator[tuple[dict[str, Any], str, Any]]:
+def _owners(
+    model: nn.Module, nodes: list[fx.Node], entered: Sequence[str]
+) -> Iterator[tuple[dict[str, Any], str, Any]]:
     """Where each called module is held, under what name, and the module."""
     calls = [node for node in nodes if node.op == "call_module"]
     # methods of a module are called on what get_attr gives
     calls += [each for node in nodes for each in node.all_input_nodes[:1] if each.op == "get_attr"]
-    for path in dict.fromkeys(str(node.target) for node in calls):
+    for path in dict.fromkeys((*entered, *(str(node.target) for node in calls))):
         parent, _, name = path.rpartition(".")
         owner: Any = model.get_submodule(parent)._modules
         if name in owner:  # else it is a tensor
@@ -207,39 +222,88 @@ def _attribute(model: Any, path: str) -> Any:
 
 
 class _Cache:
-    """The execution of one model, made under a lock; a copy of it is empty."""
+    """The executions of one model, made under a lock; a copy of it is empty.
+
+    A model that calls modules with quantized ones inside has one for each graph that sizes make of them.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._execution: Execution | None = None
+        self._by_call: dict[Any, Execution] = {}
+        self._folds: bool | None = None
 
-    def of(self, model: QuantizedGraphModule) -> Execution:
-        found = self._execution
+    def of(self, model: QuantizedGraphModule, call: Call | None) -> Execution:
+        if self._folds is None:
+            self._folds = bool(folded(model))
+        key = None if call is None or not self._folds else _form(call)
+        found = self._execution if key is None else self._by_call.get(key)
         if found is None or not found.is_current():
             with self._lock:
-                found = self._execution
+                found = self._execution if key is None else self._by_call.get(key)
                 if found is None or not found.is_current():
-                    name: Any = model.qcore_runs_on
-                    choice = registry.choose(name)
-                    chosen = [registry.get(each) for each in choice.selection.names]
-                    found = self._execution = Execution(model, chosen, choice.name)
+                    found = self._execution = self._made(model, None if key is None else call)
+                    while len(self._by_call) >= _CALLS:
+                        self._by_call.pop(next(iter(self._by_call)))
+                    if key is not None:
+                        self._by_call[key] = found
         return found
+
+    def _made(self, model: QuantizedGraphModule, call: Call | None) -> Execution:
+        choice = registry.choose(model.qcore_runs_on)  # type: ignore[arg-type]
+        chosen = [registry.get(each) for each in choice.selection.names]
+        if call is None:
+            return Execution(model, chosen, choice.name)
+        try:
+            graph, entered = unfold(model, *call)
+        except Exception:  # code of the user's that no tracer follows: its modules are called as they are
+            return Execution(model, chosen, choice.name)
+        text = str(graph)
+        for each in self._by_call.values():
+            if each.text == text and each.is_current():
+                return each
+        return Execution(model, chosen, choice.name, graph, entered)
 
     def __deepcopy__(self, memo: Any) -> _Cache:
         return _Cache()
 
 
-def execution_of(model: QuantizedGraphModule) -> Execution:
-    """The execution of a converted model as it is now; made if there is none."""
+Call: TypeAlias = "tuple[tuple[Any, ...], dict[str, Any]]"
+_CALLS = 256
+
+
+def _form(call: Call) -> Any:
+    """What a graph of a call may depend on: sizes and dtypes of tensors, other values; None where it is not known."""
+    args, kwargs = call
+    try:
+        return tuple(map(_value_form, args)), tuple(
+            (name, _value_form(value)) for name, value in sorted(kwargs.items())
+        )
+    except TypeError:
+        return None
+
+
+def _value_form(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return type(value), value.shape, value.dtype
+    if value is None or isinstance(value, bool | int | float | str):
+        return type(value), value
+    if isinstance(value, tuple | list):
+        return type(value), tuple(map(_value_form, value))
+    raise TypeError
+
+
+def execution_of(model: QuantizedGraphModule, call: Call | None = None) -> Execution:
+    """The execution of a converted model as it is now, for a call, or for the latest; made if there is none."""
     cache: _Cache = vars(model).setdefault(CACHE, _Cache())
-    return cache.of(model)
+    return cache.of(model, call)
 
 
 def execute(model: QuantizedGraphModule, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """Call a converted model: by its parts, or, where these do not fit, by its modules (`forward`)."""
     if model.training or _ON_MODULES.get() or _is_traced(args):
         return forward(model, *args, **kwargs)
-    execution = execution_of(model)
+    execution = execution_of(model, (args, kwargs))
     if execution.code is None:
         return forward(model, *args, **kwargs)
     try:

@@ -46,22 +46,23 @@ class Reading:
     constants: list[str] = field(default_factory=list)
 
 
-def read(model: fx.GraphModule) -> Reading:
-    """The quantized graph of a converted model.
+def read(model: fx.GraphModule, graph: fx.Graph | None = None) -> Reading:
+    """The quantized graph of a converted model; `graph`: what to read in place of its own.
 
     Its inputs are what nodes read of the model's inputs, and of calls that stay on the module level, and its outputs
     what those, or the model's caller, read. An input may so depend on an output, through a call outside of the graph.
     """
-    run = _Reader(model)
+    run = _Reader(model, model.graph if graph is None else graph)
     if not run.mutates():
-        for node in model.graph.nodes:
+        for node in run.graph.nodes:
             run.visit(node)
     return run.finish()
 
 
 class _Reader:
-    def __init__(self, model: fx.GraphModule) -> None:
+    def __init__(self, model: fx.GraphModule, graph: fx.Graph) -> None:
         self.model = model
+        self.graph = graph
         self.modules: dict[str, Any] = dict(model.named_modules(remove_duplicate=False))
         self.values: dict[fx.Node, Value] = {}
         self.made: dict[fx.Node, tuple[Node, ...]] = {}
@@ -71,7 +72,7 @@ class _Reader:
         """Whether a call changes, in place, a value that others read too: a graph has no place for that."""
         return any(
             isinstance(node.args[0], fx.Node) and len(node.args[0].users) > 1
-            for node in self.model.graph.nodes
+            for node in self.graph.nodes
             if node.args and self._is_in_place(node)
         )
 
@@ -113,7 +114,7 @@ class _Reader:
         needed = {value.name: value for node in nodes for value in node.inputs if value.name not in produced}
         read = {
             self.values[source].name: self.values[source]
-            for node in self.model.graph.nodes
+            for node in self.graph.nodes
             if node not in self.made and not self._is_cut(node)
             for source in node.all_input_nodes
             if source in self.values and self.values[source].name in produced

@@ -42,10 +42,10 @@ def profile(model: nn.Module, inputs: tuple[Any, ...], calls: int = 10) -> Profi
         raise ArgumentTypeError(f"profile: inputs must be a tuple, as the model is called with, not {given}")
     if calls < 1:
         raise ArgumentError(f"profile: calls={calls} must be at least 1")
+    model(*inputs)
     code = execution_of(model).code
     timer = _Timer(model if code is None else code)
     timer.run(*inputs)
-    model(*inputs)
     runs, totals = [], []
     for _ in range(calls):
         timer.rows = []

@@ -1,0 +1,158 @@
+"""Modules that tracing could not enter since they look at sizes: entered with the sizes of one call.
+
+The graph of a model has one call for such a module. Here that call becomes the graph that the module's code makes for
+the sizes at hand. Another call may run it if the same graph comes of its sizes.
+"""
+
+from __future__ import annotations
+
+import operator as python
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import torch
+from torch import Tensor, fx, nn
+
+from qcore.fx.graph_module import QuantizedGraphModule
+from qcore.fx.trace import LeafTracer, kernels_written_out
+from qcore.nn.quantized.base import QuantizedModule
+
+
+def folded(model: fx.GraphModule) -> list[str]:
+    """Paths of the called modules that have quantized ones inside, which a backend does not see."""
+    modules = dict(model.named_modules(remove_duplicate=False))
+    called = {str(node.target): modules[str(node.target)] for node in model.graph.nodes if node.op == "call_module"}
+    return [path for path, module in called.items() if _holds_quantized(module)]
+
+
+def _holds_quantized(module: nn.Module) -> bool:
+    return not isinstance(module, QuantizedModule) and any(
+        isinstance(each, QuantizedModule) for each in module.modules()
+    )
+
+
+def unfold(model: QuantizedGraphModule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[fx.Graph, list[str]]:
+    """The graph of a model for the sizes of some inputs, and the paths of the modules that it has entered."""
+    tracer = _Unfolder(model, args, kwargs)
+    with torch.no_grad(), kernels_written_out():
+        graph = tracer.trace(model)
+    for node in reversed(graph.nodes):
+        if node in tracer.sized and not node.users:
+            graph.erase_node(node)
+    return graph, [path for path in folded(model) if path not in tracer.leaves]
+
+
+class _Sized(fx.Proxy):
+    """A value of a graph whose sizes are known; they are values of the graph as well."""
+
+    def __getattr__(self, name: str) -> Any:
+        found = self.tracer.values.get(self.node)  # type: ignore[attr-defined]
+        if isinstance(found, Tensor):
+            if name == "shape":
+                return self.size()
+            if name in ("ndim", "dtype", "device", "is_cuda", "layout"):
+                return getattr(found, name)
+        return super().__getattr__(name)
+
+    def size(self, dim: int | None = None) -> Any:
+        """As of a tensor."""
+        rank = range(self.dim())
+        return tuple(self._size(each) for each in rank) if dim is None else self._size(dim)
+
+    def dim(self) -> int:
+        """As of a tensor."""
+        return self.tracer.values[self.node].dim()  # type: ignore[attr-defined,no-any-return]
+
+    def _size(self, dim: int) -> Any:
+        return self.tracer.create_proxy("call_method", "size", (self, dim), {})
+
+
+class _Unfolder(LeafTracer):
+    """`values`: of each node, in this call; `sized`: nodes that depend on sizes alone, which code may branch on."""
+
+    def __init__(self, model: QuantizedGraphModule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        super().__init__(
+            lambda path, module: "" if _holds_quantized(module) else "it has nothing quantized", False, False, []
+        )
+        self.model = model
+        self.values: dict[fx.Node, Any] = {}
+        self.sized: set[fx.Node] = set()
+        self._given = args, kwargs
+        self._evaluates = False
+
+    def create_args_for_root(
+        self, root_fn: Callable[..., Any], is_module: bool, concrete_args: Any = None
+    ) -> tuple[Any, list[Any]]:
+        """The model's graph, as a function that runs it once."""
+        return self._walk, []
+
+    def _walk(self) -> Any:
+        names = [node.target for node in self.model.graph.nodes if node.op == "placeholder"]
+        args, kwargs = self._given
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        results: dict[fx.Node, Any] = {}
+        for node in self.model.graph.nodes:
+            taken, named = fx.node.map_arg((node.args, dict(node.kwargs)), results.__getitem__)
+            if node.op == "output":
+                return taken[0]
+            if node.op == "placeholder":
+                self._placeholder = given.get(node.target, node.args[0] if node.args else None)
+                results[node] = self.create_proxy("placeholder", node.target, node.args, {}, type_expr=node.type)
+            elif node.op == "call_module":
+                results[node] = self.model.get_submodule(str(node.target))(*taken, **named)
+            elif node.target is python.getitem and not isinstance(taken[0], fx.Proxy):
+                results[node] = taken[0][taken[1]]  # of what a module that was entered returned
+            else:
+                results[node] = self.create_proxy(node.op, node.target, taken, dict(named))
+        return None
+
+    def create_node(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **more: Any) -> fx.Node:
+        """A node, with its value."""
+        node = super().create_node(kind, target, args, kwargs, *rest, **more)
+        if kind == "placeholder":
+            self.values[node] = self._placeholder
+        elif kind == "get_attr":
+            self.values[node] = python.attrgetter(target)(self.model)
+        elif kind != "output":
+            self._evaluates = True
+            try:
+                self.values[node] = self._value(kind, target, *fx.node.map_arg((args, kwargs), self.values.__getitem__))
+            finally:
+                self._evaluates = False
+        if self._is_sized(node):
+            self.sized.add(node)
+        return node
+
+    def _value(self, kind: str, target: Any, args: Any, kwargs: Any) -> Any:
+        if kind == "call_module":
+            return self.model.get_submodule(target)(*args, **kwargs)
+        return getattr(args[0], target)(*args[1:], **kwargs) if kind == "call_method" else target(*args, **kwargs)
+
+    def _is_sized(self, node: fx.Node) -> bool:
+        if node.target in ("size", "dim") or (node.target is getattr and node.args[1] in ("shape", "ndim")):
+            return True
+        inputs = node.all_input_nodes
+        return node.op == "call_function" and bool(inputs) and all(each in self.sized for each in inputs)
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        return forward(*args, **kwargs) if self._evaluates else super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        return attr_val if self._evaluates else super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Sized(node, self)
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        """Where only sizes are asked about, as it is in this call."""
+        found = self.values.get(obj.node)
+        if obj.node in self.sized and isinstance(found, bool | int):
+            return bool(found)
+        return super().to_bool(obj)
+
+    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        """The elements of a tuple."""
+        found, parts = self.values.get(obj.node), cast(Any, obj)
+        return iter([parts[i] for i in range(len(found))]) if isinstance(found, tuple | list) else super().iter(obj)
