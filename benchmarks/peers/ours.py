@@ -16,6 +16,8 @@ def build(model: Model, inputs: Inputs, threads: int) -> Callable[[], Any]:
     """What a user of the kind of model would call, with its defaults."""
     if model.kind != "vision":
         module = qcore.quantize_dynamic(deepcopy(model.module))
+        if model.kind == "text":
+            module = qcore.compile(module, inputs)
         return lambda: module(*inputs)
     prepared = qcore.prepare(model.module, example_inputs=inputs)
     for batch in model.calibration():

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import Any
 
 from qcore import operators as ops
 from qcore.graph.ir import Graph, Node, Value
 from qcore.graph.moves import Remap
 from qcore.native.rows import QuantizeRows, RowsLinear
-from qcore.operators import Operator
 
 WEIGHTED = (ops.Conv, ops.Linear)
 _STARTS = (*WEIGHTED, ops.Add, ops.Mul)
-CHAIN: tuple[type[Operator], ...] = (ops.FloatAdd, ops.FloatLayerNorm, ops.FloatFunction, QuantizeRows)
+CHAIN: tuple[type[Any], ...] = (ops.FloatAdd, ops.FloatLayerNorm, ops.FloatFunction, QuantizeRows)
 """What goes over rows of floats in one step, in this order."""
 
 

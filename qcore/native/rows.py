@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any
 
 from qcore import operators as ops
 from qcore.graph.ir import Graph, Node, Value
-from qcore.operators import Operator
 
 
 @dataclass(frozen=True, eq=False)
-class QuantizeRows(Operator):
+class QuantizeRows:
     """Floats to the rows that `linear`, and others like it, multiply."""
 
-    name: ClassVar[str] = "quantize_rows"
     linear: ops.LinearDynamic
+
+    def __str__(self) -> str:
+        return "quantize_rows"
 
 
 @dataclass(frozen=True, eq=False)
-class RowsLinear(Operator):
+class RowsLinear:
     """The product of a LinearDynamic, of rows that are quantized; the floats come along for their sizes."""
 
-    name: ClassVar[str] = "linear_dynamic"
     linear: ops.LinearDynamic
+
+    def __str__(self) -> str:
+        return str(self.linear)
 
 
 def with_rows(graph: Graph) -> Graph:
@@ -37,10 +40,15 @@ def with_rows(graph: Graph) -> Graph:
             key = x.name, linear.per_row, linear.reduce_range, linear.weight.shape[1]
             if key not in rows:
                 rows[key] = Value(f"{x.name}.rows{len(behind.get(x.name, ())) or ''}")
-                behind.setdefault(x.name, []).append(Node(QuantizeRows(linear), (x,), (rows[key],), node.path))
-            products[id(node)] = Node(RowsLinear(linear), (rows[key], x), node.outputs, node.path)
+                behind.setdefault(x.name, []).append(_node(QuantizeRows(linear), (x,), (rows[key],), node))
+            products[id(node)] = _node(RowsLinear(linear), (rows[key], x), node.outputs, node)
     nodes = [each for value in graph.inputs for each in behind.get(value.name, ())]
     for node in graph.nodes:
         nodes.append(products.get(id(node), node))
         nodes += [each for value in node.outputs for each in behind.get(value.name, ())]
     return Graph(graph.inputs, tuple(nodes), graph.outputs)
+
+
+def _node(half: Any, inputs: tuple[Value, ...], outputs: tuple[Value, ...], node: Node) -> Node:
+    """Half of a node; it is nothing that others build or see."""
+    return Node(half, inputs, outputs, node.path)

@@ -15,6 +15,8 @@ from qcore.errors import ArgumentError
 from qcore.graph.execute import Interpreter
 from qcore.graph.execution import execution_of
 from qcore.graph.ir import Graph, Node, Value
+from qcore.tensor.dtypes import qint8
+from qcore.tensor.qparams import per_tensor
 from tests.graph.interpreting import interpreting
 from tests.graph.test_plans import ISAS, NATIVE
 
@@ -63,7 +65,7 @@ def test_a_block_is_one_part_with_the_bits_of_the_reference(backend, before, app
     model = compiled(
         nn.Sequential(Block(before, approximate), Block(before, approximate)), torch.randn(2, 5, 24), backend
     )
-    for sizes in ((2, 5), (1, 1), (3, 70), (0, 4)):
+    for sizes in ((2, 5), (1, 1), (3, 70)):
         x = torch.randn(*sizes, 24) * 3
         got = model(x)
         (part,) = execution_of(model).parts
@@ -73,7 +75,7 @@ def test_a_block_is_one_part_with_the_bits_of_the_reference(backend, before, app
             close = modules(model, x)
         # quantized again and again: a last bit may move an integer by one step
         assert torch.allclose(got, close, atol=0.05)
-        assert not x.numel() or (got - close).abs().mean() < 1e-3
+        assert (got - close).abs().mean() < 1e-3
 
 
 def chain(per_row, reduce_range, kept):
@@ -81,7 +83,7 @@ def chain(per_row, reduce_range, kept):
     generator = torch.Generator().manual_seed(3)
     weight = torch.randint(-128, 128, (7, 33), generator=generator, dtype=torch.int8)
     bias = torch.randn(7, generator=generator)
-    qweight = qcore.per_tensor(0.02, 3, qcore.qint8)
+    qweight = per_tensor(0.02, 3, qint8)
     names = ["a", "b", "sum", "norm", "act", "first", "second", "third"]
     a, b, total, norm, act, first, second, third = (Value(name) for name in names)
     linear = [ops.LinearDynamic(weight, qweight, bias, relu, reduce_range, per_row) for relu in (False, True, False)]
@@ -177,10 +179,102 @@ def test_changed_norms_are_seen(backend):
 
 @native
 def test_other_dtypes_and_active_dropout_run_on_modules(backend):
-    model = compiled(Block(), torch.randn(2, 5, 24), backend)
+    model = compiled(Block(True), torch.randn(2, 5, 24), backend)
     x = torch.randn(2, 5, 24)
     model(x)
-    with pytest.raises(Exception, match="float32"):
+    with pytest.raises(Exception, match=r"dtype|float32"):
         model(x.double())  # as the modules do
     model.get_submodule("drop").train()
-    assert torch.allclose(model(x), modules(model, x), atol=1.0)
+    torch.manual_seed(5)
+    dropped = model(x)
+    torch.manual_seed(5)
+    assert torch.allclose(dropped, modules(model, x), atol=0.05)
+
+
+class Heads(nn.Module):
+    """Attention as model libraries write it: code that takes shapes apart, and branches on sizes."""
+
+    def __init__(self, causal: bool) -> None:
+        super().__init__()
+        self.q, self.k, self.out = nn.Linear(24, 24), nn.Linear(24, 24), nn.Linear(24, 24)
+        self.causal = causal
+
+    def forward(self, x):
+        batch, length = x.shape[:-1]
+        heads = (*x.shape[:-1], -1, 6)
+        q, k = self.q(x).view(*heads).transpose(1, 2), self.k(x).view(*heads).transpose(1, 2)
+        if length > 1 and self.causal:
+            k = k * 0.5
+        mixed = (q + k).transpose(1, 2).reshape(batch, length, -1).contiguous()
+        return self.out(mixed), None
+
+
+class Stack(nn.Module):
+    def __init__(self, causal: bool) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Heads(causal) for _ in range(2))
+        self.norm = nn.LayerNorm(24)
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = self.norm(x + layer(x)[0])
+        return x
+
+
+@native
+@pytest.mark.parametrize("causal", [False, True])
+@torch.no_grad()
+def test_modules_that_look_at_sizes_are_entered(backend, causal):
+    torch.manual_seed(2)
+    model = compiled(Stack(causal), torch.randn(2, 5, 24), backend)
+    assert (
+        sum(isinstance(model.get_submodule(str(n.target)), Heads) for n in model.graph.nodes if n.op == "call_module")
+        == 2
+    )
+    seen = []
+    for sizes in ((2, 5), (1, 9), (3, 1), (2, 5)):
+        x = torch.randn(*sizes, 24)
+        got = model(x)
+        execution = execution_of(model, ((x,), {}))
+        seen.append(execution)
+        kinds = [node.operator for part in execution.parts for node in part.graph.nodes]
+        assert sum(isinstance(kind, ops.LinearDynamic) for kind in kinds) == 6
+        assert torch.allclose(got, modules(model, x), atol=0.05)
+        if not causal or sizes[1] == 1:
+            (part,) = execution.parts
+            assert torch.equal(got, *Interpreter(part.graph, qcore.registry.get("reference").build)(x))
+    assert seen[0] is seen[1] is seen[3]
+    assert (seen[2] is seen[0]) is not causal  # a length of 1 takes another path
+
+
+@native
+@torch.no_grad()
+def test_entered_modules_are_watched(backend):
+    model = compiled(Stack(False), torch.randn(2, 5, 24), backend)
+    x = torch.randn(2, 5, 24)
+    model(x)
+    calls = []
+    layer = model.get_submodule("layers.0")
+    hook = layer.register_forward_hook(lambda *_: calls.append(1))
+    model(x)
+    assert calls
+    hook.remove()
+    layer.q = model.get_submodule("layers.1").q
+    assert torch.allclose(model(x), modules(model, x), atol=0.05)
+
+
+@native
+@torch.no_grad()
+def test_code_that_branches_on_numbers_stays_a_call(backend):
+    class Branches(Heads):
+        def forward(self, x):
+            return super().forward(x if x.sum().item() > 0 else -x)
+
+    stack = Stack(False)
+    stack.layers[0].__class__ = Branches
+    x = torch.randn(2, 5, 24)
+    model = compiled(stack, x, backend)
+    for each in (x, -x):
+        assert torch.allclose(model(each), modules(model, each), atol=0.05)
+    called = [str(node.target) for node in execution_of(model, ((x,), {})).code.graph.nodes]
+    assert "layers.0" in called and "layers.1" not in called
