@@ -1,4 +1,4 @@
-"""qcore backend for x86-64 CPUs: native int8 kernels for AMX, AVX-512 VNNI, AVX2 and plain x86-64."""
+"""qcore backend for x86-64 CPUs: native int8 kernels for AMX, AVX-512 VNNI, AVX-VNNI, AVX2 and plain x86-64."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ class FbgemmX86(NativeBackend):
     name = "fbgemm_x86"
     version = "0.1.0"
     api_version = (1, 1)
-    summary = "native int8 kernels for x86-64: AMX, AVX-512 VNNI, AVX2, plain"
+    summary = "native int8 kernels for x86-64: AMX, AVX-512 VNNI, AVX-VNNI, AVX2, plain"
     priority = 100
     module = "qcore_fbgemm_x86._native"
     distribution = "torch-qcore-fbgemm-x86"

@@ -14,6 +14,9 @@ extern const Kernels kKernels;
 namespace avx2 {
 extern const Kernels kKernels;
 }
+namespace avx_vnni {
+extern const Kernels kKernels;
+}
 namespace avx512_vnni {
 extern const Kernels kKernels;
 }
@@ -31,6 +34,12 @@ bool has_f16c() {
 
 // __builtin_cpu_supports asks cpuid, and xgetbv for what the operating system saves.
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c(); }
+
+bool has_avx_vnni() {
+  constexpr unsigned kLeaf = 7, kSubleaf = 1, kBit = 1 << 4;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return has_avx2() && __get_cpuid_count(kLeaf, kSubleaf, &a, &b, &c, &d) && (a & kBit);
+}
 
 #ifndef QCORE_EMULATE_AVX512
 bool has_avx512_vnni() {
@@ -60,6 +69,7 @@ const Isa kIsas[] = {
     {avx512_amx::kKernels, has_amx},
     {avx512_vnni::kKernels, has_avx512_vnni},
 #endif
+    {avx_vnni::kKernels, has_avx_vnni},
     {avx2::kKernels, has_avx2},
     {scalar::kKernels, [] { return true; }},
 #ifdef QCORE_EMULATE_AVX512
