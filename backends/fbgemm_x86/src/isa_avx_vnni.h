@@ -25,6 +25,7 @@ struct Each4 {
 };
 
 using Tiles = void;
+using Blocks = void;
 using Widening = void;
 constexpr int kTileUnits = 1;
 constexpr int tile_units(int64_t rows) { return rows > 3 ? kTileUnits : rows > 1 ? 2 : 4; }

@@ -11,7 +11,7 @@ from qcore_fbgemm_x86.backend import FbgemmX86
 
 import qcore
 from qcore import operators as ops
-from qcore.tensor.dtypes import qint8, quint8
+from qcore.tensor.dtypes import qint8, qint32, quint8
 from qcore.tensor.qparams import per_tensor
 
 PROBE = "import qcore; print(qcore.registry.status('fbgemm_x86').availability)"
@@ -109,7 +109,7 @@ def test_an_error_on_a_helper_thread_reaches_the_caller():
 
 def test_what_it_does_not_declare_is_refused_with_a_reason():
     backend = FbgemmX86()
-    assert not backend.supports(ops.Add(), (qint8,))
+    assert not backend.supports(ops.Add(), (qint32,))
     weight = torch.zeros(1, 40000, dtype=torch.int8)
     verdict = backend.supports(ops.Linear(weight, per_tensor(1.0, 0, qint8)))
     assert "in_features=40000 is over 33025" in verdict.reason
