@@ -19,6 +19,7 @@ from qcore.api._prepare import bind_model, described
 from qcore.api._saving import structure
 from qcore.api._saving.values import Reader, Writer
 from qcore.errors import ArgumentError, ArgumentTypeError, BackendError, QcoreError, QuantizationError, UnsupportedError
+from qcore.nn.quantizable import Quantizable
 from qcore.nn.quantized.base import QuantizedModule
 from qcore.registry import registry
 from qcore.report import Report, Row
@@ -171,6 +172,9 @@ def _bound(model: nn.Module, header: dict[str, Any], backend: str, is_recorded: 
         module.qcore_path = path
         if not is_recorded:
             module.backend = backend
+    for path, whole in model.named_modules():
+        if isinstance(whole, Quantizable):
+            whole.qcore_path = path
     rows = []
     for values in header["report"]:
         row = Row(*values)

@@ -305,7 +305,7 @@ class Preparation:
             path = str(step.node.target)
             module: Any = modules[path]
             if step.how == "custom":
-                set_submodule(graph, path, self._observed(module, step.qconfig))
+                set_submodule(graph, path, self._observed(module, step))
                 continue
             own = self.allowed.quantized(type(module))
             if own is not None or any(catalog.match(type(module), table).target for table in tables):
@@ -322,12 +322,12 @@ class Preparation:
     def _trained(self, kind: type[nn.Module]) -> Any:
         return self.allowed.trained(kind) or catalog.match(kind, catalog.mapping("qat")).target
 
-    def _observed(self, module: Any, qconfig: Any) -> nn.Module:
+    def _observed(self, module: Any, step: Step) -> nn.Module:
         """The observed form of a custom module, or of an LSTM in parts."""
-        module.qconfig = qconfig
+        module.qconfig = step.qconfig
         kind: Any = self.observed.get(type(module), quantizable.LSTM)
         if issubclass(kind, quantizable.LSTM):
-            return parts.prepared(module, kind, qconfig, self.backend, self.is_qat)
+            return parts.prepared(module, kind, step.qconfig, self.backend, self.is_qat, step.where)
         made: Any = kind.from_float(module)
         setattr(made, CUSTOM, True)
         return made  # type: ignore[no-any-return]

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from qcore.api.fake_quantize import FakeQuantizeBase, FixedQParamsFakeQuantize
 from qcore.api.observer import FixedQParamsObserver
@@ -145,11 +146,17 @@ class Observing:
 def refuse_integers(observer: Any, inputs: tuple[Any, ...]) -> None:
     """The hook before an observer: QuantizationError, naming the place, for what is no float tensor."""
     given = inputs[0]
-    if not given.is_floating_point():
-        raise QuantizationError(
-            f"calibration gave {observer.qcore_path!r} a {given.dtype} tensor; what is quantized there must be float, "
-            "as the example inputs were. Convert the input to float first, as for the float model"
-        )
+    if isinstance(given, Tensor) and given.is_floating_point():
+        return
+    found = f"{given.dtype} tensor" if isinstance(given, Tensor) else type(given).__name__
+    if isinstance(given, PackedSequence):
+        cure = "Pad the sequences, or set the LSTM's qconfig to default_dynamic_qconfig, with which it takes them"
+    else:
+        cure = "Convert the input to float first, as for the float model"
+    raise QuantizationError(
+        f"calibration gave {observer.qcore_path!r} a {found}; what is quantized there must be a float tensor, as the "
+        f"example inputs were. {cure}"
+    )
 
 
 def check_ends(model: QuantizedGraphModule) -> None:

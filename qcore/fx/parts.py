@@ -24,10 +24,10 @@ def is_in_parts(module: object) -> bool:
     return isinstance(module, LSTM)
 
 
-def prepared(module: nn.Module, kind: Any, qconfig: Any, backend: str, is_qat: bool) -> nn.Module:
-    """The LSTM in parts, of the class `kind`, with observers in it."""
+def prepared(module: nn.Module, kind: Any, qconfig: Any, backend: str, is_qat: bool, path: str) -> nn.Module:
+    """The LSTM in parts, of the class `kind`, with observers in it; `path`: where it was, for messages."""
     whole = kind.from_float(module)
-    whole.qconfig = qconfig
+    whole.qconfig, whole.qcore_path = qconfig, path
     trained = catalog.mapping("qat") if is_qat else None
     return prepare_model(whole, True, None, None, None, Selection.of(backend), False, trained)
 

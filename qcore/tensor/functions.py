@@ -21,8 +21,10 @@ from qcore.tensor.qtensor import QTensor
 def quantize(input: Tensor, qparams: QParams, backend: str | None = None) -> QTensor:
     """Quantize float32 numbers of any shape with given parameters, by a backend's kernel; else ArgumentTypeError."""
     if isinstance(input, QTensor) or getattr(input, "dtype", None) != torch.float32:
-        given = input.dtype if isinstance(input, Tensor) else type(input).__name__
-        raise ArgumentTypeError(f"input must be a float32 tensor, not {given}; use .float() or dequantize() first")
+        given, cure = type(input).__name__, ""
+        if isinstance(input, Tensor):
+            given, cure = str(input.dtype), "; use .float() or dequantize() first"
+        raise ArgumentTypeError(f"input must be a float32 tensor, not {given}{cure}")
     operator = Quantize(float_zero_points=qparams.scheme == per_channel_affine_float_qparams)
     raw = shared_kernel(backend, operator, (qparams.dtype,))(input.detach(), qparams)
     return QTensor(raw, qparams, backend)

@@ -186,6 +186,18 @@ def test_a_qconfig_of_none_or_for_dynamic_quantization_leaves_it_whole():
     assert prepared.qcore_report["lstm"].reason == "its qconfig is None"
 
 
+class Results(nn.Module):
+    """The results of an LSTM, without its state."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(4, 5)
+        self.eval()
+
+    def forward(self, x):
+        return self.lstm(x)[0]
+
+
 def test_errors_name_what_is_wrong():
     with pytest.raises(qcore.QuantizationError, match=r"'0' \(LSTM\): .*no projections"):
         api.prepare(nn.Sequential(nn.LSTM(4, 5, proj_size=2)).eval(), backend="reference")
@@ -203,6 +215,22 @@ def test_errors_name_what_is_wrong():
     model(torch.randn(3, 2, 4))
     with pytest.raises(qcore.ArgumentTypeError, match=r"module '0' \(QuantizedLSTM\) takes no packed sequences"):
         api.convert(model)(packed)
+    rules = qcore.QConfigMapping().set_global(qconfigs.get_default_qconfig("reference"))
+    graph = qcore.prepare_fx(Results(), rules, (torch.randn(3, 2, 4),), backend="reference")
+    with pytest.raises(qcore.QuantizationError, match=r"'lstm' a PackedSequence; .*Pad the sequences"):
+        graph(packed)
+
+
+def test_a_loaded_lstm_names_its_path(tmp_path):
+    model = api.prepare(Results(), backend="reference")
+    model(torch.randn(3, 2, 4))
+    qcore.save(api.convert(model), tmp_path / "lstm.qcore")
+    loaded = qcore.load(tmp_path / "lstm.qcore", Results())
+    with pytest.raises(qcore.ArgumentTypeError, match=r"module 'lstm' \(QuantizedLSTM\) takes no packed sequences"):
+        loaded(nn.utils.rnn.pack_sequence([torch.randn(3, 4)]))
+
+
+def test_more_errors_name_what_is_wrong():
     with pytest.raises(qcore.ArgumentError, match="dropout"):
         nnqa.LSTM(4, 5, dropout=2)
     with pytest.raises(qcore.ArgumentTypeError, match=r"takes an nn.LSTM; got a GRU"):

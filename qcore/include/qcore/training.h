@@ -109,9 +109,16 @@ class FakeQuantizeParameters {
     if (layout.channels == 1) layout_.inner = layout.numel;
   }
 
+  // From the end to the beginning: what was read for the range just before is still in the cache there.
   void run(const Kernels& kernels, const float* x, float* y, uint16_t* inside, int threads) const {
     const FakeQuantizeChannels channels{inverse_.data(), scale_.data(), low_.data(), high_.data(), layout_.channels, layout_.inner};
-    parallel_blocks(threads, layout_.numel, [&](int64_t begin, int64_t end) { kernels.fake_quantize(x, y, inside, begin, end, channels); });
+    const int64_t blocks = (layout_.numel + kTrainingGrain - 1) / kTrainingGrain;
+    parallel_ranges(threads, blocks, 1, [&](int64_t first, int64_t last) {
+      for (int64_t i = first; i < last; ++i) {
+        const int64_t begin = (blocks - 1 - i) * kTrainingGrain;
+        kernels.fake_quantize(x, y, inside, begin, std::min(begin + kTrainingGrain, layout_.numel), channels);
+      }
+    });
   }
 
  private:
