@@ -50,7 +50,8 @@ def quantize_per_tensor(
 
     Scale and zero point are numbers or one-element tensors; for a list, 1-D tensors of its length. `backend` names
     whose kernel runs, now and for operators on the result. Raises ArgumentTypeError for other dtypes, ArgumentError for
-    a scale that is not positive and finite or a zero point outside of `dtype`. Arithmetic: docs/numerics.md.
+    a scale that is not positive and finite or a zero point outside of `dtype`. NaN becomes the highest integer, as in
+    torch. Arithmetic: docs/numerics.md.
     """
     qdtype = as_qdtype(dtype)
     if isinstance(input, Tensor):
