@@ -82,10 +82,11 @@ struct Blocks {
       to[t.value] = sums + (begin - row) * U;
     });
     unroll<T * U>([&](auto i) QCORE_INLINE_LAMBDA { zero_tile<i.value>(); });
-    for (int64_t k = 0; k < in.groups; k += groups, w += groups * step) {
+    for (int64_t k = 0, piece = 0; k < in.groups; k += groups, ++piece, w += groups * step) {
+      const int64_t from = in.pieces ? in.pieces[piece] : k * kGroup;
       unroll<T>([&](auto t) QCORE_INLINE_LAMBDA {
         constexpr int kRow = decltype(t)::value, kX = 4 + kRow % 2;
-        load_tile<kX>(x[kRow] + k * kGroup, in.stride);
+        load_tile<kX>(x[kRow] + from, in.stride);
         unroll<U>([&](auto u) QCORE_INLINE_LAMBDA {
           constexpr int kColumn = decltype(u)::value, kW = 6 + kColumn % 2;
           if (kRow == 0) load_tile<kW>(w + kColumn * kUnit, step);

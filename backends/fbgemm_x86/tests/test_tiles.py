@@ -41,3 +41,22 @@ def test_others_may_use_them_between_calls(amx):
     for _ in range(3):
         assert torch.equal(kernel(*args), expected)
         assert torch.equal(a @ a.T, product)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("size", [(7, 7), (14, 9), (3, 21)])
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (2, 5)])
+@pytest.mark.parametrize(
+    ("stride", "dilation"), [((1, 1), (1, 1)), ((2, 2), (1, 1)), ((1, 3), (1, 2)), ((3, 2), (2, 2))]
+)
+@pytest.mark.parametrize("channels", [64, 128])
+def test_convolutions_whose_rows_are_pixels(amx, channels, stride, dilation, kernel, size, batch):
+    generator = torch.Generator().manual_seed(channels + batch)
+    weight = torch.randint(-128, 128, (70, channels, *kernel), dtype=torch.int8, generator=generator)
+    x = torch.randint(0, 256, (batch, channels, *size), dtype=torch.uint8, generator=generator)
+    x = x.contiguous(memory_format=torch.channels_last)
+    padding = tuple(k // 2 * d for k, d in zip(kernel, dilation, strict=True))
+    operator = ops.Conv(weight, per_tensor(0.1, 0, qint8), None, False, stride, padding, dilation)
+    args = x, per_tensor(0.1, 3, quint8), per_tensor(20.0, 100, quint8)
+    expected = qcore.registry.get("reference").build(operator)(*args)
+    assert torch.equal(FbgemmX86().build(operator, isa=amx)(*args), expected)

@@ -236,7 +236,7 @@ void rows_of(const GemmInput& in, const Units<Value>& units, const GemmPanel& pa
 
 template <class OfBlocks>
 QCORE_INLINE bool in_blocks(const GemmInput& in) {
-  return in.rows >= OfBlocks::kFewestRows && in.groups > 0;
+  return (in.rows >= OfBlocks::kFewestRows || in.pieces) && in.groups > 0;
 }
 
 // `tiles` tiles of rows against U units.
@@ -244,6 +244,20 @@ template <class OfBlocks, int T, int U>
 __attribute__((noinline)) void accumulate_block(int64_t tiles, const GemmInput& in, const Units<int8_t>& units, int64_t row, I32* sums) {
   if (tiles == T) return OfBlocks::template accumulate<T, U>(in, units.w, units.step, row, sums);
   if constexpr (T > 1) accumulate_block<OfBlocks, T - 1, U>(tiles, in, units, row, sums);
+}
+
+// Calls run(first row of it, row of the result, count) for each run of results among rows [row, row + rows).
+template <class Run>
+QCORE_INLINE void each_run(const GemmInput& in, int64_t row, int64_t rows, const Run& run) {
+  const RowGrid& grid = in.grid;
+  if (grid.pitch == 0) return run(row, row, rows);
+  for (int64_t r = row; r < row + rows;) {
+    const int64_t line = (grid.first + r) / grid.pitch, column = (grid.first + r) % grid.pitch, sample = line / grid.lines, down = line % grid.lines;
+    const int64_t left = row + rows - r, here = grid.pitch - column < left ? grid.pitch - column : left;
+    const int64_t count = grid.width - column < here ? grid.width - column : here;
+    if (down < grid.height && count > 0) run(r, (sample * grid.height + down) * grid.width + column, count);
+    r += here;
+  }
 }
 
 // All rows against U units, in blocks.
@@ -256,7 +270,7 @@ void blocks_of(const GemmInput& in, const Units<int8_t>& units, const GemmPanel&
     const int rows = static_cast<int>(in.rows - row < kRows ? in.rows - row : kRows);
     accumulate_block<OfBlocks, kRows / kTile, U>((rows + kTile - 1) / kTile, in, units, row, sums);
     if (out.weight_zero) subtract_weight_zeros(sums, in, out.weight_zero + panel.column + unit * kLanes, row, rows, U);
-    finish<U>(sums, panel, out, row, rows, unit);
+    each_run(in, row, rows, [&](int64_t first, int64_t result, int64_t count) { finish<U>(sums + (first - row) * U, panel, out, result, static_cast<int>(count), unit); });
   }
 }
 
@@ -368,7 +382,7 @@ void gemm(const GemmInput& in, const GemmPanel& panel, const Output& out) {
 
 void gemm_u8(const GemmInput& in, const GemmPanel& panel, const RequantizedOutput& out) {
   with_sum(out, [&](const auto& output) { gemm(in, panel, output); });
-  look_up(out, 0, in.rows, panel.output, panel.columns);
+  each_run(in, 0, in.rows, [&](int64_t, int64_t result, int64_t count) { look_up(out, result, count, panel.output, panel.columns); });
 }
 
 // The largest tile again and again, over operands in the L1 cache.

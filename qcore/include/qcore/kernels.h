@@ -22,6 +22,14 @@ struct Layout {
   int32_t piece = 0;    // groups that are multiplied at once at most; K is padded to pieces of one size; 0: as it is
 };
 
+// Which rows of a GEMM are results, where not all are: rows `first`, first + 1, ... are pixels of samples of `lines` lines of `pitch`
+// pixels; results are `width` pixels of `height` lines of each.
+struct RowGrid {
+  int64_t first = 0;
+  int64_t pitch = 0, lines = 0;  // 0: all are
+  int64_t width = 0, height = 0;
+};
+
 // Rows of activations; groups * Layout::group bytes are read of each.
 struct GemmInput {
   const uint8_t* x;
@@ -33,6 +41,8 @@ struct GemmInput {
   int64_t prepared_stride = 0;     // values from one to the next, where they are widened
   int16_t* wide_panel = nullptr;   // room for kWideGroups * kUnit
   int32_t* wide_sums = nullptr;    // room for rows * kMaxPanelUnits * kLanes, 64-byte aligned
+  const int64_t* pieces = nullptr;  // where the pieces along K of a row begin, from its first byte on; null: one behind the other
+  RowGrid grid{};
 };
 
 // Packed weights; `column` indexes parameters (padded to 16), `output` the result. extreme: -128 stands twice in a column, half a group apart.

@@ -6,6 +6,7 @@
 
 #include "qcore/conv.h"
 #include "qcore/depthwise.h"
+#include "qcore/grid_conv.h"
 #include "qcore/linear.h"
 #include "qcore/tensor_view.h"
 #include "qcore/winograd.h"
@@ -269,11 +270,14 @@ class Conv {
       run_depthwise(kernels_, lines_, windows, x, end, zero, output, threads);
     } else if (!tiles_.empty() && windows.in[0] == 1 && winograd_pays(windows)) {
       run_winograd(kernels_, tiles_, windows, x, zero, output, threads);
+    } else if (const GridConv grid(windows); !is_pointwise(windows) && grid.pays(packed_)) {
+      run_grid_conv(kernels_, packed_, grid, windows, x, zero, output, threads);
     } else {
-      const bool pointwise = windows.taps() == 1 && windows.in == windows.out && padding_ == Tuple3{0, 0, 0};
-      run_gemm(packed_, windows.pixels(), threads, ConvJob{kernels_, packed_, windows, x, end, zero, output, pointwise});
+      run_gemm(packed_, windows.pixels(), threads, ConvJob{kernels_, packed_, windows, x, end, zero, output, is_pointwise(windows)});
     }
   }
+
+  bool is_pointwise(const Windows& v) const { return v.taps() == 1 && v.in == v.out && padding_ == Tuple3{0, 0, 0}; }
 
   // The windows over x (batch, channels, *spatial). Raises ArgumentError for other channels, and a kernel that is larger than x.
   Windows windows(int rank, const int64_t* sizes) const {

@@ -46,9 +46,11 @@ struct PackedWeights {
 
   int64_t row_bytes() const { return k_groups * layout.group; }
 
-  // What is in use of a row at a time: widened rows are multiplied piece by piece along K, and the L3 cache may hold the other pieces.
+  // What is in use of a row at a time: widened rows are multiplied piece by piece along K, and the L3 cache may hold the other pieces;
+  // matrices are multiplied so fast that more rows, and weights that are read less often, are worth most of the L2 cache.
   int64_t row_bytes_in_use() const {
-    constexpr int64_t kPieceBytes = int64_t{kWideGroups} * kGroup, kLargerBy = 5;
+    constexpr int64_t kPieceBytes = int64_t{kWideGroups} * kGroup, kLargerBy = 5, kMatricesTake = 3;
+    if (layout.piece > 0) return row_bytes() / kMatricesTake;
     return layout.widens ? 2 * std::max(std::min(row_bytes(), kPieceBytes), row_bytes() / kLargerBy) : row_bytes();
   }
 
