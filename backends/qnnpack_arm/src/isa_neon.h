@@ -88,8 +88,19 @@ QCORE_INLINE I32 dot_moderate(const I32& acc, const Each4& each, const Weights& 
 struct Tiles {
   static constexpr Layout kLayout{16, true, true};
   static constexpr int kRowStep = 1;
+  static constexpr bool kReadsAgain = true;  // what the epilogue needs, for each tile: fewer instructions so
 
   static void prepare(const GemmInput& in, void* to) { sign_rows(in, static_cast<int8_t*>(to), in.groups * kLayout.group); }
+
+  template <bool Extreme>
+  static QCORE_INLINE int32x4_t products(int8x16_t x, int8x16_t w) {
+    const int16x8_t low = vmull_s8(vget_low_s8(x), vget_low_s8(w));
+    if constexpr (Extreme) {
+      return vpadalq_s16(vpaddlq_s16(low), vmull_high_s8(x, w));
+    } else {
+      return vpaddlq_s16(vmlal_high_s8(low, x, w));
+    }
+  }
 
   template <bool Extreme>
   static QCORE_INLINE int32x4_t add_products(int32x4_t sum, int8x16_t x, int8x16_t w) {
@@ -103,7 +114,7 @@ struct Tiles {
 
   // Q times four columns from the `quarter`th on.
   template <int R, int Q, bool Extreme>
-  static QCORE_INLINE void accumulate_quarters(const GemmInput& in, const int8_t* w, int64_t row, int quarter, I32* result) {
+  static QCORE_INLINE void accumulate_quarters(const GemmInput& in, const int8_t* w, int64_t row, int quarter, const I32& first, I32* result) {
     const int64_t bytes = in.groups * kLayout.group;
     const int8_t* rows[R];
     int32x4_t sums[R][4 * Q];
@@ -111,34 +122,42 @@ struct Tiles {
       rows[r.value] = static_cast<const int8_t*>(in.prepared) + (row + r.value) * bytes;
       unroll<4 * Q>([&](auto i) QCORE_INLINE_LAMBDA { sums[r.value][i.value] = vdupq_n_s32(0); });
     });
-    for (int64_t k = 0; k < bytes; k += 16, w += 64 * (4 - Q)) {
+    const auto add_group = [&](int64_t k, auto begins) QCORE_INLINE_LAMBDA {
       int8x16_t x[R];
       unroll<R>([&](auto r) QCORE_INLINE_LAMBDA { x[r.value] = vld1q_s8(rows[r.value] + k); });
       unroll<Q>([&](auto q) QCORE_INLINE_LAMBDA {
         const int8x16x4_t columns = next_64(w);
         unroll<4>([&](auto i) QCORE_INLINE_LAMBDA {
           constexpr int at = 4 * decltype(q)::value + decltype(i)::value;
-          unroll<R>([&](auto r) QCORE_INLINE_LAMBDA { sums[r.value][at] = add_products<Extreme>(sums[r.value][at], x[r.value], columns.val[i.value]); });
+          unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
+            auto& sum = sums[r.value][at];
+            const int8x16_t column = columns.val[i.value];
+            sum = begins.value ? products<Extreme>(x[r.value], column) : add_products<Extreme>(sum, x[r.value], column);
+          });
         });
       });
-    }
+      w += 64 * (4 - Q);
+    };
+    if (bytes > 0) add_group(0, Constant<1>{});
+    for (int64_t k = 16; k < bytes; k += 16) add_group(k, Constant<0>{});
     unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
       const auto& s = sums[r.value];
       unroll<Q>([&](auto q) QCORE_INLINE_LAMBDA {
         constexpr int at = 4 * decltype(q)::value;
-        result[r.value].v[quarter + q.value] = vpaddq_s32(vpaddq_s32(s[at], s[at + 1]), vpaddq_s32(s[at + 2], s[at + 3]));
+        const int32x4_t four = vpaddq_s32(vpaddq_s32(s[at], s[at + 1]), vpaddq_s32(s[at + 2], s[at + 3]));
+        result[r.value].v[quarter + q.value] = vaddq_s32(four, first.v[quarter + q.value]);
       });
     });
   }
 
   template <int R>
-  static QCORE_INLINE void accumulate(const GemmInput& in, const int8_t* w, bool extreme, int64_t row, I32* result) {
+  static QCORE_INLINE void accumulate(const GemmInput& in, const int8_t* w, bool extreme, int64_t row, const I32& first, I32* result) {
     constexpr int kQuarters = R == 1 ? 4 : R == 2 ? 2 : 1;  // as many as have their sums in registers
     for (int quarter = 0; quarter < 4; quarter += kQuarters, w += 64 * kQuarters) {
       if (extreme) {
-        accumulate_quarters<R, kQuarters, true>(in, w, row, quarter, result);
+        accumulate_quarters<R, kQuarters, true>(in, w, row, quarter, first, result);
       } else {
-        accumulate_quarters<R, kQuarters, false>(in, w, row, quarter, result);
+        accumulate_quarters<R, kQuarters, false>(in, w, row, quarter, first, result);
       }
     }
   }

@@ -54,6 +54,7 @@ QCORE_INLINE I32 dot(const I32& acc, const Each4& x, const Weights& w) {
 struct Tiles {
   static constexpr Layout kLayout{4, true, true};
   static constexpr int kRowStep = 1;
+  static constexpr bool kReadsAgain = true;  // what the epilogue needs, for each tile: fewer instructions so
 
   static void prepare(const GemmInput& in, void* to) { sign_rows(in, static_cast<int8_t*>(to), in.groups * kLayout.group); }
 
@@ -73,13 +74,13 @@ struct Tiles {
   }
 
   template <int R>
-  static QCORE_INLINE void accumulate(const GemmInput& in, const int8_t* w, bool, int64_t row, I32* result) {
+  static QCORE_INLINE void accumulate(const GemmInput& in, const int8_t* w, bool, int64_t row, const I32& first, I32* result) {
     const int64_t bytes = in.groups * kLayout.group;
     const int8_t* rows[R];
     Sums<R> sums;
     unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
       rows[r.value] = static_cast<const int8_t*>(in.prepared) + (row + r.value) * bytes;
-      for (int i = 0; i < 4; ++i) sums.v[r.value][i] = vdupq_n_s32(0);
+      for (int i = 0; i < 4; ++i) sums.v[r.value][i] = first.v[i];
     });
     int8x16_t x[R];
     int64_t k = 0;

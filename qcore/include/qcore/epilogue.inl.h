@@ -78,6 +78,14 @@ QCORE_INLINE FloatColumns load_columns(const FloatOutput& out, int64_t column) {
   return {load_i32(out.column_sum + column), load_f32(out.weight_scale + column), load_f32(out.bias + column)};
 }
 
+// What all sums of these columns may begin with, no longer to be added to them.
+QCORE_INLINE I32 take_offset(RequantizedColumns& c) {
+  const I32 offset = c.offset;
+  c.offset = set_i32(0);
+  return offset;
+}
+QCORE_INLINE I32 take_offset(FloatColumns& /*c*/) { return set_i32(0); }
+
 // Results of `count` columns from `column` of a row on, but for the last step, which `store` does: to round where they become bytes.
 QCORE_INLINE F32 result(const I32& acc, const RequantizedOutput& out, const RequantizedColumns& c, int64_t /*row*/, int64_t /*column*/, int /*count*/) {
   return mul(fma(c.bias, set_f32(out.bias_scale), to_f32(add(acc, c.offset))), c.multiplier);

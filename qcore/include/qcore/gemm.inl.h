@@ -149,7 +149,7 @@ __attribute__((noinline)) void accumulate(const GemmInput& in, const Units<Value
 // The same by what the ISA has for it.
 template <class Own, int R>
 __attribute__((noinline)) void accumulate(const GemmInput& in, const Units<int8_t>& units, int64_t row, I32* sums) {
-  Own::template accumulate<R>(in, units.w, units.extreme, row, sums);
+  Own::template accumulate<R>(in, units.w, units.extreme, row, set_i32(0), sums);
 }
 
 template <int R, int U, class Value>
@@ -206,6 +206,47 @@ QCORE_INLINE void finish(const I32* sums, const GemmPanel& panel, const Output& 
   });
 }
 
+// What the epilogue of 16 columns needs.
+template <class Output>
+struct Needed {
+  Output out;
+  decltype(load_columns(std::declval<Output>(), 0)) columns;
+};
+
+// The largest tiles of an ISA's own, from sums to results in registers. The first row that is left.
+template <class Own, class Output>
+__attribute__((noinline)) int64_t whole_tiles(const GemmInput& in, const Units<int8_t>& units, const GemmPanel& panel, const Output& output, int unit) {
+  constexpr int kRows = tile_rows(1);
+  const int64_t parameters = panel.column + unit * kLanes, column = panel.output + unit * kLanes;
+  const auto read = [&]() QCORE_INLINE_LAMBDA {
+    const Output* opaque = &output;
+    asm("" : "+r"(opaque));  // else compilers would read once, and keep it all in registers that the sums want
+    return Needed<Output>{*opaque, load_columns(*opaque, parameters)};
+  };
+  const auto once = read();
+  auto* y = output.y + column;
+  const int64_t stride = output.stride;
+  int64_t row = 0;
+  for (; row + kRows <= in.rows; row += kRows) {
+    auto begins = Own::kReadsAgain ? read() : once;
+    I32 sums[kRows + kRows % kRowStep];
+    Own::template accumulate<kRows>(in, units.w, units.extreme, row, take_offset(begins.columns), sums);
+    auto [out, columns] = Own::kReadsAgain ? read() : once;
+    take_offset(columns);
+    const auto rounding = rounding_of(out);
+    const auto at = [&, &out = out, &columns = columns](int r) QCORE_INLINE_LAMBDA { return result(sums[r], out, columns, row + r, column, kLanes); };
+    unroll<kRows / 2>([&](auto pair) QCORE_INLINE_LAMBDA {
+      store_rounded(y, stride, at(2 * pair.value), at(2 * pair.value + 1), rounding);
+      y += 2 * stride;
+    });
+    if constexpr (kRows % 2 == 1) {
+      store_some(y, at(kRows - 1), kLanes, rounding);
+      y += stride;
+    }
+  }
+  return row;
+}
+
 // Where one of several tiles of nearly equal height begins.
 QCORE_INLINE int64_t tile_begin(int64_t rows, int64_t tile, int64_t tiles) {
   const int64_t begin = (rows + kRowStep - 1) / kRowStep * tile / tiles * kRowStep;
@@ -220,6 +261,15 @@ void rows_of(const GemmInput& in, const Units<Value>& units, const GemmPanel& pa
   constexpr int kTogether = kMaxTileSums / (kRows * U);  // tiles to an epilogue
   const int64_t tiles = (in.rows + kRows - 1) / kRows;
   Tile tile;
+  if constexpr (kOwnTiles && U == 1) {
+    if (in.rows >= kRows && !out.weight_zero && panel.columns - unit * kLanes >= kLanes) {
+      const int64_t row = whole_tiles<Tiles>(in, units, panel, out, unit);
+      if (row == in.rows) return;
+      const auto rows = static_cast<int>(in.rows - row);
+      accumulate_rows<kRows, U>(rows, in, units, row, tile.sums);
+      return finish<U>(tile.sums, panel, out, row, rows, unit);
+    }
+  }
   for (int64_t t = 0; t < tiles; t += kTogether) {
     const int64_t first = tile_begin(in.rows, t, tiles), last = t + kTogether < tiles ? t + kTogether : tiles;
     int64_t row = first;

@@ -1,6 +1,7 @@
 // All kernels of one ISA, in one table. An ISA's .cpp includes its vocabulary, then this.
 
 #include <type_traits>
+#include <utility>
 
 #include "qcore/epilogue.inl.h"
 #include "qcore/elementwise.inl.h"
