@@ -18,6 +18,7 @@ from qcore.errors import ArgumentError, ArgumentTypeError
 from qcore.operators import (
     GRU,
     LSTM,
+    Attention,
     Cat,
     Conv,
     FloatAdd,
@@ -46,6 +47,7 @@ _FLOATS: dict[type[Operator], int] = {
     LSTMCell: 3,
     GRUCell: 2,
     RNNCell: 2,
+    Attention: 3,
 }
 """How many of the first arguments are float32."""
 

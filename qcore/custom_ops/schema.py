@@ -38,6 +38,7 @@ CALLS: dict[type[Operator], tuple[str, ...]] = {
     ops.RNNCell: ("x", "h"),
     ops.Add: ("a", "qa", "b", "qb", "out"),
     ops.Mul: ("a", "qa", "b", "qb", "out"),
+    ops.Attention: ("q", "k", "v", "mask?"),
     ops.MatMul: ("a", "qa", "b", "qb", "out"),
     ops.Clamp: _KEEPING,
     ops.Lookup: _UNARY,

@@ -130,6 +130,10 @@ def _cell(operator: Any, x: Tensor, h: Tensor, *rest: Any) -> list[Form]:
     return [_float(*h.shape)] * (1 + len(rest))
 
 
+def _attention(operator: Any, q: Tensor, k: Tensor, v: Tensor, mask: Any) -> list[Form]:
+    return [_float(*q.shape[:3], v.shape[3])]
+
+
 _FORMS: dict[type[Operator], Callable[..., list[Form]]] = {
     ops.Quantize: lambda operator, x, out: _like(x, x.shape, out.dtype.storage),
     ops.Dequantize: lambda operator, x, qx: _like(x, x.shape, torch.float32),
@@ -147,6 +151,7 @@ _FORMS: dict[type[Operator], Callable[..., list[Form]]] = {
     ops.RNNCell: _cell,
     ops.Add: _binary,
     ops.Mul: _binary,
+    ops.Attention: _attention,
     ops.MatMul: _product,
     ops.Cat: _cat,
     ops.MaxPool: _pool,

@@ -9,6 +9,7 @@ from qcore import tables
 from qcore.capability import Capability, Limit, OpSpec, WeightSpec, standard_patterns
 from qcore.native import (
     activation,
+    attention,
     elementwise,
     embedding,
     floats,
@@ -81,6 +82,7 @@ OPS = (
     OpSpec(ops.Interpolate, activations=INTEGERS),
     OpSpec(ops.PReLU, activations=INTEGERS, weights=(WeightSpec(quint8), WeightSpec(qint8))),
     OpSpec(ops.Softmax, activations=INTEGERS),
+    OpSpec(ops.Attention, activations=()),
     OpSpec(ops.LinearFp16, activations=(), fused=("relu",)),
     OpSpec(ops.FloatFunction, activations=(), functions=ops.FLOAT_FUNCTIONS),
     OpSpec(ops.FloatAdd, activations=()),
@@ -124,6 +126,7 @@ BUILDERS: dict[type[Operator], Any] = {
     ops.Interpolate: interpolate.Interpolate,
     ops.PReLU: activation.PReLU,
     ops.Softmax: activation.Softmax,
+    ops.Attention: attention.Attention,
     ops.LinearFp16: recurrent.LinearFp16,
     ops.FloatFunction: floats.FloatFunction,
     ops.FloatAdd: floats.FloatAdd,

@@ -10,6 +10,7 @@ An activation's memory format carries over: channels_last in, channels_last out;
 
 from __future__ import annotations
 
+from qcore.operators.attention import Attention
 from qcore.operators.base import Operator, is_constant_free, operators
 from qcore.operators.elementwise import Add, Clamp, Lookup, Mul, PReLU, Softmax
 from qcore.operators.floats import FLOAT_FUNCTIONS, Dequantize, FloatAdd, FloatFunction, FloatLayerNorm, Quantize
@@ -35,6 +36,7 @@ __all__ = [
     "MAX_SUMMED",
     "AdaptiveAvgPool",
     "Add",
+    "Attention",
     "AvgPool",
     "BatchNorm",
     "Cat",

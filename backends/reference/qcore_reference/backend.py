@@ -9,6 +9,7 @@ from qcore.checks import check_operator, checked
 from qcore.operators import Operator
 from qcore_reference import (
     activation,
+    attention,
     cat,
     conv,
     conv_transpose,
@@ -39,6 +40,7 @@ FAMILIES = (
     conv_transpose,
     elementwise,
     activation,
+    attention,
     embedding,
     floats,
     lookup,

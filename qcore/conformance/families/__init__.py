@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qcore.conformance.case import Family
+from qcore.conformance.families.attention import ATTENTION
 from qcore.conformance.families.conv import CONV
 from qcore.conformance.families.conv_transpose import CONV_TRANSPOSE
 from qcore.conformance.families.elementwise import ADD, MUL
@@ -59,6 +60,7 @@ FAMILIES: dict[type[Operator], Family] = {
         ADD,
         MUL,
         MATMUL,
+        ATTENTION,
         CLAMP,
         LOOKUP,
         PRELU,

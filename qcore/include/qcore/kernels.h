@@ -265,6 +265,24 @@ struct Neighbours {
   const float *before, *after;
 };
 
+// Floats, `row` and `column` apart.
+struct FloatMatrix {
+  const float* data;
+  int64_t row, column;
+};
+
+// Queries `first` and on of one head: y (rows, values) of q (rows, width), k (keys, width), v (keys, values) and mask (rows, keys; null: none).
+// `scratch`: room for width + keys + values floats of each of the rows, rounded up to whole vectors.
+struct AttentionBlock {
+  FloatMatrix q, k, v, mask;
+  float* y;
+  int64_t y_row, y_column;
+  int64_t first, rows, keys, width, values;
+  float scale;
+  bool causal;
+  float* scratch;
+};
+
 // One instruction set's kernels.
 struct Kernels {
   const char* name;
@@ -300,6 +318,7 @@ struct Kernels {
   void (*normalize)(const uint8_t* x, uint8_t* y, int64_t n, const Normalization&, const float* weight, const float* bias);
   void (*normalize_slice)(const uint8_t* x, uint8_t* y, int64_t n, const Normalization&, float weight, float bias);
   void (*softmax)(const uint8_t* x, uint8_t* y, int64_t n, const int64_t* terms, const IntegerResult&);
+  void (*attention)(const AttentionBlock&);
   void (*blend_pixels)(const uint8_t* x, bool is_signed, float* y, const Neighbours&, int64_t pixels, int64_t unit);
   void (*blend_rows)(const float* a, const float* b, uint8_t* y, int64_t n, float above, float below, float zero, float low);  // y: less `low`
   void (*float_function)(const float* x, float* y, int64_t n, FloatFunction);

@@ -14,6 +14,7 @@
 #include "qcore/half.inl.h"
 #include "qcore/gates.inl.h"
 #include "qcore/floats.inl.h"
+#include "qcore/attention.inl.h"
 #include "qcore/embedding.inl.h"
 #include "qcore/softmax.inl.h"
 #include "qcore/interpolate.inl.h"
@@ -27,7 +28,7 @@ const Kernels kKernels = {
     gemm_half, cell<LstmCell>, cell<GruCell>, cell<RnnTanhCell>, cell<RnnReluCell>, sum_bags,
     fake_quantize, keep_inside, column_ranges, histogram,
     sums, normalize, normalize_slice,
-    softmax, blend_pixels, blend_rows,
+    softmax, attention, blend_pixels, blend_rows,
     float_function, float_add, float_layer_norm, peak<>,
 };
 

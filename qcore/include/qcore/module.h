@@ -2,6 +2,7 @@
 #pragma once
 
 #include "qcore/module_activation.h"
+#include "qcore/module_attention.h"
 #include "qcore/module_conv_transpose.h"
 #include "qcore/module_elementwise.h"
 #include "qcore/module_embedding.h"
@@ -38,6 +39,7 @@ void bind_module(py::module_& m) {
   bind_matmul(kernels);
   bind_normalization(kernels);
   bind_activation(kernels);
+  bind_attention(kernels);
   bind_interpolate(kernels);
   bind_floats(kernels);
   bind_plan(m, kernels);
