@@ -22,6 +22,23 @@ _FORMER_KEYS = {
 }
 
 
+class _Quotient(torch.autograd.Function):
+    """x / scale, where scale broadcasts; its gradients, the bits of torch, take three passes over x and not five."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor) -> Tensor:
+        result = x / scale
+        ctx.save_for_backward(result, scale)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        result, scale = ctx.saved_tensors
+        of_x, of_scale = ctx.needs_input_grad
+        product = (result / scale).mul_(grads[0]) if of_scale else None
+        return grads[0] / scale if of_x else None, None if product is None else -product.sum_to_size(scale.shape)
+
+
 class WithNorm(QATModule):
     """Base: fake-quantizes weight * gamma / running_std, undoes that scale on the result, and normalizes it.
 
@@ -97,7 +114,7 @@ class WithNorm(QATModule):
     def _rescaled(self, input: Tensor) -> Tensor:
         """One pass; needs gamma other than 0."""
         weight, factor, _ = self._folded()
-        result = self._weigh(input, weight) / self._by_channel(factor)
+        result: Tensor = _Quotient.apply(self._weigh(input, weight), self._by_channel(factor))  # type: ignore[no-untyped-call]
         if self.bias is not None:
             result = result + self._by_channel(self.bias)
         normalized: Tensor = self.bn(result)
