@@ -26,6 +26,7 @@ struct Blocks {
   static constexpr int kGroups = 16;     // along K that a tile holds at most
   static constexpr int kTileRows = 16;
   static constexpr int kFewestRows = 4;  // fewer are done sooner without
+  static constexpr int64_t kL1Bytes = 48 * 1024;  // of every CPU with AMX so far
   static constexpr int rows(int units) { return units > 2 ? kTileRows : 4 / units * kTileRows; }
 
   // What this thread's registers are configured as between the first call of gemm and the last one that share it. Nothing is taken for

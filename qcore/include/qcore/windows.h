@@ -64,10 +64,10 @@ struct Windows {
       const int64_t d = p.start[0] + kd * dilation[0];
       for (int64_t kh = 0; kh < kernel[1]; ++kh) {
         const int64_t h = p.start[1] + kh * dilation[1];
-        const bool row_inside = inside(0, d) && inside(1, h);
+        const uint8_t* line = inside(0, d) && inside(1, h) ? at(x, p.sample, d, h, 0) : nullptr;
         for (int64_t kw = 0; kw < kernel[2]; ++kw) {
           const int64_t w = p.start[2] + kw * dilation[2];
-          visit(row_inside && inside(2, w) ? at(x, p.sample, d, h, w) : nullptr);
+          visit(line && inside(2, w) ? line + w * channels : nullptr);
         }
       }
     }
