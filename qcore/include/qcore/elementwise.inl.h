@@ -14,6 +14,12 @@ QCORE_INLINE I32 result_lanes(const F32& value, const IntegerResult& r) {
 
 void quantize(const float* x, uint8_t* y, int64_t n, const QuantizeParameters& q) {
   int64_t i = 0;
+  if (q.fused && q.low >= 0.0f) {
+    const Rounding rounded = rounding(q.low, q.high, 0);
+    const F32 inverse = set_f32(q.inverse_scale), zero = set_f32(q.zero);
+    const auto at = [&](int64_t j) QCORE_INLINE_LAMBDA { return fma(load_f32(x + j), inverse, zero); };
+    for (; i + 4 * kLanes <= n; i += 4 * kLanes) store_rounded(y + i, kLanes, at(i), at(i + kLanes), at(i + 2 * kLanes), at(i + 3 * kLanes), rounded);
+  }
   for (; i + kLanes <= n; i += kLanes) store_bytes(y + i, quantize_lanes(load_f32(x + i), q));
   if (i < n) store_bytes(y + i, quantize_lanes(load_f32(some(x + i, n - i).v), q), static_cast<int>(n - i));
 }
@@ -47,15 +53,16 @@ struct Extremes {
     store_f32(lows.v, low);
     store_f32(highs.v, high);
     store_f32(zeros.v, finite);
-    float zero = 0.0f;
+    for (int width = kLanes / 2; width > 0; width /= 2) {
+      for (int j = 0; j < width; ++j) {
+        lows.v[j] = lows.v[j + width] < lows.v[j] ? lows.v[j + width] : lows.v[j];
+        highs.v[j] = highs.v[j + width] > highs.v[j] ? highs.v[j + width] : highs.v[j];
+        zeros.v[j] += zeros.v[j + width];
+      }
+    }
     *lowest = lows.v[0];
     *highest = highs.v[0];
-    for (int j = 0; j < kLanes; ++j) {
-      *lowest = lows.v[j] < *lowest ? lows.v[j] : *lowest;
-      *highest = highs.v[j] > *highest ? highs.v[j] : *highest;
-      zero += zeros.v[j];
-    }
-    return zero == 0.0f;
+    return zeros.v[0] == 0.0f;
   }
 };
 

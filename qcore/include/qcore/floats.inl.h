@@ -66,7 +66,7 @@ QCORE_INLINE float float_sum(int64_t n, const Take& take) {
   return lanes.v[0];
 }
 
-// One row. Where it is short of 16, the lanes behind it hold `filler`.
+// Where a row is short of 16, the lanes behind it hold `filler`.
 QCORE_INLINE F32 load_filled(const float* p, int64_t count, float filler) {
   if (count >= kLanes) return load_f32(p);
   Lanes<float> lanes = some(p, count);
@@ -74,9 +74,18 @@ QCORE_INLINE F32 load_filled(const float* p, int64_t count, float filler) {
   return load_f32(lanes.v);
 }
 
-void float_layer_norm(const float* x, float* y, int64_t n, const float* weight, const float* bias, float eps) {
+void float_layer_norm(const float* x, const float* other, float* y, int64_t n, const float* weight, const float* bias, float eps) {
   const auto count = static_cast<float>(n);
-  const float mean = float_sum(n, [&](const F32& total, int64_t i, int64_t some) QCORE_INLINE_LAMBDA { return add(total, load_filled(x + i, some, 0.0f)); }) / count;
+  const float sum = float_sum(n, [&](const F32& total, int64_t i, int64_t some) QCORE_INLINE_LAMBDA {
+    F32 v = load_filled(x + i, some, 0.0f);
+    if (other) {
+      v = add(v, load_filled(other + i, some, 0.0f));
+      store_f32(y + i, v, static_cast<int>(some));
+    }
+    return add(total, v);
+  });
+  const float mean = sum / count;
+  if (other) x = y;
   const F32 center = set_f32(mean);
   const float squares = float_sum(n, [&](const F32& total, int64_t i, int64_t some) QCORE_INLINE_LAMBDA {
     const F32 d = sub(load_filled(x + i, some, mean), center);

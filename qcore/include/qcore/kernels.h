@@ -323,7 +323,7 @@ struct Kernels {
   void (*blend_rows)(const float* a, const float* b, uint8_t* y, int64_t n, float above, float below, float zero, float low);  // y: less `low`
   void (*float_function)(const float* x, float* y, int64_t n, FloatFunction);
   void (*float_add)(const float* a, const float* b, float* y, int64_t n);
-  void (*float_layer_norm)(const float* x, float* y, int64_t n, const float* weight, const float* bias, float eps);  // of one row
+  void (*float_layer_norm)(const float* x, const float* other, float* y, int64_t n, const float* weight, const float* bias, float eps);  // a row, or the sum of two
   int64_t (*peak)(int64_t rounds);  // nothing but dot products of 64 pairs, for benchmarks; how many were done
 };
 

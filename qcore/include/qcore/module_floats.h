@@ -51,7 +51,7 @@ inline void run_float_layer_norm(const Kernels& kernels, const py::object& x, co
   if (n == 0) return;
   parallel_ranges(threads, in.shape(0), kElementwiseGrain / n + 1, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
-      kernels.float_layer_norm(in.data<float>() + row * n, out.data<float>() + row * n, n, w.data<float>(), b.data<float>(), static_cast<float>(eps));
+      kernels.float_layer_norm(in.data<float>() + row * n, nullptr, out.data<float>() + row * n, n, w.data<float>(), b.data<float>(), static_cast<float>(eps));
     }
   });
 }

@@ -57,8 +57,11 @@ struct FloatChain {
 
   // The floats of n elements: `y`, or x where nothing changes it.
   const float* run(const Kernels& kernels, const float* x, const float* other, float* y, int64_t n) const {
-    if (add) kernels.float_add(x, other, y, n), x = y;
-    if (norm) kernels.float_layer_norm(x, y, n, norm->weight, norm->bias, norm->eps), x = y;
+    if (norm) {
+      kernels.float_layer_norm(x, add ? other : nullptr, y, n, norm->weight, norm->bias, norm->eps), x = y;
+    } else if (add) {
+      kernels.float_add(x, other, y, n), x = y;
+    }
     if (function) kernels.float_function(x, y, n, *function), x = y;
     return x;
   }
