@@ -52,6 +52,8 @@ def _bound(node: Node, build: Callable[[Operator], Kernel]) -> Callable[..., Ten
         arguments: list[Any] = []
         for tensor, q in zip(tensors, qparams, strict=True):
             arguments += [tensor] if q is None else [tensor, q]
+        if isinstance(operator, ops.Attention) and len(tensors) == 3:
+            arguments.append(None)  # no mask
         return kernel(*arguments, *out)  # type: ignore[no-any-return]
 
     return run

@@ -14,7 +14,7 @@ from qcore import operators as ops
 from qcore.fx.patterns import Call, Unfit
 from qcore.operators import Operator
 
-FLOATS = (ops.FloatAdd, ops.FloatFunction, ops.FloatLayerNorm)
+FLOATS = (ops.FloatAdd, ops.FloatFunction, ops.FloatLayerNorm, ops.Attention)
 """Operators on floats; alone they are left to the module level."""
 
 FloatMaker: TypeAlias = "Callable[[Call, Callable[[Any], Tensor | None]], Operator]"
@@ -60,3 +60,11 @@ FLOAT_CALLS: dict[Any, FloatMaker] = {
 
 SUMS: tuple[Any, ...] = (python.add, torch.add, "add")
 """Calls that add two tensors, where they are given nothing else."""
+
+
+def attention(call: Call) -> ops.Attention:
+    """Of F.scaled_dot_product_attention, which may have a mask of floats."""
+    if call.option(4, "dropout_p", 0.0) or call.option(7, "enable_gqa", False):
+        raise Unfit("it drops elements, or repeats heads")
+    scale = call.option(6, "scale", None)
+    return ops.Attention(None if scale is None else float(scale), bool(call.option(5, "is_causal", False)))

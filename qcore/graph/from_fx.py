@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.nn import functional as F
 
 from qcore import operators as ops
 from qcore.errors import QcoreError
@@ -15,9 +16,9 @@ from qcore.fx.graph_module import attribute
 from qcore.fx.modules import Operation, ScalarOperation
 from qcore.fx.patterns import Call, Unfit
 from qcore.graph.calls import CALLS, CUTS, Made
-from qcore.graph.float_calls import FLOAT_CALLS, SUMS
+from qcore.graph.float_calls import FLOAT_CALLS, SUMS, attention
 from qcore.graph.ir import Graph, Node, Value
-from qcore.graph.moves import Move, Relabel, Remap, Unsqueeze
+from qcore.graph.moves import Contiguous, Move, Permute, Relabel, Remap, Reshape, Transpose, Unsqueeze
 from qcore.nn.quantized.activation import ReLU6
 from qcore.nn.quantized.conv import ConvBase
 from qcore.nn.quantized.dynamic.linear import Linear as DynamicLinear
@@ -101,6 +102,8 @@ class _Reader:
                 self._stack(node)
             elif node.op in ("call_function", "call_method") and node.target in SUMS:
                 self._sum(node)
+            elif node.target is F.scaled_dot_product_attention:
+                self._attention(node)
             elif node.op in ("call_function", "call_method"):
                 self._call_or_float(node, None)
         except (Unfit, QcoreError):
@@ -265,6 +268,28 @@ class _Reader:
         if a is None or b is None or a.qparams is not None or b.qparams is not None:
             raise Unfit("its inputs are not known to be float tensors")
         self._add(node, ops.FloatAdd(), _FLOAT, a, b)
+
+    def _attention(self, node: fx.Node) -> None:
+        """Of floats that are known to have 4 dimensions, without a mask or with one that is known to be float."""
+        call = Call(node)
+        given = [call.get(position, name) for position, name in enumerate(("query", "key", "value", "attn_mask"))]
+        inputs = [self.values.get(each) for each in given if each is not None]
+        if any(value is None or value.qparams is not None for value in inputs):
+            raise Unfit("its inputs are not known to be float tensors")
+        if any(self._rank(each) != 4 for each in given[:3]):
+            raise Unfit("its inputs are not known to have 4 dimensions")
+        self._add(node, attention(call), _FLOAT, *(value for value in inputs if value is not None))
+
+    def _rank(self, node: fx.Node) -> int | None:
+        """How many dimensions a value has, where the moves that made it say so."""
+        for made in reversed(self.made.get(node, ())):
+            if isinstance(made.operator, Reshape):
+                return len(made.operator.sizes)
+            if isinstance(made.operator, Permute):
+                return len(made.operator.dims)
+            if not isinstance(made.operator, Transpose | Contiguous):
+                return None
+        return self._rank(node.args[0]) if node in self.made and isinstance(node.args[0], fx.Node) else None
 
     def _call(self, node: fx.Node, module: nn.Module | None) -> None:
         source: Any = node.args[0]

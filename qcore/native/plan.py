@@ -220,6 +220,11 @@ def _reshape(plan: Any, native: Any, step: Step, inputs: list[int]) -> int:
     return plan.reshape(step.path, inputs, sizes)  # type: ignore[no-any-return]
 
 
+def _attention(plan: Any, native: Any, step: Step, inputs: list[int]) -> int:
+    operator: Any = step.node.operator
+    return plan.attention(step.path, inputs, operator.scale, operator.causal)  # type: ignore[no-any-return]
+
+
 def _move(name: str, *attributes: str) -> _Builder:
     def build(plan: Any, native: Any, step: Step, inputs: list[int]) -> int:
         values = [getattr(step.node.operator, attribute) for attribute in attributes]
@@ -244,6 +249,7 @@ _BUILDERS: dict[type[Any], _Builder] = {
     ops.AvgPool: _avg_pool,
     ops.AdaptiveAvgPool: _adaptive,
     ops.Mean: _mean,
+    ops.Attention: _attention,
     moves.Relabel: _move("identity"),
     moves.Contiguous: _move("contiguous"),
     moves.Reshape: _reshape,

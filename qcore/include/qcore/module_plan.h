@@ -4,6 +4,7 @@
 #include <optional>
 #include <tuple>
 
+#include "qcore/plan_attention.h"
 #include "qcore/plan_floats.h"
 #include "qcore/plan_moves.h"
 #include "qcore/plan_pooling.h"
@@ -123,6 +124,10 @@ class PythonPlan {
     const int floats = plan_.add(path, inputs, chain_operation(kernels_, chain));
     if (!chain.quantization) return {floats, -1};
     return {floats, plan_.add(path, {floats}, quantized_part_operation(*chain.quantization->weights, chain.stored()))};
+  }
+  int attention(const std::string& path, const std::vector<int>& inputs, std::optional<double> scale, bool causal) {
+    if (inputs.size() != 3 && inputs.size() != 4) throw ArgumentError("attention has q, k, v, and at most a mask");
+    return plan_.add(path, inputs, attention_operation(kernels_, scale, causal));
   }
   int64_t nodes() const { return static_cast<int64_t>(plan_.nodes()); }
   // `floats`: what was quantized, for its sizes.
@@ -256,7 +261,7 @@ inline void bind_plan(py::module_& m, py::class_<Kernels>& kernels) {
   py::class_<P> plan(m, "Plan");
   plan.def("input", &P::input).def("output", &P::output).def("quantize", &P::quantize).def("dequantize", &P::dequantize);
   plan.def("conv", &P::conv).def("linear", &P::linear).def("add", &P::add).def("mul", &P::mul).def("clamp", &P::clamp).def("table", &P::table).def("cat", &P::cat);
-  plan.def("float_chain", &P::float_chain).def("nodes", &P::nodes).def("dynamic_linear", &P::dynamic_linear);
+  plan.def("float_chain", &P::float_chain).def("attention", &P::attention).def("nodes", &P::nodes).def("dynamic_linear", &P::dynamic_linear);
   plan.def("max_pool", &P::max_pool).def("avg_pool", &P::avg_pool).def("adaptive_avg_pool", &P::adaptive_avg_pool).def("mean", &P::mean);
   plan.def("identity", &P::identity).def("contiguous", &P::contiguous).def("reshape", &P::reshape).def("flatten", &P::flatten).def("permute", &P::permute);
   plan.def("transpose", &P::transpose).def("squeeze", &P::squeeze).def("unsqueeze", &P::unsqueeze).def("select", &P::select).def("slice", &P::slice);

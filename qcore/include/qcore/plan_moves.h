@@ -25,6 +25,7 @@ struct ReshapedSize {
 inline Place reshaped(Program& program, const Place& x, Extent sizes) {
   sizes = contiguous_like(sizes);
   if (sizes.numel() != x.extent.numel()) throw ArgumentError("its elements do not fill the sizes asked for");
+  if (same_sizes(sizes, x.extent)) return x;
   Place y = program.contiguous(x);
   y.extent = sizes;
   return y;
