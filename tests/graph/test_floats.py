@@ -12,6 +12,7 @@ from torch.nn import functional as F
 import qcore
 from qcore import operators as ops
 from qcore.errors import ArgumentError
+from qcore.graph import moves
 from qcore.graph.execute import Interpreter
 from qcore.graph.execution import execution_of
 from qcore.graph.ir import Graph, Node, Value
@@ -278,3 +279,71 @@ def test_code_that_branches_on_numbers_stays_a_call(backend):
         assert torch.allclose(model(each), modules(model, each), atol=0.05)
     called = [str(node.target) for node in execution_of(model, ((x,), {})).code.graph.nodes]
     assert "layers.0" in called and "layers.1" not in called
+
+
+class Attending(nn.Module):
+    """Attention as model libraries write it, around torch's function."""
+
+    def __init__(self, **options) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.out = (nn.Linear(24, 24) for _ in range(4))
+        self.options = options
+
+    def forward(self, x):
+        heads = (*x.shape[:-1], -1, 6)
+        q, k, v = (layer(x).view(*heads).transpose(1, 2) for layer in (self.q, self.k, self.v))
+        mixed = F.scaled_dot_product_attention(q, k, v, **self.options).transpose(1, 2)
+        return self.out(mixed.reshape(*x.shape[:-1], -1).contiguous())
+
+
+@native
+@pytest.mark.parametrize("options", [{}, {"is_causal": True}, {"scale": 0.3, "dropout_p": 0.0}])
+@torch.no_grad()
+def test_attention_is_in_the_part(backend, options):
+    torch.manual_seed(4)
+    model = compiled(nn.Sequential(Attending(**options), nn.LayerNorm(24)), torch.randn(2, 5, 24), backend)
+    for sizes in ((2, 5), (1, 1), (3, 70)):
+        x = torch.randn(*sizes, 24)
+        got = model(x)
+        (part,) = execution_of(model, ((x,), {})).parts
+        assert any(isinstance(node.operator, ops.Attention) for node in part.graph.nodes)
+        assert torch.equal(got, *Interpreter(part.graph, qcore.registry.get("reference").build)(x))
+        assert torch.allclose(got, modules(model, x), atol=0.1)
+
+
+@pytest.mark.parametrize(("backend", "isa"), ISAS)
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_has_the_bits_of_the_reference_in_any_strides(backend, isa, masked):
+    q, k, v, mask, turned, y, act = map(Value, ("q", "k", "v", "mask", "turned", "y", "act"))
+    inputs = (q, k, v, mask) if masked else (q, k, v)
+    nodes = (
+        Node(moves.Transpose(1, 2), (q,), (turned,), "turned"),
+        Node(ops.Attention(causal=not masked), (turned, *inputs[1:]), (y,), "attention"),
+        Node(ops.FloatFunction("tanh"), (y,), (act,), "act"),
+    )
+    graph = Graph(inputs, nodes, (act,))
+    plan = qcore.registry.get(backend).compile(graph, isa=isa)
+    reference = Interpreter(graph, qcore.registry.get("reference").build)
+    for queries, keys in ((7, 7), (1, 33), (20, 1)):
+        given = [torch.randn(2, queries, 3, 5), torch.randn(2, 3, 5, keys).transpose(2, 3), torch.randn(2, 3, keys, 4)]
+        given += [torch.randn(2, 1, 1, keys)] if masked else []
+        assert all(map(torch.equal, plan(*given), reference(*given)))
+
+
+@native
+@torch.no_grad()
+def test_attention_that_no_part_has_stays_on_modules(backend):
+    class Three(Attending):
+        def forward(self, x):
+            return self.out(F.scaled_dot_product_attention(self.q(x), self.k(x), self.v(x)))
+
+    class Masked(Attending):
+        def forward(self, x):
+            q, k, v = (layer(x)[:, None] for layer in (self.q, self.k, self.v))
+            mask = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).tril()
+            return self.out(F.scaled_dot_product_attention(q, k, v, attn_mask=mask)[:, 0])
+
+    for kind in (Three, Masked):
+        x = torch.randn(2, 5, 24)
+        model = compiled(kind(), x, backend)
+        assert torch.allclose(model(x), modules(model, x), atol=0.05)
