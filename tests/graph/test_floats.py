@@ -338,10 +338,13 @@ def test_attention_that_no_part_has_stays_on_modules(backend):
             return self.out(F.scaled_dot_product_attention(self.q(x), self.k(x), self.v(x)))
 
     class Masked(Attending):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mask", torch.ones(5, 5, dtype=torch.bool).tril())
+
         def forward(self, x):
             q, k, v = (layer(x)[:, None] for layer in (self.q, self.k, self.v))
-            mask = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).tril()
-            return self.out(F.scaled_dot_product_attention(q, k, v, attn_mask=mask)[:, 0])
+            return self.out(F.scaled_dot_product_attention(q, k, v, attn_mask=self.mask)[:, 0])
 
     for kind in (Three, Masked):
         x = torch.randn(2, 5, 24)
