@@ -264,10 +264,18 @@ class _Reader:
         """Of two values that are known to be float."""
         if node.kwargs or len(node.args) != 2:
             raise Unfit("it adds other than two tensors")
-        a, b = (self.values.get(each) if isinstance(each, fx.Node) else None for each in node.args)
+        a, b = (self._floats(each) for each in node.args)
         if a is None or b is None or a.qparams is not None or b.qparams is not None:
             raise Unfit("its inputs are not known to be float tensors")
         self._add(node, ops.FloatAdd(), _FLOAT, a, b)
+
+    def _floats(self, source: Any) -> Value | None:
+        """The value of an argument that is known, those of float embeddings among them."""
+        if not isinstance(source, fx.Node):
+            return None
+        if source.op == "call_module" and type(self.modules[str(source.target)]) is nn.Embedding:
+            self.values.setdefault(source, Value(source.name))
+        return self.values.get(source)
 
     def _attention(self, node: fx.Node) -> None:
         """Of floats that are known to have 4 dimensions, without a mask or with one that is known to be float."""

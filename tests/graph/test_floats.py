@@ -350,3 +350,23 @@ def test_attention_that_no_part_has_stays_on_modules(backend):
         x = torch.randn(2, 5, 24)
         model = compiled(kind(), x, backend)
         assert torch.allclose(model(x), modules(model, x), atol=0.05)
+
+
+class Embedded(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.places = nn.Embedding(30, 24), nn.Embedding(9, 24)
+        self.norm, self.first, self.second = nn.LayerNorm(24), nn.Linear(24, 24), nn.Linear(24, 24)
+
+    def forward(self, tokens, places):
+        return self.second(self.first(self.norm(self.words(tokens) + self.places(places))))
+
+
+@native
+@torch.no_grad()
+def test_sums_of_embeddings_are_in_the_part(backend):
+    inputs = torch.randint(30, (3, 9)), torch.arange(9)[None]
+    model = qcore.compile(qcore.quantize_dynamic(Embedded().eval(), backend=backend), inputs)
+    (part,) = execution_of(model).parts
+    assert isinstance(part.graph.nodes[0].operator, ops.FloatAdd)
+    assert torch.allclose(model(*inputs), modules(model, *inputs), atol=0.05)
