@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import qcore
 from qcore.nn.float_functional import FloatFunctional
@@ -54,6 +55,24 @@ class TransformerBlock(nn.Module):
         return self.dequant(self.norm_2(self.second.add(x, self.feed(x))))
 
 
+class TextBlock(nn.Module):
+    """The same in floats, as text encoders have it: dynamic linear layers, compiled with what lies between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key, self.value, self.out = (nn.Linear(48, 48) for _ in range(4))
+        self.norm_1, self.norm_2 = nn.LayerNorm(48), nn.LayerNorm(48)
+        self.up, self.down = nn.Linear(48, 100), nn.Linear(100, 48)
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = (
+            each(x).unflatten(-1, (4, 12)).transpose(1, 2) for each in (self.query, self.key, self.value)
+        )
+        heads = F.scaled_dot_product_attention(query, key, value)
+        x = self.norm_1(x + self.out(heads.transpose(1, 2).flatten(2)))
+        return self.norm_2(x + self.down(F.gelu(self.up(x))))
+
+
 class Recurrent(nn.Sequential):
     """An LSTM of two layers in both directions."""
 
@@ -64,15 +83,18 @@ class Recurrent(nn.Sequential):
 MODELS: dict[type[nn.Module], tuple[int, ...]] = {
     ConvNet: (2, 3, 17, 17),
     TransformerBlock: (2, 9, 32),
+    TextBlock: (2, 19, 48),
     Recurrent: (7, 2, 20),
 }
 """And the shapes of their inputs."""
 
+DYNAMIC = (TextBlock, Recurrent)
+
 
 def converted(build: type[nn.Module], backend: str, x: Tensor) -> nn.Module:
-    """The model, dynamic where it is recurrent, else calibrated with x."""
+    """The model, dynamic or calibrated with x."""
     model = build().eval()
-    if build is Recurrent:
+    if build in DYNAMIC:
         return qcore.quantize_dynamic(model, backend=backend)
     if build is ConvNet:
         model = qcore.fuse_modules(model, [["first.0", "first.1"], ["depthwise.0", "depthwise.1"]])
@@ -83,7 +105,13 @@ def converted(build: type[nn.Module], backend: str, x: Tensor) -> nn.Module:
 
 @torch.inference_mode()
 def results(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
-    """What each module gives, in the order of their calls: integers where it is quantized, and floats as their bits."""
+    """What each module gives, in the order of their calls: integers where it is quantized, and floats as their bits.
+
+    Of a block of text: what it gives as one compiled part.
+    """
+    if isinstance(model, TextBlock):
+        compiled = qcore.compile(model, (x,))
+        return {"compiled": compiled(x).view(torch.int32)}
     found: dict[str, Tensor] = {}
 
     def keep(name: str, output: Any) -> None:
