@@ -66,10 +66,10 @@ class TextBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         query, key, value = (
-            each(x).unflatten(-1, (4, 12)).transpose(1, 2) for each in (self.query, self.key, self.value)
+            each(x).view(x.shape[0], x.shape[1], 4, 12).transpose(1, 2) for each in (self.query, self.key, self.value)
         )
         heads = F.scaled_dot_product_attention(query, key, value)
-        x = self.norm_1(x + self.out(heads.transpose(1, 2).flatten(2)))
+        x = self.norm_1(x + self.out(heads.transpose(1, 2).reshape(x.shape)))
         return self.norm_2(x + self.down(F.gelu(self.up(x))))
 
 
