@@ -69,6 +69,10 @@ def test_every_module_is_within_a_step(stage, tmp_path):
     assert seen == set(names)
 
 
+@pytest.mark.skipif(
+    torch.torch_version.TorchVersion(torch.__version__) < (2, 13),
+    reason="torch's exporter before 2.13 (2.9 is known to) fails at its own checks of free sizes",
+)
 def test_options_of_dynamic_modules(tmp_path):
     torch.manual_seed(1)
     half = qconfigs.float16_dynamic_qconfig

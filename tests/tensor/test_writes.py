@@ -38,6 +38,7 @@ WRITES: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.mark.skipif(bool(oracle.missing()), reason=oracle.missing())
 @pytest.mark.parametrize("name", WRITES)
 @stable
 @given(twins=per_tensor_pairs(shape=st.just(SHAPE)))
