@@ -137,8 +137,9 @@ def _part(reading: Reading, group: list[fx.Node], inside: Owners) -> Graph:
 
 
 def _readers(node: fx.Node, inside: Owners) -> Iterator[fx.Node]:
+    """What reads a value, its pieces or its sizes."""
     for user in node.users:
         if user in inside or not _is_inner(user, inside):
             yield user
-        elif user.target in CUTS:
-            yield from user.users
+        else:
+            yield from _readers(user, inside)
