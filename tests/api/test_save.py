@@ -124,4 +124,8 @@ def test_files_of_every_version_are_read(name, backend):
         _, factory, inputs = SAVED[name](USABLE[0])
         expected = load_file(folder / f"{name}.expected")
         found = results(qcore.load(folder / f"{name}.qcore", factory, backend), inputs)
-        assert_equal(found, [expected[str(index)] for index in range(len(expected))])
+        wanted = [expected[str(index)] for index in range(len(expected))]
+        if name == "plain":  # GELU, LayerNorm and Softmax are torch's, whose last bits depend on the CPU
+            torch.testing.assert_close(found, wanted, atol=1e-6, rtol=0)
+        else:
+            assert_equal(found, wanted)
