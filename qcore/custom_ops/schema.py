@@ -24,6 +24,9 @@ _UNARY, _KEEPING, _FLOAT = ("x", "qx", "out"), ("x", "qx"), ("x",)
 CALLS: dict[type[Operator], tuple[str, ...]] = {
     ops.Quantize: ("x", "out"),
     ops.Dequantize: _KEEPING,
+    ops.FloatFunction: _FLOAT,
+    ops.FloatAdd: ("a", "b"),
+    ops.FloatLayerNorm: _FLOAT,
     ops.Linear: _UNARY,
     ops.LinearDynamic: _FLOAT,
     ops.LinearFp16: _FLOAT,

@@ -33,7 +33,7 @@ def _like(x: Tensor, shape: Sequence[Any], dtype: torch.dtype) -> list[Form]:
     return [(shape, dtype, layout(x, len(shape)))]
 
 
-def _same(operator: Any, x: Tensor, qx: Any, out: Any = None) -> list[Form]:
+def _same(operator: Any, x: Tensor, qx: Any = None, out: Any = None) -> list[Form]:
     return _like(x, x.shape, x.dtype if out is None else out.dtype.storage)
 
 
@@ -60,6 +60,11 @@ def _conv_transpose(operator: Any, x: Tensor, qx: Any, out: Any) -> list[Form]:
 def _binary(operator: Any, a: Tensor, qa: Any, b: Tensor, qb: Any, out: Any) -> list[Form]:
     shape = torch.broadcast_shapes(a.shape, b.shape)  # type: ignore[no-untyped-call]
     return _like(a if a.ndim >= b.ndim else b, shape, out.dtype.storage)
+
+
+def _float_sum(operator: Any, a: Tensor, b: Tensor) -> list[Form]:
+    shape = torch.broadcast_shapes(a.shape, b.shape)  # type: ignore[no-untyped-call]
+    return _like(a if a.ndim >= b.ndim else b, shape, torch.float32)
 
 
 def _product(operator: Any, a: Tensor, qa: Any, b: Tensor, qb: Any, out: Any) -> list[Form]:
@@ -137,6 +142,9 @@ def _attention(operator: Any, q: Tensor, k: Tensor, v: Tensor, mask: Any) -> lis
 _FORMS: dict[type[Operator], Callable[..., list[Form]]] = {
     ops.Quantize: lambda operator, x, out: _like(x, x.shape, out.dtype.storage),
     ops.Dequantize: lambda operator, x, qx: _like(x, x.shape, torch.float32),
+    ops.FloatFunction: _same,
+    ops.FloatAdd: _float_sum,
+    ops.FloatLayerNorm: _same,
     ops.Linear: _linear,
     ops.LinearDynamic: _linear,
     ops.LinearFp16: _linear,

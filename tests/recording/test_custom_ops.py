@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import qcore
 from qcore.custom_ops import library
@@ -43,6 +44,25 @@ def test_fake_results_are_like_the_real_ones(name):
             assert [s for s, n in zip(real.stride(), real.shape, strict=True) if n > 1] == [
                 s for s, n in zip(fake.stride(), fake.shape, strict=True) if n > 1
             ]
+
+
+IMAGES = torch.randn(2, 4, 3, 5)
+FLOATS = [
+    (qcore.operators.FloatFunction("gelu"), (IMAGES.to(memory_format=torch.channels_last),)),
+    (qcore.operators.FloatAdd(), (IMAGES, IMAGES[:, :1])),
+    (qcore.operators.FloatAdd(), (IMAGES[0], IMAGES)),
+    (qcore.operators.FloatLayerNorm((5,), None, None), (IMAGES,)),
+    (qcore.operators.Attention(), (IMAGES, IMAGES, IMAGES, torch.zeros(3, 3))),
+]
+
+
+@pytest.mark.parametrize("operator, call", FLOATS)
+def test_operators_on_floats_have_fake_results_like_the_real_ones(operator, call):
+    op = getattr(torch.ops.qcore, operator.name)
+    real = op(*flatten(operator, call, USABLE[0]))
+    with FakeTensorMode() as mode:
+        fake = op(*flatten(operator, [mode.from_tensor(each) for each in call], USABLE[0]))
+    assert (real.shape, real.stride(), real.dtype) == (fake.shape, fake.stride(), fake.dtype)
 
 
 @pytest.mark.parametrize("name", ["eager-Residual", "graph-Residual", "graph-Gated", "parts", "dynamic-int8"])
