@@ -165,6 +165,7 @@ def _quantize_dequantize(model: QuantizedGraphModule, node: fx.Node, qparams: QP
     name = free_name(model, "quantize")
     quantize = Quantize(qparams.scale, qparams.zero_point, qparams.dtype)
     quantize.backend = backend
+    quantize.qcore_path = getattr(model.get_submodule(str(node.target)), "qcore_path", "") or name
     model.add_module(name, quantize)
     graph = model.graph
     with graph.inserting_before(node):

@@ -7,6 +7,7 @@ from typing import Any, overload
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from qcore.binding import shared_kernel
 from qcore.errors import ArgumentError, ArgumentTypeError
@@ -24,6 +25,8 @@ def quantize(input: Tensor, qparams: QParams, backend: str | None = None) -> QTe
         given, cure = type(input).__name__, ""
         if isinstance(input, Tensor):
             given, cure = str(input.dtype), "; use .float() or dequantize() first"
+        elif isinstance(input, PackedSequence):
+            cure = "; pad the sequences"
         raise ArgumentTypeError(f"input must be a float32 tensor, not {given}{cure}")
     operator = Quantize(float_zero_points=qparams.scheme == per_channel_affine_float_qparams)
     raw = shared_kernel(backend, operator, (qparams.dtype,))(input.detach(), qparams)

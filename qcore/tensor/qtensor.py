@@ -22,6 +22,7 @@ from qcore.tensor.recording import RESHAPING, is_recording, noted, quiet, record
 
 _is_tracing = torch._C._is_tracing
 _make_wrapper, _set_throw = Tensor._make_wrapper_subclass, torch._C._set_throw_on_mutable_data_ptr
+_F32, _STRIDED = torch.float32, torch.strided
 _TYPE_NAMES = {"quint8": "QUInt8Tensor", "qint8": "QInt8Tensor", "qint32": "QInt32Tensor", "quint4x2": "QUInt4x2Tensor"}
 
 
@@ -316,7 +317,7 @@ def wrapped(raw: Tensor, qparams: QParams, backend: str | None) -> QTensor:
         with unseen():
             return wrapped(raw, qparams, backend)
     made: QTensor = _make_wrapper(
-        QTensor, raw.shape, raw.stride(), raw.storage_offset(), dtype=torch.float32, device=raw.device, storage_size=0
+        QTensor, raw.shape, raw.stride(), raw.storage_offset(), None, _F32, _STRIDED, raw.device, storage_size=0
     )
     # without bytes, and with an error on access, C++ code that reads the wrapper as a float tensor cannot crash
     _set_throw(made)

@@ -219,6 +219,9 @@ def test_errors_name_what_is_wrong():
     graph = qcore.prepare_fx(Results(), rules, (torch.randn(3, 2, 4),), backend="reference")
     with pytest.raises(qcore.QuantizationError, match=r"'lstm' a PackedSequence; .*Pad the sequences"):
         graph(packed)
+    graph(torch.randn(3, 2, 4))
+    with pytest.raises(qcore.ArgumentTypeError, match=r"Quantize at 'lstm': .*not PackedSequence; pad the sequences"):
+        qcore.convert_fx(graph)(packed)
 
 
 def test_a_loaded_lstm_names_its_path(tmp_path):

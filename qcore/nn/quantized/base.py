@@ -148,24 +148,23 @@ class QuantizedModule(nn.Module):
     def _ready(self, input: QDType = quint8) -> Kernel:
         """The kernel for inputs of a dtype; a new one where a buffer was written to or replaced since."""
         kernel = self._kernel
-        if kernel is None or input is not self._kernel_dtype or self._stale():
-            if is_recording():
-                return self.binding(input).recorder()
-            kernel = self._kernel = self.binding(input).build(hidden=False)
-            self._kernel_dtype = input
-            self._constants = [
-                (module._buffers, name, tensor, _version(tensor))
-                for module in self.modules()
-                for name, tensor in module._buffers.items()
-                if tensor is not None
-            ]
+        if kernel is not None and input is self._kernel_dtype:
+            for buffers, name, tensor, version in self._constants:
+                if buffers.get(name) is not tensor or (version is not None and tensor._version != version):
+                    break
+            else:
+                return kernel
+        if is_recording():
+            return self.binding(input).recorder()
+        kernel = self._kernel = self.binding(input).build(hidden=False)
+        self._kernel_dtype = input
+        self._constants = [
+            (module._buffers, name, tensor, _version(tensor))
+            for module in self.modules()
+            for name, tensor in module._buffers.items()
+            if tensor is not None
+        ]
         return kernel
-
-    def _stale(self) -> bool:
-        for buffers, name, tensor, version in self._constants:
-            if buffers.get(name) is not tensor or (version is not None and tensor._version != version):
-                return True
-        return False
 
     def _compute(self, *args: Any) -> Any:
         """What the kernel gives for floats; in a graph that is compiled, its custom op."""

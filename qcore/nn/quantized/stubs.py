@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from qcore import operators as ops
+from qcore.errors import ArgumentTypeError
 from qcore.nn.quantized.base import QuantizedModule
 from qcore.nn.quantized.observed import no_static_activation, output_qparams
 from qcore.nn.quantized.scripted import check_scripting
@@ -20,7 +21,8 @@ from qcore.tensor.qtensor import QTensor
 class Quantize(QuantizedModule):
     """Float32 of any shape -> quantized, per tensor; a tensor that is quantized already passes unchanged.
 
-    Raises ArgumentError for a scale or zero point out of range. Arithmetic: docs/numerics.md, "quantize".
+    Raises ArgumentError for a scale or zero point out of range, ArgumentTypeError, with its path, for an input that is
+    not float32. Arithmetic: docs/numerics.md, "quantize".
     """
 
     computes = "quantize"
@@ -53,7 +55,13 @@ class Quantize(QuantizedModule):
         """Float32 -> quantized, of the same shape."""
         if isinstance(X, QTensor):
             return X
-        return quantize(X, self._out, self._backend)
+        try:
+            return quantize(X, self._out, self._backend)
+        except ArgumentTypeError as error:
+            raise ArgumentTypeError(f"{self._label()}: {error}") from None
+
+    def _label(self) -> str:
+        return f"the Quantize at {self.qcore_path!r}" if self.qcore_path else "this Quantize"
 
     def __prepare_scriptable__(self) -> Any:
         """For torch.jit.script: floats rounded to those that the integers stand for."""
