@@ -24,7 +24,7 @@ def empty_channels_last(shape: Sequence[int], dtype: torch.dtype = torch.uint8) 
     """A tensor with channels innermost in memory."""
     found = _FORMATS.get(len(shape))
     if found is not None:
-        return torch.empty(shape, dtype=dtype, memory_format=found)
+        return torch.empty(*shape, dtype=dtype, memory_format=found)  # sizes one by one are parsed faster than a tuple
     batch, channels, length = shape
     return torch.empty((batch, length, channels), dtype=dtype).transpose(1, 2)
 

@@ -35,11 +35,11 @@ class Linear:
     def __init__(self, operator: ops.Linear | ops.LinearDynamic, native: Any) -> None:
         self.packed = native.linear(operator.weight.contiguous(), *constants(operator), operator.relu)
         self._run = self.packed.run
-        self._features = operator.weight.shape[:1]
+        self._features = operator.weight.shape[0]
 
     def __call__(self, x: Tensor, qx: QParams, out: QParams) -> Tensor:
         x = x.contiguous()
-        y = empty(x.shape[:-1] + self._features, dtype=out.dtype.storage)
+        y = empty(*x.shape[:-1], self._features, dtype=out.dtype.storage)
         self._run(x, qx.scale, qx.zero_point, out.scale, out.zero_point, y, get_num_threads())
         return y
 
@@ -49,12 +49,12 @@ class LinearDynamic:
 
     def __init__(self, operator: ops.LinearDynamic, native: Any) -> None:
         self._run = native.linear(operator.weight.contiguous(), *constants(operator), operator.relu).run_dynamic
-        self._features = operator.weight.shape[:1]
+        self._features = operator.weight.shape[0]
         self._options = (operator.reduce_range, operator.per_row)
 
     def __call__(self, x: Tensor) -> Tensor:
         x = x.contiguous()
-        y = empty(x.shape[:-1] + self._features)
+        y = empty(*x.shape[:-1], self._features)
         self._run(x, y, *self._options, get_num_threads())
         return y
 

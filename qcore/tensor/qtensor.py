@@ -316,8 +316,23 @@ def wrapped(raw: Tensor, qparams: QParams, backend: str | None) -> QTensor:
     if _is_tracing():
         with unseen():
             return wrapped(raw, qparams, backend)
+    offset = raw.storage_offset() or None  # torch's parser takes None, and positions, faster
     made: QTensor = _make_wrapper(
-        QTensor, raw.shape, raw.stride(), raw.storage_offset(), None, _F32, _STRIDED, raw.device, storage_size=0
+        QTensor,
+        raw.shape,
+        raw.stride(),
+        offset,
+        None,
+        _F32,
+        _STRIDED,
+        raw.device,
+        False,
+        False,
+        None,
+        False,
+        False,
+        None,
+        0,
     )
     # without bytes, and with an error on access, C++ code that reads the wrapper as a float tensor cannot crash
     _set_throw(made)

@@ -147,9 +147,10 @@ class QuantizedModule(nn.Module):
 
     def _ready(self, input: QDType = quint8) -> Kernel:
         """The kernel for inputs of a dtype; a new one where a buffer was written to or replaced since."""
-        kernel = self._kernel
-        if kernel is not None and input is self._kernel_dtype:
-            for buffers, name, tensor, version in self._constants:
+        own = self.__dict__  # a module's attributes are slow to read one by one
+        kernel: Kernel | None = own["_kernel"]
+        if kernel is not None and input is own["_kernel_dtype"]:
+            for buffers, name, tensor, version in own["_constants"]:
                 if buffers.get(name) is not tensor or (version is not None and tensor._version != version):
                     break
             else:

@@ -72,13 +72,13 @@ class ConvBase(StaticOutput, Weighted):
         """Quantized (batch, in_channels, *spatial) -> quantized (batch, out_channels, *spatial)."""
         if not isinstance(input, QTensor):
             self._refuse_input(input)
-        shape = input.raw.shape
-        if len(shape) != self.spatial + 2 or shape[1] != self.in_channels:
+        own, shape = self.__dict__, input.raw.shape
+        if len(shape) != len(own["kernel_size"]) + 2 or shape[1] != own["in_channels"]:
             raise ArgumentError(
                 f"{self._label()} takes an input shaped (batch, {self.in_channels}"
                 f"{', size' * self.spatial}); got shape {tuple(shape)}"
             )
-        if self._explicit_padding:
+        if own["_explicit_padding"]:
             input = self._pad(input)
         return self._run(input)
 

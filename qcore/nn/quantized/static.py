@@ -91,10 +91,11 @@ class StaticOutput(QuantizedModule):
         return self._run(input)
 
     def _run(self, input: QTensor) -> QTensor:
+        own = self.__dict__
         qparams = input._held[0]
-        if qparams is not self._seen:
+        if qparams is not own["_seen"]:
             if qparams.axis is not None:
                 raise ArgumentError(f"{self._label()} takes a tensor quantized per tensor; this one is per channel")
             self._note("forward", input)
-        out = self._out
-        return wrapped(self._ready(qparams.dtype)(input.raw, qparams, out), out, self._backend)
+        out = own["_out"]
+        return wrapped(self._ready(qparams.dtype)(input.raw, qparams, out), out, own["_backend"])
