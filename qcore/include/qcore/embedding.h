@@ -4,6 +4,10 @@
 #include <algorithm>
 #include <string>
 
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
 #include "qcore/buffer.h"
 #include "qcore/error.h"
 #include "qcore/kernels.h"
@@ -35,19 +39,17 @@ struct RowNames {
     if (row < -1 || row >= rows) throw ArgumentError("mapping[" + std::to_string(index) + "] is " + std::to_string(row) + ": the table has no such row");
     return row;
   }
-
-  // Indices that are rows themselves.
-  const int64_t* checked(const int64_t* indices, int64_t n) const {
-    uint64_t signs = 0;  // the highest bit is set where an index is negative, or higher than the last; compilers vectorize this
-    const auto last = static_cast<uint64_t>(count - 1);
-    for (int64_t i = 0; i < n; ++i) {
-      const auto index = static_cast<uint64_t>(indices[i]);
-      signs |= index | (last - index);
-    }
-    for (int64_t i = 0; signs >> 63 && i < n; ++i) find(indices[i]);
-    return indices;
-  }
 };
+
+// Large pages for memory not written to yet, where the system has them: rows drawn at random miss few of their translations.
+inline void prefer_large_pages([[maybe_unused]] void* memory, [[maybe_unused]] size_t bytes) {
+#ifdef __linux__
+  constexpr uintptr_t kLargePage = 1 << 21;
+  const auto address = reinterpret_cast<uintptr_t>(memory);
+  const uintptr_t begin = (address + kLargePage - 1) / kLargePage * kLargePage, end = (address + bytes) / kLargePage * kLargePage;
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
+}
 
 struct BagScratch {
   Buffer<int64_t> rows, counts;
@@ -91,7 +93,7 @@ void sum_bags(const Kernels& kernels, const Table& table, const RowNames& names,
       for (int64_t i = 0; mean && i < last - first; ++i) divisors[i] = static_cast<float>(std::max<int64_t>(counts[i], 1));
       Bags bags{nullptr, entries, weights ? weights + start : nullptr, counts, divisors, last - first, y + first * table.dim};
       if constexpr (kWide) {
-        if (!names.mapping) bags.rows = names.checked(indices + start, entries);
+        if (!names.mapping) bags.rows = indices + start;
       }
       if (!bags.rows) {
         int64_t* rows = scratch.rows.reserve(entries);
@@ -103,7 +105,9 @@ void sum_bags(const Kernels& kernels, const Table& table, const RowNames& names,
           bags.entries += counts[bag - first];
         }
       }
-      kernels.sum_bags(table, bags);
+      if (!kernels.sum_bags(table, bags)) {
+        for (int64_t i = 0; i < bags.entries; ++i) names.find(bags.rows[i]);
+      }
     }
   });
 }

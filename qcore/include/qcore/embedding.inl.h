@@ -3,7 +3,7 @@
 namespace qcore::QCORE_ISA {
 namespace {
 
-constexpr int kAhead = 16;  // rows fetched into the cache before they are needed
+constexpr int kAhead = 24;  // rows fetched into the cache before they are needed
 
 struct Bytes {
   static QCORE_INLINE I32 load(const uint8_t* row, int64_t column, int count) {
@@ -21,7 +21,7 @@ QCORE_INLINE void fetch(const Table& t, int64_t row) {
   constexpr int64_t kCacheLine = 64;
   const uint8_t* from = t.rows + row * t.stride;
   for (int64_t byte = 0; byte < t.stride; byte += kCacheLine) __builtin_prefetch(from + byte);
-  __builtin_prefetch(from + t.stride - 1);
+  if (t.stride % kCacheLine != 0) __builtin_prefetch(from + t.stride - 1);
   __builtin_prefetch(t.parameters + 2 * row);
 }
 
@@ -71,6 +71,7 @@ void sum_bags_of(const Table& t, const Bags& bags) {
   // Whole vectors only, where the row has one: the last one then ends with the row. Packed nibbles are padded instead.
   const int64_t rightmost = Values::kPerByte == 1 && t.dim >= kLanes ? t.dim - kLanes : (t.dim - 1) / kLanes * kLanes;
   const bool narrow = t.dim <= kVectors * kLanes;
+  for (int64_t i = 0; i < bags.entries && i < kAhead; ++i) fetch(t, bags.rows[i]);
   for (BagGroup group{0, 0, 0}; group.begin < bags.bags; group.begin = group.end) {
     // Rows of a group stay in the cache from the first columns to the last; where the first are all, a group may be of any size.
     int64_t end = group.entry;
@@ -86,7 +87,18 @@ void sum_bags_of(const Table& t, const Bags& bags) {
   }
 }
 
-void sum_bags(const Table& t, const Bags& bags) { t.nibbles ? sum_bags_of<Nibbles>(t, bags) : sum_bags_of<Bytes>(t, bags); }
+// False, and nothing done, where the table lacks a row.
+bool sum_bags(const Table& t, const Bags& bags) {
+  const auto last = static_cast<uint64_t>(t.count - 1);
+  uint64_t signs = 0;  // the highest bit is set where a row is negative, or higher than the last; compilers vectorize this
+  for (int64_t i = 0; i < bags.entries; ++i) {
+    const auto row = static_cast<uint64_t>(bags.rows[i]);
+    signs |= row | (last - row);
+  }
+  if (signs >> 63) return false;
+  t.nibbles ? sum_bags_of<Nibbles>(t, bags) : sum_bags_of<Bytes>(t, bags);
+  return true;
+}
 
 }  // namespace
 }  // namespace qcore::QCORE_ISA

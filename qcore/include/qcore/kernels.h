@@ -220,7 +220,7 @@ struct Table {
   const uint8_t* rows;
   int64_t stride;
   const float* parameters;
-  int64_t dim;
+  int64_t count, dim;
   bool nibbles;
 };
 
@@ -309,7 +309,7 @@ struct Kernels {
   void (*gru_cell)(const CellStep&);
   void (*rnn_tanh_cell)(const CellStep&);
   void (*rnn_relu_cell)(const CellStep&);
-  void (*sum_bags)(const Table&, const Bags&);
+  bool (*sum_bags)(const Table&, const Bags&);
   void (*fake_quantize)(const float* x, float* y, uint16_t* inside, int64_t begin, int64_t end, const FakeQuantizeChannels&);
   void (*keep_inside)(const float* x, float* y, const uint16_t* inside, int64_t begin, int64_t end);
   void (*column_ranges)(const float* x, int64_t rows, int64_t columns, float* low, float* high);

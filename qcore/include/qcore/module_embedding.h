@@ -11,10 +11,13 @@ class Embedding {
  public:
   // weight (rows, dim) uint8; parameters (rows, 2): scale and offset; mapping: int64, or None.
   Embedding(const Kernels& kernels, const py::object& weight, const py::object& parameters, const py::object& mapping, bool nibbles)
-      : kernels_(kernels), weight_(weight), parameters_(parameters), mapping_(mapping) {
+      : kernels_(kernels), weight_(weight), mapping_(mapping) {
     const TensorView w(weight, "weight", DType::u8), p(parameters, "parameters", DType::f32);
     w.of_rank(2).contiguous(), p.of_rank(2).contiguous().with_size(0, w.shape(0)).with_size(1, 2);
-    table_ = {w.data<uint8_t>(), w.shape(1), p.data<float>(), w.shape(1), nibbles};
+    float* kept = parameters_.reserve(p.numel());
+    prefer_large_pages(kept, static_cast<size_t>(p.numel()) * sizeof(float));
+    std::copy_n(p.data<float>(), p.numel(), kept);
+    table_ = {w.data<uint8_t>(), w.shape(1), kept, w.shape(0), w.shape(1), nibbles};
     names_ = {w.shape(0), nullptr, w.shape(0)};
     if (!mapping.is_none()) {
       const TensorView m(mapping, "mapping", DType::i64);
@@ -78,9 +81,10 @@ class Embedding {
   }
 
   const Kernels& kernels_;
-  py::object weight_, parameters_, mapping_;  // keep alive what is read where it lies
+  py::object weight_, mapping_;  // keep alive what is read where it lies
   Table table_{};
   RowNames names_{};
+  Buffer<float> parameters_;
   Buffer<uint8_t> packed_;
 };
 

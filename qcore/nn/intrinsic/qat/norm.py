@@ -23,11 +23,12 @@ _FORMER_KEYS = {
 
 
 class _Quotient(torch.autograd.Function):
-    """x / scale, where scale broadcasts; its gradients, the bits of torch, take three passes over x and not five."""
+    """x / scale in the place of x, where scale broadcasts; its gradients are the bits of torch, with few passes over x."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor) -> Tensor:
-        result = x / scale
+        result = x.div_(scale)
+        ctx.mark_dirty(result)
         ctx.save_for_backward(result, scale)
         return result
 
@@ -35,8 +36,9 @@ class _Quotient(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> Any:
         result, scale = ctx.saved_tensors
         of_x, of_scale = ctx.needs_input_grad
-        product = (result / scale).mul_(grads[0]) if of_scale else None
-        return grads[0] / scale if of_x else None, None if product is None else -product.sum_to_size(scale.shape)
+        room = result / scale if of_scale else None
+        gradient = None if room is None else -room.mul_(grads[0]).sum_to_size(scale.shape)
+        return torch.div(grads[0], scale, out=room) if of_x else None, gradient
 
 
 class WithNorm(QATModule):
