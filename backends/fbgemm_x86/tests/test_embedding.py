@@ -105,3 +105,21 @@ INDICES = torch.tensor([0, 3, 6])
 def test_bad_arguments_are_errors_in_words(call, words):
     with pytest.raises((qcore.ArgumentError, qcore.ArgumentTypeError), match=words):
         call()
+
+
+@pytest.mark.parametrize("dtype", [quint8, quint4x2])
+def test_a_large_table_and_a_wrong_index_wherever_it_stands(isa, dtype):
+    generator = torch.Generator().manual_seed(0)
+    rows, n = 600_000, 5000
+    weight = torch.randint(0, 16, (rows, 17), generator=generator, dtype=torch.uint8)
+    qweight = QParams(dtype, torch.rand(rows, generator=generator) + 0.1, torch.full((rows,), 7.0), 0)
+    operator = ops.EmbeddingBag(weight, qweight)
+    native = CPU.build(operator, isa=isa)
+    indices, offsets = torch.randint(0, rows, (n,), generator=generator), torch.arange(0, n, 7)
+    same(native(indices, offsets, None), REFERENCE.build(operator)(indices, offsets, None))
+    for place in (0, 23, 24, 2047, 2048, n - 1):
+        for wrong in (-1, rows, -(2**63)):
+            changed = indices.clone()
+            changed[place] = wrong
+            with pytest.raises(qcore.ArgumentError, match=f"index {wrong} is outside of the table"):
+                native(changed, offsets, None)

@@ -23,7 +23,7 @@ _FORMER_KEYS = {
 
 
 class _Quotient(torch.autograd.Function):
-    """x / scale in the place of x, where scale broadcasts; its gradients are the bits of torch, with few passes over x."""
+    """x / scale in the place of x, where scale broadcasts; its gradients, the bits of torch, take few passes over x."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor) -> Tensor:
