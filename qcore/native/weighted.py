@@ -86,6 +86,8 @@ class Conv:
                 (size + 2 * pad - gap * (width - 1) - 1) // step + 1
                 for size, pad, gap, width, step in zip(shape[2:], padding, dilation, kernel, stride, strict=True)
             ]
+            if not all(shape[2:]):
+                raise ArgumentError(f"conv: x {tuple(shape)} has no elements in a dimension that the kernel moves over")
             if min(sizes) < 1:
                 raise ArgumentError(f"conv: the kernel {kernel} is larger than the padded input {tuple(shape)}")
             return (shape[0], weight.shape[0], *sizes)

@@ -113,3 +113,33 @@ def test_wrong_kind_of_input_is_refused_with_the_path(sample, name):
     other = torch.randn(2, 5) if static else qcore.quantize_per_tensor(inputs[0], 0.1, 0, qcore.quint8)
     with pytest.raises(qcore.QuantizationError, match=r"some\.path"):
         module(other)
+
+
+def _with_size(dim, change):
+    """Tensors with a dimension that is empty, or longer by one; numbers and None as they are."""
+
+    def changed(x):
+        if not isinstance(x, torch.Tensor) or x.ndim <= dim:
+            return x
+        raw = x.raw if isinstance(x, qcore.QTensor) else x
+        raw = raw.narrow(dim, 0, 0) if change == "empty" else torch.cat([raw, raw.narrow(dim, 0, 1)], dim)
+        return qcore.QTensor(raw.contiguous(), x.qparams) if isinstance(x, qcore.QTensor) else raw
+
+    return changed
+
+
+ODD = {f"{change} {dim}": _with_size(dim, change) for dim in (0, 1, 2) for change in ("empty", "longer")} | {
+    "no dimension": lambda x: x.reshape(-1)[:1].reshape(()),
+    "six dimensions": lambda x: x[(None,) * (6 - x.ndim)],
+}
+
+
+@pytest.mark.parametrize("backend", ["reference", None])
+def test_odd_sizes_are_computed_or_refused_with_the_path(sample, backend):
+    module, inputs, _ = sample
+    module.backend = backend
+    for change in ODD.values():
+        try:
+            module(*map(change, inputs))
+        except qcore.QcoreError as error:
+            assert "some.path" in str(error)

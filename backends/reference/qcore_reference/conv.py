@@ -7,6 +7,7 @@ from torch import Tensor
 
 from qcore.backend import Kernel
 from qcore.capability import Limit, OpSpec
+from qcore.errors import ArgumentError
 from qcore.operators import Conv
 from qcore.tensor.dtypes import qint8, quint8
 from qcore.tensor.qparams import QParams
@@ -32,6 +33,8 @@ def build_conv(operator: Conv) -> Kernel:
     convolve = CONVOLVE[operator.spatial]
 
     def conv(x: Tensor, qx: QParams, out: QParams) -> Tensor:
+        if not all(x.shape[2:]):
+            raise ArgumentError(f"conv: x {tuple(x.shape)} has no elements in a dimension that the kernel moves over")
         acc = convolve(
             centered(x, qx),
             constants.weight,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from qcore.backend import Kernel
 from qcore.capability import Limit, OpSpec
+from qcore.errors import ArgumentError
 from qcore.operators import ConvTranspose
 from qcore.tensor.dtypes import qint8, quint8
 from qcore.tensor.qparams import QParams
@@ -36,6 +37,10 @@ def build_conv_transpose(operator: ConvTranspose) -> Kernel:
     convolve = CONVOLVE[operator.spatial]
 
     def conv_transpose(x: Tensor, qx: QParams, out: QParams) -> Tensor:
+        if not all(x.shape[2:]):
+            raise ArgumentError(
+                f"conv_transpose: x {tuple(x.shape)} has no elements in a dimension that the kernel moves over"
+            )
         acc = convolve(
             centered(x, qx),
             constants.weight,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -95,7 +97,7 @@ def _over_groups(operator: GroupNorm | InstanceNorm, groups_of: Kernel) -> Kerne
             raise ArgumentError(f"{operator.name}: {channels} channels do not divide into {groups} groups")
         if len(weight) != 1:
             _check_channels(operator, x, len(weight))
-        rows = x.reshape(x.shape[0] * groups, -1) if x.numel() else x.reshape(0, 1)
+        rows = x.reshape(x.shape[0] * groups, math.prod(x.shape[1:]) // groups)
         distance, rate = statistics(rows, qx, operator.eps)
         factor = weight * rate.reshape(x.shape[0], groups).repeat_interleave(channels // groups, 1)
         factor = factor.reshape(*factor.shape, *(1,) * (x.ndim - 2))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from qcore.backend import Kernel
 from qcore.binding import Binding, bind
 from qcore.custom_ops.schema import record
-from qcore.errors import QcoreError, QuantizationError
+from qcore.errors import ArgumentError, ArgumentTypeError, QcoreError, QuantizationError
 from qcore.nn.intrinsic.folding import core_layer, first_layer
 from qcore.nn.quantized.scripted import Calls, check_scripting, on_floats
 from qcore.operators import Operator
@@ -171,7 +171,11 @@ class QuantizedModule(nn.Module):
         """What the kernel gives for floats; in a graph that is compiled, its custom op."""
         if torch.compiler.is_compiling():
             return record(self.operator(), self._backend or AUTO, args)
-        return self._ready()(*args)
+        kernel = self._ready()
+        try:
+            return kernel(*args)
+        except (ArgumentError, ArgumentTypeError) as error:
+            raise type(error)(f"{self._label()}: {error}") from None
 
     def _forget_kernel(self) -> None:
         changes.count += 1

@@ -263,10 +263,12 @@ class InstanceNormBase(AffineNorm):
         """Quantized (batch, channels, *spatial) -> quantized of the same shape."""
         if not isinstance(input, QTensor):
             self._refuse_input(input)
-        if input.raw.ndim != self.spatial + 2:
+        shape = input.raw.shape
+        channels = shape[1] if len(shape) == self.spatial + 2 else 0
+        if not channels or (self.weight is not None and channels != self.num_features):
             raise ArgumentError(
-                f"{self._label()} takes an input shaped (batch, channels{', size' * self.spatial}); "
-                f"got shape {tuple(input.raw.shape)}"
+                f"{self._label()} takes an input shaped (batch, {self.num_features}{', size' * self.spatial}); "
+                f"got shape {tuple(shape)}"
             )
         return self._run(input)
 

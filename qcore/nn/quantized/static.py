@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qcore.errors import ArgumentError
+from qcore.errors import ArgumentError, ArgumentTypeError
 from qcore.nn.quantized.base import QuantizedModule
 from qcore.nn.quantized.observed import no_static_activation, output_qparams
 from qcore.tensor.dtypes import QDType, as_qdtype, quint8
@@ -98,4 +98,9 @@ class StaticOutput(QuantizedModule):
                 raise ArgumentError(f"{self._label()} takes a tensor quantized per tensor; this one is per channel")
             self._note("forward", input)
         out = own["_out"]
-        return wrapped(self._ready(qparams.dtype)(input.raw, qparams, out), out, own["_backend"])
+        kernel = self._ready(qparams.dtype)
+        try:
+            raw = kernel(input.raw, qparams, out)
+        except (ArgumentError, ArgumentTypeError) as error:
+            raise type(error)(f"{self._label()}: {error}") from None
+        return wrapped(raw, out, own["_backend"])
