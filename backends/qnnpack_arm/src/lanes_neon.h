@@ -128,6 +128,16 @@ QCORE_INLINE F32 keep(uint16_t bits, const F32& a) {
 
 #undef QCORE_QUARTERS
 
+// Four rows of four, transposed.
+QCORE_INLINE void transpose4(const float* from, int64_t row, float* to, int64_t to_row) {
+  const float32x4x2_t ac = vzipq_f32(vld1q_f32(from), vld1q_f32(from + 2 * row)), bd = vzipq_f32(vld1q_f32(from + row), vld1q_f32(from + 3 * row));
+  for (int half = 0; half < 2; ++half) {
+    const float32x4x2_t columns = vzipq_f32(ac.val[half], bd.val[half]);
+    vst1q_f32(to + 2 * half * to_row, columns.val[0]);
+    vst1q_f32(to + (2 * half + 1) * to_row, columns.val[1]);
+  }
+}
+
 // The next 64 bytes of weights. The pointer is opaque, so that compilers advance it with each load, not in instructions of its own.
 QCORE_INLINE int8x16x4_t next_64(const int8_t*& w) {
   const int8x16x4_t bytes = vld1q_s8_x4(w);

@@ -28,8 +28,10 @@ struct LaneProducts {
   float* y;
 };
 
-template <int U, int N>
-__attribute__((noinline)) void lane_products(const LaneProducts& p, int64_t output) {
+// `finish` makes of each sum what is stored: finish.begin(u) gives what the outputs of unit u share, which goes by each
+// finish.result(sum, output, unit, shared), in the order of outputs, and back to finish.end(u, shared).
+template <int U, int N, class Finish>
+__attribute__((noinline)) void lane_products(const LaneProducts& p, int64_t output, const Finish& finish) {
   F32 acc[N][U];
   const float* w[N];
   unroll<N>([&](auto n) QCORE_INLINE_LAMBDA {
@@ -55,22 +57,80 @@ __attribute__((noinline)) void lane_products(const LaneProducts& p, int64_t outp
     });
   }
   float* y = p.y + output * U * kLanes;
-  unroll<N>([&](auto n) QCORE_INLINE_LAMBDA {
-    unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { store_f32(y + (n.value * U + u.value) * kLanes, acc[n.value][u.value]); });
+  unroll<U>([&](auto u) QCORE_INLINE_LAMBDA {
+    F32 shared = finish.begin(u.value);
+    unroll<N>([&](auto n) QCORE_INLINE_LAMBDA {
+      store_f32(y + (n.value * U + u.value) * kLanes, finish.result(acc[n.value][u.value], output + n.value, u.value, shared));
+    });
+    finish.end(u.value, shared);
   });
 }
 
-template <int U, int N>
-void lane_products(int64_t count, const LaneProducts& p, int64_t output) {
-  if (count == N) return lane_products<U, N>(p, output);
-  if constexpr (N > 1) lane_products<U, N - 1>(count, p, output);
+template <int U, int N, class Finish>
+void lane_products(int64_t count, const LaneProducts& p, int64_t output, const Finish& finish) {
+  if (count == N) return lane_products<U, N>(p, output, finish);
+  if constexpr (N > 1) lane_products<U, N - 1>(count, p, output, finish);
 }
 
-template <int U>
-void all_lane_products(const LaneProducts& p, int64_t outputs) {
+template <int U, class Finish>
+void all_lane_products(const LaneProducts& p, int64_t outputs, const Finish& finish) {
   constexpr int N = tile_rows(U);
   const int64_t tiles = (outputs + N - 1) / N;
-  for (int64_t t = 0; t < tiles; ++t) lane_products<U, N>(outputs * (t + 1) / tiles - outputs * t / tiles, p, outputs * t / tiles);
+  for (int64_t t = 0; t < tiles; ++t) lane_products<U, N>(outputs * (t + 1) / tiles - outputs * t / tiles, p, outputs * t / tiles, finish);
+}
+
+// Scores of keys: scaled, with the mask. The greatest of each query is kept.
+struct Scores {
+  const AttentionBlock& b;
+  int64_t first, rows, whole;  // queries; keys that all of them have
+  F32* greatest;
+
+  QCORE_INLINE F32 begin(int u) const { return greatest[u]; }
+  QCORE_INLINE void end(int u, const F32& high) const { greatest[u] = high; }
+  QCORE_INLINE F32 result(const F32& sum, int64_t key, int u, F32& high) const {
+    const F32 score = fma(sum, set_f32(b.scale), b.mask.data ? mask(key, u) : set_f32(0.0f)), higher = max(score, high);
+    high = key < whole ? higher : where_negative(ahead(key, u), high, higher);
+    return score;
+  }
+
+  __attribute__((noinline)) F32 mask(int64_t key, int u) const {
+    const float* m = b.mask.data + first * b.mask.row + key * b.mask.column;
+    if (b.mask.row == 0) return set_f32(*m);
+    Lanes<float> each;
+    for (int64_t lane = 0; lane < kLanes && u * kLanes + lane < rows; ++lane) each.v[lane] = m[(u * kLanes + lane) * b.mask.row];
+    return load_f32(each.v);
+  }
+  // Negative where a key comes after the query.
+  QCORE_INLINE F32 ahead(int64_t key, int u) const {
+    static constexpr float kNumbers[kLanes] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    return add(load_f32(kNumbers), set_f32(static_cast<float>(b.first + first + u * kLanes - key)));
+  }
+};
+
+// Sums of values, each times a factor of its query.
+struct Averages {
+  const F32* factors;
+
+  QCORE_INLINE F32 begin(int u) const { return factors[u]; }
+  QCORE_INLINE void end(int, const F32&) const {}
+  QCORE_INLINE F32 result(const F32& sum, int64_t, int, const F32& factor) const { return mul(sum, factor); }
+};
+
+// to[c][r] = from[r][c] for `rows` rows of `columns` floats.
+void transpose(const FloatMatrix& from, int64_t rows, int64_t columns, float* to, int64_t to_row, int64_t to_column) {
+  int64_t whole = 0;
+  if (from.column == 1 && to_column == 1) {
+    for (; whole + 4 <= rows; whole += 4) {
+      int64_t c = 0;
+      for (; c + 4 <= columns; c += 4) transpose4(from.data + whole * from.row + c, from.row, to + c * to_row + whole, to_row);
+      for (; c < columns; ++c) {
+        for (int64_t r = whole; r < whole + 4; ++r) to[c * to_row + r] = from.data[r * from.row + c];
+      }
+    }
+  }
+  for (int64_t r = whole; r < rows; ++r) {
+    for (int64_t c = 0; c < columns; ++c) to[c * to_row + r * to_column] = from.data[r * from.row + c * from.column];
+  }
 }
 
 // Queries [first, first + rows) of a block, at most U * 16.
@@ -78,39 +138,20 @@ template <int U>
 void attend(const AttentionBlock& b, int64_t first, int64_t rows) {
   constexpr int64_t W = U * kLanes;
   constexpr float kLowest = -3.40282347e38f;
-  static constexpr float kNumbers[kLanes] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   const int64_t position = b.first + first;  // keys up to it are there for all of the queries, those from `keys` on for none
   const int64_t keys = b.causal && position + rows < b.keys ? position + rows : b.keys;
   const int64_t whole = b.causal && position + 1 < keys ? position + 1 : keys;
   float *queries = b.scratch, *scores = queries + b.width * W, *sums = scores + keys * W;
 
-  for (int64_t r = 0; r < W; ++r) {
-    const float* q = b.q.data + (first + r) * b.q.row;
-    for (int64_t d = 0; d < b.width; ++d) queries[d * W + r] = r < rows ? q[d * b.q.column] : 0.0f;
+  if (rows < W) {
+    for (int64_t i = 0; i < b.width * W; ++i) queries[i] = 0.0f;
   }
-  all_lane_products<U>({queries, b.width, b.width, b.k.data, b.k.row, b.k.column, scores}, keys);
-
-  const auto mask = [&](int64_t key, int u) QCORE_INLINE_LAMBDA {
-    const float* m = b.mask.data;
-    if (!m) return set_f32(0.0f);
-    m += first * b.mask.row + key * b.mask.column;
-    if (b.mask.row == 0) return set_f32(*m);
-    Lanes<float> each;
-    for (int64_t lane = 0; lane < kLanes && u * kLanes + lane < rows; ++lane) each.v[lane] = m[(u * kLanes + lane) * b.mask.row];
-    return load_f32(each.v);
-  };
-  const auto ahead = [&](int64_t key, int u) QCORE_INLINE_LAMBDA { return add(load_f32(kNumbers), set_f32(static_cast<float>(position + u * kLanes - key))); };
-
+  transpose({b.q.data + first * b.q.row, b.q.row, b.q.column}, rows, b.width, queries, W, 1);
   F32 greatest[U], total[U];
   unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { greatest[u.value] = set_f32(kLowest), total[u.value] = set_f32(0.0f); });
-  for (int64_t key = 0; key < keys; ++key) {
-    unroll<U>([&](auto u) QCORE_INLINE_LAMBDA {
-      float* at = scores + key * W + u.value * kLanes;
-      const F32 score = fma(load_f32(at), set_f32(b.scale), mask(key, u.value)), high = max(score, greatest[u.value]);
-      greatest[u.value] = key < whole ? high : where_negative(ahead(key, u.value), greatest[u.value], high);
-      store_f32(at, score);
-    });
-  }
+  const Scores finish{b, first, rows, whole, greatest};
+  all_lane_products<U>({queries, b.width, b.width, b.k.data, b.k.row, b.k.column, scores}, keys, finish);
+
   for (int64_t key = 0; key < whole; ++key) {
     unroll<U>([&](auto u) QCORE_INLINE_LAMBDA {
       float* at = scores + key * W + u.value * kLanes;
@@ -122,25 +163,15 @@ void attend(const AttentionBlock& b, int64_t first, int64_t rows) {
   for (int64_t key = whole; key < keys; ++key) {
     unroll<U>([&](auto u) QCORE_INLINE_LAMBDA {
       float* at = scores + key * W + u.value * kLanes;
-      const F32 power = exp_of_negative(sub(load_f32(at), greatest[u.value])), behind = ahead(key, u.value);
+      const F32 power = exp_of_negative(sub(load_f32(at), greatest[u.value])), behind = finish.ahead(key, u.value);
       total[u.value] = where_negative(behind, total[u.value], add(total[u.value], power));
       store_f32(at, where_negative(behind, set_f32(-1.0f), power));
     });
   }
-  all_lane_products<U>({scores, keys, whole, b.v.data, b.v.column, b.v.row, sums}, b.values);
-
   // Of a query with a score above -inf, the total is at least 1.
   unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { total[u.value] = div(set_f32(1.0f), max(set_f32(1.0f), total[u.value])); });
-  for (int64_t e = 0; e < b.values; ++e) {
-    unroll<U>([&](auto u) QCORE_INLINE_LAMBDA {
-      float* at = sums + e * W + u.value * kLanes;
-      store_f32(at, mul(load_f32(at), total[u.value]));
-    });
-  }
-  for (int64_t r = 0; r < rows; ++r) {
-    float* y = b.y + (first + r) * b.y_row;
-    for (int64_t e = 0; e < b.values; ++e) y[e * b.y_column] = sums[e * W + r];
-  }
+  all_lane_products<U>({scores, keys, whole, b.v.data, b.v.column, b.v.row, sums}, b.values, Averages{total});
+  transpose({sums, W, 1}, b.values, rows, b.y + first * b.y_row, b.y_row, b.y_column);
 }
 
 template <int U>

@@ -203,5 +203,12 @@ QCORE_INLINE F32 keep(uint16_t bits, const F32& a) { QCORE_LANES(F32, bits >> i 
 
 #undef QCORE_LANES
 
+// Four rows of four, transposed.
+QCORE_INLINE void transpose4(const float* from, int64_t row, float* to, int64_t to_row) {
+  for (int r = 0; r < 4; ++r) {
+    for (int c = 0; c < 4; ++c) to[c * to_row + r] = from[r * row + c];
+  }
+}
+
 }  // namespace
 }  // namespace qcore::scalar
