@@ -102,6 +102,9 @@ struct Units {
   const Value* w;
   int64_t step;  // distance of steps
   bool extreme = false;
+  bool adds = false;            // to sums that there are
+  const Value* next = nullptr;  // weights that will be needed, a cache line to each step, `next_step` apart; null: none
+  int64_t next_step = 0;
 
   static constexpr int kValues = kGroup / sizeof(Value);  // a dot product takes 4 bytes along K, or 2 widened values
 };
@@ -116,7 +119,12 @@ __attribute__((noinline)) void accumulate(const GemmInput& in, const Units<Value
     x[r.value] = row_of<RowValue>(in, row + r.value);
     unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { acc[r.value][u.value] = set_i32(0); });
   });
-  const Value* w = units.w;
+  if (units.adds) {
+    unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
+      unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { acc[r.value][u.value] = sums[r.value * U + u.value]; });
+    });
+  }
+  const Value *w = units.w, *next = units.next ? units.next : w;
   const int64_t k_end = in.groups * kGroup;
   for (int64_t k = 0; k < k_end; k += kValues) {
     using Weight = decltype(load_weights(w));
@@ -138,6 +146,9 @@ __attribute__((noinline)) void accumulate(const GemmInput& in, const Units<Value
     }
     if constexpr (R == 1) {  // one row reads weights as fast as they come
       unroll<U * kLanes * kValues / kCacheLine>([&](auto line) QCORE_INLINE_LAMBDA { __builtin_prefetch(w + kAhead + line.value * kCacheLine); });
+    } else {
+      __builtin_prefetch(next, 0, 2);
+      next += units.next_step;
     }
     w += units.step;
   }
@@ -253,6 +264,39 @@ QCORE_INLINE int64_t tile_begin(int64_t rows, int64_t tile, int64_t tiles) {
   return begin < rows ? begin : rows;
 }
 
+// Weights of several units are multiplied piece by piece along K: a piece stays in the L1 cache while all rows are multiplied with it, and
+// the next, which lies behind it, comes closer meanwhile.
+constexpr bool kPieces = kTileUnits > 1 && !kWidens && !kOwnTiles;
+constexpr int64_t kPieceBytes = 24 * 1024;
+
+// All rows against all units of a panel. Where there are several pieces, sums wait in memory, [row][unit].
+template <int U, class Output>
+void rows_by_pieces(const GemmInput& in, const Units<int8_t>& units, const GemmPanel& panel, const Output& out, int unit) {
+  constexpr int kRows = tile_rows(U);
+  const int64_t tiles = (in.rows + kRows - 1) / kRows, most = kPieceBytes / (U * kUnitBytes);
+  const int64_t pieces = in.wide_sums ? (in.groups + most - 1) / most : 1;
+  Tile tile;
+  for (int64_t p = 0; p < pieces; ++p) {
+    const int64_t first = in.groups * p / pieces, groups = in.groups * (p + 1) / pieces - first;
+    GemmInput piece = in;
+    piece.x += first * kLayout.group, piece.groups = groups;
+    Units<int8_t> weights = units;
+    weights.w += first * units.step;
+    weights.adds = p > 0;
+    weights.next_step = (units.step + tiles - 1) / tiles;
+    for (int64_t t = 0; t < tiles; ++t) {
+      const int64_t row = tile_begin(in.rows, t, tiles), end = tile_begin(in.rows, t + 1, tiles);
+      const int rows = static_cast<int>(end - row);
+      I32* sums = pieces > 1 ? reinterpret_cast<I32*>(in.wide_sums) + row * U : tile.sums;
+      weights.next = weights.w + (groups + groups * t / tiles) * units.step;
+      accumulate_rows<kRows, U>(rows, piece, weights, row, sums);
+      if (p + 1 < pieces) continue;
+      if (out.weight_zero) subtract_weight_zeros(sums, in, out.weight_zero + panel.column + unit * kLanes, row, rows, U);
+      finish<U>(sums, panel, out, row, rows, unit);
+    }
+  }
+}
+
 // All rows against U units, in tiles of nearly equal height.
 template <int U, class Value, class Output>
 void rows_of(const GemmInput& in, const Units<Value>& units, const GemmPanel& panel, const Output& out, int unit) {
@@ -260,6 +304,9 @@ void rows_of(const GemmInput& in, const Units<Value>& units, const GemmPanel& pa
   static_assert(kRows * U <= kMaxTileSums);
   constexpr int kTogether = kMaxTileSums / (kRows * U);  // tiles to an epilogue
   const int64_t tiles = (in.rows + kRows - 1) / kRows;
+  if constexpr (kPieces && std::is_same_v<Value, int8_t>) {
+    if (in.rows > kRows && U == panel.units) return rows_by_pieces<U>(in, units, panel, out, unit);
+  }
   Tile tile;
   if constexpr (kOwnTiles && U == 1) {
     if (in.rows >= kRows && !out.weight_zero && panel.columns - unit * kLanes >= kLanes) {

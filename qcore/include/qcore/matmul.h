@@ -92,11 +92,9 @@ inline GemmInput gemm_input(const Kernels& kernels, const PackedWeights& w, cons
 // One panel over rows, with this thread's room for its weights and sums.
 template <class Output>
 void multiply_rows(const Kernels& kernels, GemmInput input, const GemmPanel& panel, const Output& out) {
-  if (kernels.layout.widens) {
-    Scratch& scratch = Scratch::of_thread();
-    input.wide_panel = scratch.wide_panel.reserve(int64_t{kWideGroups} * kUnit);
-    input.wide_sums = scratch.wide_sums.reserve(input.rows * kMaxPanelUnits * kLanes);
-  }
+  Scratch& scratch = Scratch::of_thread();
+  if (kernels.layout.widens) input.wide_panel = scratch.wide_panel.reserve(int64_t{kWideGroups} * kUnit);
+  input.wide_sums = scratch.wide_sums.reserve(input.rows * kMaxPanelUnits * kLanes);
   if constexpr (std::is_same_v<Output, FloatOutput>) {
     kernels.gemm_f32(input, panel, out);
   } else {
