@@ -99,6 +99,33 @@ struct Blocks {
       unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { store_tile<decltype(t)::value * U + decltype(u)::value>(to[t.value] + u.value, U * sizeof(I32)); });
     });
   }
+
+  // Steps [first, end) along K of a tile of rows times U units: sums of [row][unit], or added to these. Meanwhile lines from `next` on come
+  // into the L2 cache, `ahead` bytes of them in each step.
+  template <int U>
+  static __attribute__((noinline)) void add_products(const GemmInput& in, const int8_t* w, int64_t step, int64_t row, int64_t first, int64_t end, I32* sums, bool adds, const int8_t* next, int64_t ahead) {
+    const int64_t groups = groups_of(in);
+    const uint8_t* x = in.x + row * in.stride;
+    unroll<U>([&](auto u) QCORE_INLINE_LAMBDA {
+      constexpr int kSums = decltype(u)::value;
+      if (adds) {
+        load_tile<kSums>(sums + kSums, U * sizeof(I32));
+      } else {
+        zero_tile<kSums>();
+      }
+    });
+    w += first * groups * step;
+    for (int64_t k = first; k < end; ++k, w += groups * step) {
+      load_tile<4>(x + (in.pieces ? in.pieces[k] : k * groups * kGroup), in.stride);
+      unroll<U>([&](auto u) QCORE_INLINE_LAMBDA {
+        constexpr int kColumn = decltype(u)::value, kW = 6 + kColumn % 2;
+        load_tile<kW>(w + kColumn * kUnit, step);
+        dot_tiles<kColumn, 4, kW>();
+      });
+      for (const int8_t* to = next + ahead; next < to; next += 64) __builtin_prefetch(next, 0, 2);
+    }
+    unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { store_tile<decltype(u)::value>(sums + decltype(u)::value, U * sizeof(I32)); });
+  }
 };
 
 }  // namespace

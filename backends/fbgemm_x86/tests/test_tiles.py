@@ -17,16 +17,16 @@ def amx():
     return "avx512_amx"
 
 
-@pytest.mark.parametrize("rows", [1, 3, 4, 15, 16, 17, 47, 64, 65, 200])
-@pytest.mark.parametrize("features", [1, 24, 64, 65, 147, 160, 576])
-def test_every_shape_of_blocks(amx, rows, features):
+@pytest.mark.parametrize("rows", [1, 3, 4, 6, 7, 15, 16, 17, 47, 64, 65, 81, 97, 200])
+@pytest.mark.parametrize("features", [1, 24, 64, 65, 147, 160, 385, 576, 1600])
+def test_every_shape_of_blocks(isa, rows, features):
     generator = torch.Generator().manual_seed(rows)
     weight = torch.randint(-128, 128, (111, features), dtype=torch.int8, generator=generator)
     x = torch.randint(0, 256, (rows, features), dtype=torch.uint8, generator=generator)
     operator = ops.Linear(weight, per_tensor(0.1, 5, qint8), torch.randn(111, generator=generator))
     args = x, per_tensor(0.1, 3, quint8), per_tensor(20.0, 100, quint8)
     expected = qcore.registry.get("reference").build(operator)(*args)
-    assert torch.equal(FbgemmX86().build(operator, isa=amx)(*args), expected)
+    assert torch.equal(FbgemmX86().build(operator, isa=isa)(*args), expected)
 
 
 def test_others_may_use_them_between_calls(amx):

@@ -25,10 +25,12 @@ struct Attention {
   bool causal;
 };
 
+constexpr int64_t kMostLanes = kMaxPanelUnits * kLanes;
+
 // Queries of a block: as many as one kernel takes, fewer where so many keys have scores that these would leave the cache.
 inline int64_t attention_rows(const Attention& a) {
-  constexpr int64_t kBlockFloats = 1 << 18, kMost = kMaxPanelUnits * kLanes;
-  return std::clamp(kBlockFloats / (a.width + a.keys + a.values + 1), int64_t{kLanes}, kMost) / kLanes * kLanes;
+  constexpr int64_t kBlockFloats = 1 << 18;
+  return std::clamp(kBlockFloats / (a.width + a.keys + a.values + 1), int64_t{kLanes}, kMostLanes) / kLanes * kLanes;
 }
 
 inline void run_attention(const Kernels& kernels, const Attention& a, int threads) {
@@ -44,7 +46,7 @@ inline void run_attention(const Kernels& kernels, const Attention& a, int thread
     if (b.mask.data) b.mask.data += first * b.mask.row;
     b.first = first, b.rows = std::min(block, a.queries - first), b.keys = a.keys, b.width = a.width, b.values = a.values;
     b.scale = a.scale, b.causal = a.causal;
-    b.scratch = Scratch::of_thread().floats.reserve((a.width + a.keys + a.values) * block);
+    b.scratch = Scratch::of_thread().floats.reserve((a.width + a.keys + a.values) * block + kMostLanes * (a.width + 16));
     kernels.attention(b);
   });
 }

@@ -18,11 +18,11 @@ QCORE_INLINE F32 exp_of_negative(const F32& y) {
   return fma(power, part, power);
 }
 
-// y (outputs, U * 16 lanes) = sums of x (depth, U * 16 lanes) times w, element (output, depth) of which lies at w[output * row + depth * column].
-// From depth `whole` on, a negative x takes no part.
+// y (outputs, U * 16 lanes) = sums of x (depth, U * 16 lanes; steps `step` apart) times w, element (output, depth) of which lies at
+// w[output * row + depth * column]. From depth `whole` on, a negative x takes no part.
 struct LaneProducts {
   const float* x;
-  int64_t depth, whole;
+  int64_t step, depth, whole;
   const float* w;
   int64_t row, column;
   float* y;
@@ -40,7 +40,7 @@ __attribute__((noinline)) void lane_products(const LaneProducts& p, int64_t outp
   });
   const float* x = p.x;
   int64_t at = 0, k = 0;
-  for (; k < p.whole; ++k, at += p.column, x += U * kLanes) {
+  for (; k < p.whole; ++k, at += p.column, x += p.step) {
     F32 lanes[U];
     unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { lanes[u.value] = load_f32(x + u.value * kLanes); });
     unroll<N>([&](auto n) QCORE_INLINE_LAMBDA {
@@ -48,7 +48,7 @@ __attribute__((noinline)) void lane_products(const LaneProducts& p, int64_t outp
       unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { acc[n.value][u.value] = fma(value, lanes[u.value], acc[n.value][u.value]); });
     });
   }
-  for (; k < p.depth; ++k, at += p.column, x += U * kLanes) {
+  for (; k < p.depth; ++k, at += p.column, x += p.step) {
     unroll<N>([&](auto n) QCORE_INLINE_LAMBDA {
       unroll<U>([&](auto u) QCORE_INLINE_LAMBDA {
         const F32 lanes = load_f32(x + u.value * kLanes), before = acc[n.value][u.value];
@@ -150,7 +150,7 @@ void attend(const AttentionBlock& b, int64_t first, int64_t rows) {
   F32 greatest[U], total[U];
   unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { greatest[u.value] = set_f32(kLowest), total[u.value] = set_f32(0.0f); });
   const Scores finish{b, first, rows, whole, greatest};
-  all_lane_products<U>({queries, b.width, b.width, b.k.data, b.k.row, b.k.column, scores}, keys, finish);
+  all_lane_products<U>({queries, W, b.width, b.width, b.k.data, b.k.row, b.k.column, scores}, keys, finish);
 
   for (int64_t key = 0; key < whole; ++key) {
     unroll<U>([&](auto u) QCORE_INLINE_LAMBDA {
@@ -170,8 +170,79 @@ void attend(const AttentionBlock& b, int64_t first, int64_t rows) {
   }
   // Of a query with a score above -inf, the total is at least 1.
   unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { total[u.value] = div(set_f32(1.0f), max(set_f32(1.0f), total[u.value])); });
-  all_lane_products<U>({scores, keys, whole, b.v.data, b.v.column, b.v.row, sums}, b.values, Averages{total});
+  all_lane_products<U>({scores, W, keys, whole, b.v.data, b.v.column, b.v.row, sums}, b.values, Averages{total});
   transpose({sums, W, 1}, b.values, rows, b.y + first * b.y_row, b.y_row, b.y_column);
+}
+
+// Sums as they are.
+struct Plain {
+  QCORE_INLINE F32 begin(int) const { return set_f32(0.0f); }
+  QCORE_INLINE void end(int, const F32&) const {}
+  QCORE_INLINE F32 result(const F32& sum, int64_t, int, const F32&) const { return sum; }
+};
+
+template <int U>
+void some_lane_products(int units, const LaneProducts& p, int64_t outputs) {
+  if (units == U) return all_lane_products<U>(p, outputs, Plain{});
+  if constexpr (U > 1) some_lane_products<U - 1>(units, p, outputs);
+}
+
+// The same for so few queries that most lanes would be idle: the lanes of scores are keys, those of the result are values.
+constexpr int64_t kFewQueries = 4;
+
+bool is_for_few(const AttentionBlock& b) { return b.rows <= kFewQueries && b.v.column == 1 && b.values % kLanes == 0 && b.keys >= kLanes; }
+
+void attend_few(const AttentionBlock& b) {
+  constexpr int64_t W = kTileUnits * kLanes;
+  const int64_t keys = b.causal && b.first + b.rows < b.keys ? b.first + b.rows : b.keys, padded = (keys + W - 1) / W * W;
+  float *scores = b.scratch, *turned = scores + b.rows * padded, *products = turned + b.width * W, *y = products + b.rows * W;
+  const auto of = [&](int64_t row) { return b.causal && b.first + row + 1 < keys ? b.first + row + 1 : keys; };
+  for (int64_t key = 0; key < keys; key += W) {
+    const int64_t count = keys - key < W ? keys - key : W;
+    const int units = static_cast<int>((count + kLanes - 1) / kLanes);
+    if (count < W) {
+      for (int64_t i = 0; i < b.width * W; ++i) turned[i] = 0.0f;
+    }
+    transpose({b.k.data + key * b.k.row, b.k.row, b.k.column}, count, b.width, turned, W, 1);
+    some_lane_products<kTileUnits>(units, {turned, W, b.width, b.width, b.q.data, b.q.row, b.q.column, products}, b.rows);
+    for (int64_t r = 0; r < b.rows; ++r) {
+      for (int u = 0; u < units; ++u) {
+        F32 mask = set_f32(0.0f);
+        if (b.mask.data) {
+          const float* m = b.mask.data + r * b.mask.row + (key + u * kLanes) * b.mask.column;
+          Lanes<float> each;
+          for (int64_t lane = 0; lane < kLanes && u * kLanes + lane < count; ++lane) each.v[lane] = m[lane * b.mask.column];
+          mask = load_f32(each.v);
+        }
+        store_f32(scores + r * padded + key + u * kLanes, fma(load_f32(products + (r * units + u) * kLanes), set_f32(b.scale), mask));
+      }
+    }
+  }
+  F32 factors[kFewQueries];
+  for (int64_t r = 0; r < b.rows; ++r) {
+    constexpr float kLowest = -3.40282347e38f;
+    float* row = scores + r * padded;
+    const int64_t n = of(r);
+    F32 high = set_f32(kLowest);
+    for (int64_t key = 0; key < n; key += kLanes) high = max(load_filled(row + key, n - key, kLowest), high);
+    Lanes<float> lanes;
+    store_f32(lanes.v, high);
+    for (int i = 1; i < kLanes; ++i) lanes.v[0] = lanes.v[i] > lanes.v[0] ? lanes.v[i] : lanes.v[0];
+    const F32 greatest = set_f32(lanes.v[0]);
+    for (int64_t key = 0; key < n; key += kLanes) store_f32(row + key, exp_of_negative(sub(load_f32(row + key), greatest)));
+    float total = 0.0f;
+    for (int64_t key = 0; key < n; ++key) total += row[key];
+    factors[r] = div(set_f32(1.0f), max(set_f32(1.0f), set_f32(total)));
+  }
+  for (int64_t value = 0; value < b.values; value += W) {
+    const int64_t count = b.values - value < W ? b.values - value : W;
+    const int units = static_cast<int>(count / kLanes);
+    for (int64_t r = 0; r < b.rows; ++r) {
+      some_lane_products<kTileUnits>(units, {b.v.data + value, b.v.row, of(r), of(r), scores + r * padded, padded, 1, y}, 1);
+      for (int64_t i = 0; i < count; i += kLanes) store_f32(y + i, mul(load_f32(y + i), factors[r]));
+      for (int64_t i = 0; i < count; ++i) b.y[r * b.y_row + (value + i) * b.y_column] = y[i];
+    }
+  }
 }
 
 template <int U>
@@ -181,6 +252,7 @@ void attend_rows(const AttentionBlock& b, int64_t first, int64_t rows) {
 }
 
 void attention(const AttentionBlock& b) {
+  if (is_for_few(b)) return attend_few(b);
   constexpr int64_t W = kTileUnits * kLanes;
   for (int64_t first = 0; first < b.rows; first += W) attend_rows<kTileUnits>(b, first, b.rows - first < W ? b.rows - first : W);
 }

@@ -357,9 +357,44 @@ QCORE_INLINE void each_run(const GemmInput& in, int64_t row, int64_t rows, const
   }
 }
 
+// Whether so many tiles of rows share a piece that the next one comes in time.
+template <class OfBlocks>
+QCORE_INLINE bool shares_pieces(const GemmInput& in) {
+  constexpr int kTiles = 5;
+  return in.wide_sums && in.rows > kTiles * OfBlocks::kTileRows;
+}
+
+// The same as rows_by_pieces; pieces are whole steps of the blocks. Sums of a tile of rows lie together, since the last one may overlap
+// the one before it.
+template <class OfBlocks, int U, class Output>
+void blocks_by_pieces(const GemmInput& in, const Units<int8_t>& units, const GemmPanel& panel, const Output& out, int unit) {
+  constexpr int kTile = OfBlocks::kTileRows;
+  const int64_t tiles = (in.rows + kTile - 1) / kTile, last = in.rows < kTile ? 0 : in.rows - kTile;
+  const int64_t steps = in.groups / OfBlocks::groups_of(in), step_bytes = OfBlocks::groups_of(in) * units.step;
+  const int64_t pieces = (steps * step_bytes + kPieceBytes - 1) / kPieceBytes;
+  auto* all = reinterpret_cast<I32*>(in.wide_sums);
+  for (int64_t p = 0; p < pieces; ++p) {
+    const int64_t first = steps * p / pieces, end = steps * (p + 1) / pieces;
+    for (int64_t t = 0; t < tiles; ++t) {
+      const int64_t row = t * kTile, begin = row < last ? row : last;
+      I32* sums = all + (pieces > 1 ? row * U : 0);
+      const int8_t* next = units.w + end * step_bytes + (end - first) * step_bytes * t / tiles;
+      OfBlocks::template add_products<U>(in, units.w, units.step, begin, first, end, sums, p > 0, next, step_bytes / tiles);
+      if (p + 1 < pieces) continue;
+      sums += (row - begin) * U;
+      const int rows = static_cast<int>(in.rows - row < kTile ? in.rows - row : kTile);
+      if (out.weight_zero) subtract_weight_zeros(sums, in, out.weight_zero + panel.column + unit * kLanes, row, rows, U);
+      each_run(in, row, rows, [&](int64_t from, int64_t result, int64_t count) { finish<U>(sums + (from - row) * U, panel, out, result, static_cast<int>(count), unit); });
+    }
+  }
+}
+
 // All rows against U units, in blocks.
 template <class OfBlocks, int U, class Output>
 void blocks_of(const GemmInput& in, const Units<int8_t>& units, const GemmPanel& panel, const Output& out, int unit) {
+  if constexpr (U > 2) {
+    if (U == panel.units && shares_pieces<OfBlocks>(in)) return blocks_by_pieces<OfBlocks, U>(in, units, panel, out, unit);
+  }
   constexpr int kTile = OfBlocks::kTileRows, kRows = OfBlocks::rows(U);
   I32 room[(kTile + kRows) * U];
   I32* sums = room + kTile * U;
@@ -446,7 +481,7 @@ void units_of(int units, const GemmInput& in, const GemmPanel& panel, const Outp
 template <class OfBlocks>
 QCORE_INLINE int units_together(const GemmInput& in, const GemmPanel& panel) {
   if constexpr (!std::is_void_v<OfBlocks>) {
-    if (in_blocks<OfBlocks>(in) && in.groups * kUnitBytes * panel.units > OfBlocks::kL1Bytes) return 2;
+    if (!(panel.units > 2 && shares_pieces<OfBlocks>(in)) && in_blocks<OfBlocks>(in) && in.groups * kUnitBytes * panel.units > OfBlocks::kL1Bytes) return 2;
   }
   return tile_units(in.rows);
 }

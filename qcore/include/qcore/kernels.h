@@ -272,7 +272,7 @@ struct FloatMatrix {
 };
 
 // Queries `first` and on of one head: y (rows, values) of q (rows, width), k (keys, width), v (keys, values) and mask (rows, keys; null: none).
-// `scratch`: room for width + keys + values floats of each of the rows, rounded up to whole vectors.
+// `scratch`: room for width + keys + values floats of each of the rows, rounded up to whole vectors, and 64 * (width + 16) more.
 struct AttentionBlock {
   FloatMatrix q, k, v, mask;
   float* y;

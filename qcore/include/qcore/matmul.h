@@ -94,7 +94,7 @@ template <class Output>
 void multiply_rows(const Kernels& kernels, GemmInput input, const GemmPanel& panel, const Output& out) {
   Scratch& scratch = Scratch::of_thread();
   if (kernels.layout.widens) input.wide_panel = scratch.wide_panel.reserve(int64_t{kWideGroups} * kUnit);
-  input.wide_sums = scratch.wide_sums.reserve(input.rows * kMaxPanelUnits * kLanes);
+  input.wide_sums = scratch.wide_sums.reserve(round_up(input.rows, kLanes) * kMaxPanelUnits * kLanes);
   if constexpr (std::is_same_v<Output, FloatOutput>) {
     kernels.gemm_f32(input, panel, out);
   } else {
