@@ -25,7 +25,7 @@ using Tiles = void;
 struct Blocks {
   static constexpr int kGroups = 16;     // along K that a tile holds at most
   static constexpr int kTileRows = 16;
-  static constexpr int kFewestRows = 4;  // fewer are done sooner without
+  static constexpr int kFewestRows = 4, kFewestGroups = 8;  // fewer are done sooner without
   static constexpr int64_t kL1Bytes = 48 * 1024;  // of every CPU with AMX so far
   static constexpr int rows(int units) { return units > 2 ? kTileRows : 4 / units * kTileRows; }
 
@@ -69,19 +69,19 @@ struct Blocks {
     now.rows = 0;
   }
 
-  // Sums of T tiles of rows from `row` on, of U units: [row][unit]. A tile that would reach beyond the last row begins before it: up to
-  // 15 rows in front of `sums` are overwritten.
+  // Where tile t of those from `row` on begins: one that would reach beyond the last row begins before it.
+  static int64_t first_of(const GemmInput& in, int64_t row, int t) {
+    const int64_t first = row + t * kTileRows, last = in.rows < kTileRows ? 0 : in.rows - kTileRows;
+    return first < last ? first : last;
+  }
+
+  // T tiles of rows from `row` on, times U units, in registers.
   template <int T, int U>
-  static QCORE_INLINE void accumulate(const GemmInput& in, const int8_t* w, int64_t step, int64_t row, I32* sums) {
+  static QCORE_INLINE void multiply(const GemmInput& in, const int8_t* w, int64_t step, int64_t row) {
     static_assert(T * U <= 4);
-    const int64_t groups = groups_of(in), last = in.rows < kTileRows ? 0 : in.rows - kTileRows;
+    const int64_t groups = groups_of(in);
     const uint8_t* x[T];
-    I32* to[T];
-    unroll<T>([&](auto t) QCORE_INLINE_LAMBDA {
-      const int64_t first = row + t.value * kTileRows, begin = first < last ? first : last;
-      x[t.value] = in.x + begin * in.stride;
-      to[t.value] = sums + (begin - row) * U;
-    });
+    unroll<T>([&](auto t) QCORE_INLINE_LAMBDA { x[t.value] = in.x + first_of(in, row, t.value) * in.stride; });
     unroll<T * U>([&](auto i) QCORE_INLINE_LAMBDA { zero_tile<i.value>(); });
     for (int64_t k = 0, piece = 0; k < in.groups; k += groups, ++piece, w += groups * step) {
       const int64_t from = in.pieces ? in.pieces[piece] : k * kGroup;
@@ -95,8 +95,14 @@ struct Blocks {
         });
       });
     }
+  }
+
+  // Their sums, [row][unit]; up to 15 rows in front of `sums` are overwritten.
+  template <int T, int U>
+  static QCORE_INLINE void store(const GemmInput& in, int64_t row, I32* sums) {
     unroll<T>([&](auto t) QCORE_INLINE_LAMBDA {
-      unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { store_tile<decltype(t)::value * U + decltype(u)::value>(to[t.value] + u.value, U * sizeof(I32)); });
+      I32* to = sums + (first_of(in, row, t.value) - row) * U;
+      unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { store_tile<decltype(t)::value * U + decltype(u)::value>(to + u.value, U * sizeof(I32)); });
     });
   }
 

@@ -14,6 +14,9 @@ QCORE_INLINE void store_256(void* p, __m256i x) { _mm256_storeu_si256(static_cas
 
 // Loops over halves of vectors leave more registers to each.
 constexpr int kParts = 2;
+constexpr bool kStoresSome = false;
+using Spread = void;
+using BoundedRounding = void;
 template <int kPart, class T>
 QCORE_INLINE auto& part(T& x) {
   if constexpr (kPart == 0) {

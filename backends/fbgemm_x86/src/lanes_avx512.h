@@ -78,23 +78,79 @@ QCORE_INLINE Rounding rounding(float low, float high, int32_t zero) {
 QCORE_INLINE __m512i rounded_words(F32 a, F32 b, const Rounding& r) {
   return _mm512_adds_epi16(_mm512_packs_epi32(round_i32(min(a, r.high)), round_i32(min(b, r.high))), r.zero);
 }
+QCORE_INLINE __m512i clamped(__m512i bytes, const Rounding& r) { return _mm512_max_epu8(bytes, r.low); }
+
+// Of numbers below 2^31, which therefore stay in order when they are packed.
+struct BoundedRounding {
+  __m512i zero, low, high;
+  static QCORE_INLINE BoundedRounding of(float low, float high, int32_t zero) {
+    const auto byte = [&](float bound) { return _mm512_set1_epi8(static_cast<char>(static_cast<int32_t>(bound) + zero)); };
+    return {_mm512_set1_epi16(static_cast<int16_t>(zero)), byte(low), byte(high)};
+  }
+};
+QCORE_INLINE __m512i rounded_words(F32 a, F32 b, const BoundedRounding& r) { return _mm512_adds_epi16(_mm512_packs_epi32(round_i32(a), round_i32(b)), r.zero); }
+QCORE_INLINE __m512i clamped(__m512i bytes, const BoundedRounding& r) { return _mm512_max_epu8(_mm512_min_epu8(bytes, r.high), r.low); }
+
 QCORE_INLINE void store_128(uint8_t* p, __m128i x) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), x); }
-QCORE_INLINE void store_rounded(uint8_t* p, int64_t step, F32 a, F32 b, F32 c, F32 d, const Rounding& r) {
-  const __m512i bytes = _mm512_max_epu8(_mm512_packus_epi16(rounded_words(a, b, r), rounded_words(c, d, r)), r.low);
-  const __m512i ordered = _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), bytes);
+template <class R>
+QCORE_INLINE __m512i rounded_bytes(F32 a, F32 b, F32 c, F32 d, const R& r) {
+  const __m512i bytes = clamped(_mm512_packus_epi16(rounded_words(a, b, r), rounded_words(c, d, r)), r);
+  return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), bytes);
+}
+template <class R>
+QCORE_INLINE void store_rounded(uint8_t* p, int64_t step, F32 a, F32 b, F32 c, F32 d, const R& r) {
+  const __m512i ordered = rounded_bytes(a, b, c, d, r);
   if (step == 16) return _mm512_storeu_si512(p, ordered);
   store_128(p, _mm512_castsi512_si128(ordered));
   store_128(p + step, _mm512_extracti32x4_epi32(ordered, 1));
   store_128(p + 2 * step, _mm512_extracti32x4_epi32(ordered, 2));
   store_128(p + 3 * step, _mm512_extracti32x4_epi32(ordered, 3));
 }
-QCORE_INLINE void store_rounded(uint8_t* p, int64_t step, F32 a, F32 b, const Rounding& r) {
+template <class R>
+QCORE_INLINE void store_rounded(uint8_t* p, int64_t step, F32 a, F32 b, const R& r) {
   const __m512i words = rounded_words(a, b, r);
-  const __m512i bytes = _mm512_max_epu8(_mm512_packus_epi16(words, words), r.low);
+  const __m512i bytes = clamped(_mm512_packus_epi16(words, words), r);
   const __m512i ordered = _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 0, 4, 8, 12, 1, 5, 9, 13), bytes);
   store_128(p, _mm512_castsi512_si128(ordered));
   store_128(p + step, _mm512_extracti32x4_epi32(ordered, 1));
 }
+
+// 64 channels in four vectors, as bytes are transposed and packed within 128-bit lanes: vector v has lanes of four from channels 4 v, 16 + 4 v,
+// 32 + 4 v and 48 + 4 v on.
+struct Spread {
+  static QCORE_INLINE void load(const uint8_t* a, const uint8_t* b, const uint8_t* c, const uint8_t* d, Each4* to) {
+    const __m512i x = _mm512_loadu_si512(a), y = _mm512_loadu_si512(b), z = _mm512_loadu_si512(c), w = _mm512_loadu_si512(d);
+    const __m512i low_xy = _mm512_unpacklo_epi8(x, y), low_zw = _mm512_unpacklo_epi8(z, w);
+    const __m512i high_xy = _mm512_unpackhi_epi8(x, y), high_zw = _mm512_unpackhi_epi8(z, w);
+    to[0] = _mm512_unpacklo_epi16(low_xy, low_zw), to[1] = _mm512_unpackhi_epi16(low_xy, low_zw);
+    to[2] = _mm512_unpacklo_epi16(high_xy, high_zw), to[3] = _mm512_unpackhi_epi16(high_xy, high_zw);
+  }
+
+  // Four times 16 bytes, `step` bytes apart.
+  static QCORE_INLINE __m512i lanes(const void* p, int64_t step) {
+    const auto at = [&](int i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(static_cast<const uint8_t*>(p) + i * step)); };
+    const __m512i first = _mm512_mask_broadcast_i32x4(_mm512_castsi128_si512(at(0)), 0x00F0, at(1));
+    return _mm512_mask_broadcast_i32x4(_mm512_mask_broadcast_i32x4(first, 0x0F00, at(2)), 0xF000, at(3));
+  }
+  static QCORE_INLINE Weights lanes(const int8_t* w, int64_t step) { return lanes(static_cast<const void*>(w), step); }
+  static QCORE_INLINE I32 lanes(const int32_t* p) { return lanes(p, 4 * kLanes); }
+  static QCORE_INLINE F32 lanes(const float* p) { return _mm512_castsi512_ps(lanes(p, 4 * kLanes)); }
+
+  template <class R>
+  static QCORE_INLINE void store(uint8_t* p, F32 a, F32 b, F32 c, F32 d, const R& r) {
+    _mm512_storeu_si512(p, clamped(_mm512_packus_epi16(rounded_words(a, b, r), rounded_words(c, d, r)), r));
+  }
+};
+
+// The first `count` bytes of four vectors.
+constexpr bool kStoresSome = true;
+QCORE_INLINE __mmask64 first_bits(int count) { return count >= 64 ? ~__mmask64{0} : (__mmask64{1} << count) - 1; }
+template <class R>
+QCORE_INLINE void store_rounded_some(uint8_t* p, int count, F32 a, F32 b, F32 c, F32 d, const R& r) {
+  _mm512_mask_storeu_epi8(p, first_bits(count), rounded_bytes(a, b, c, d, r));
+}
+QCORE_INLINE I32 load_first_bytes(const uint8_t* p, int count) { return _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(static_cast<__mmask16>(first_bits(count)), p)); }
+QCORE_INLINE I32 load_first_bytes(const int8_t* p, int count) { return _mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(static_cast<__mmask16>(first_bits(count)), p)); }
 
 QCORE_INLINE F32 power_of_two(I32 n) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23)); }
 QCORE_INLINE F32 magnitude(F32 a) { return _mm512_abs_ps(a); }

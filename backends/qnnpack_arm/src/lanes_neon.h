@@ -75,6 +75,9 @@ QCORE_INLINE void store_indices(uint16_t* p, const F32& a, uint16_t most) {
 }
 
 // Clamping from above also makes a number of NaN; from below the narrowing saturates.
+constexpr bool kStoresSome = false;
+using Spread = void;
+using BoundedRounding = void;
 struct Rounding {
   float32x4_t high;
   int16x8_t zero;

@@ -91,15 +91,14 @@ struct DepthwiseJob {
   // Where a line's first entry would be, and which entries lie in the input.
   DepthwiseLine line(const Windows::Place& place, int64_t i, int64_t column) const {
     const Windows& v = windows;
+    if (!w.plan.along_row && i >= v.kernel[0] * v.kernel[1] + (w.plan.rows - 1) * v.stride[1]) return {nullptr, 0, 0};  // its weights are 0
     int64_t d = place.start[0], h = place.start[1];
     if (w.plan.along_row) {
       column += i * v.dilation[2];
     } else if (w.plan.rows > 1 || v.kernel[0] == 1) {
       h += i * v.dilation[1];
-    } else if (i < v.kernel[0] * v.kernel[1]) {
-      d += i / v.kernel[1] * v.dilation[0], h += i % v.kernel[1] * v.dilation[1];
     } else {
-      d = -1;
+      d += i / v.kernel[1] * v.dilation[0], h += i % v.kernel[1] * v.dilation[1];
     }
     if (!v.inside(0, d) || !v.inside(1, h)) return {nullptr, 0, 0};
     return {v.at(x, place.sample, d, h, 0), -column, v.in[2] - column};

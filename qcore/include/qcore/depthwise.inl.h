@@ -6,14 +6,23 @@ namespace {
 
 static_assert(sizeof(Each4) <= DepthwiseInput::kEntryBytes);
 
-QCORE_INLINE Each4 load_taps(const uint8_t* const* taps, int count) {
-  if (count == kLanes) return load_each4(taps[0], taps[1], taps[2], taps[3]);
-  uint8_t rows[4][kLanes] = {};  // what lies behind the last channels is not ours to read
-  for (int j = 0; j < 4; ++j) std::memcpy(rows[j], taps[j], static_cast<size_t>(count));
-  return load_each4(rows[0], rows[1], rows[2], rows[3]);
+// Entries of 16 channels.
+struct OfOneUnit {
+  static QCORE_INLINE void load(const uint8_t* a, const uint8_t* b, const uint8_t* c, const uint8_t* d, Each4* to) { *to = load_each4(a, b, c, d); }
+};
+
+template <class Load, int kUnits>
+QCORE_INLINE void load_taps(const uint8_t* const* taps, int count, Each4* to) {
+  if (count == kUnits * kLanes) return Load::load(taps[0], taps[1], taps[2], taps[3], to);
+  if constexpr (kUnits == 1) {
+    uint8_t rows[4][kLanes] = {};  // what lies behind the last channels is not ours to read
+    for (int j = 0; j < 4; ++j) std::memcpy(rows[j], taps[j], static_cast<size_t>(count));
+    Load::load(rows[0], rows[1], rows[2], rows[3], to);
+  }
 }
 
-// The entries of four lines for `count` channels.
+// The entries of four lines for `count` channels, which take kUnits vectors each.
+template <class Load, int kUnits>
 void interleave(const DepthwiseInput& in, const DepthwiseLine* lines, int64_t channel, int count, Each4* to) {
   const uint8_t* const padding = in.padding + channel;
   const auto tap = [&](int i, int64_t entry) {
@@ -30,7 +39,7 @@ void interleave(const DepthwiseInput& in, const DepthwiseLine* lines, int64_t ch
     for (int64_t entry = first; entry < last; ++entry) {
       const uint8_t* taps[kGroup];
       for (int i = 0; i < kGroup; ++i) taps[i] = tap(i, entry);
-      to[entry] = load_taps(taps, count);
+      load_taps<Load, kUnits>(taps, count, to + entry * kUnits);
     }
   };
   one_by_one(0, begin);
@@ -42,12 +51,12 @@ void interleave(const DepthwiseInput& in, const DepthwiseLine* lines, int64_t ch
   for (int i = 0; i < kGroup; ++i) {
     at[i] = tap(i, begin);
     step[i] = lines[i].row ? in.channels : 0;
-    whole = whole && (count == kLanes || !step[i] || in.limit - at[i] >= (end - begin - 1) * step[i] + kLanes);
+    whole = whole && (count == kUnits * kLanes || !step[i] || in.limit - at[i] >= (end - begin - 1) * step[i] + kLanes);
   }
   if (!whole) return one_by_one(begin, end);
   const auto vectors = [&](int64_t of_a, int64_t of_b, int64_t of_c, int64_t of_d) QCORE_INLINE_LAMBDA {
     const uint8_t *a = at[0], *b = at[1], *c = at[2], *d = at[3];
-    for (int64_t entry = begin; entry < end; ++entry, a += of_a, b += of_b, c += of_c, d += of_d) to[entry] = load_each4(a, b, c, d);
+    for (int64_t entry = begin; entry < end; ++entry, a += of_a, b += of_b, c += of_c, d += of_d) Load::load(a, b, c, d, to + entry * kUnits);
   };
   if (step[0] && step[1] && step[2] && step[3]) return vectors(in.channels, in.channels, in.channels, in.channels);  // by one register
   vectors(step[0], step[1], step[2], step[3]);
@@ -118,16 +127,74 @@ void finish_channels(const Output& out, const I32* sums, int64_t first, int64_t 
   for (; x < outputs; ++x, y += out.stride) store_some(y, value(x), count, rounding);
 }
 
+// An output row of 64 channels, whose N dot products have all their weights in registers; `step`: from the weights of 16 channels to the next.
+template <class OfSpread, int N, class Output>
+__attribute__((noinline)) void spread_row(int64_t dots, const DepthwiseInput& in, const Each4* entries, const int8_t* w, int64_t step, const Output& output, int64_t first, int64_t channel) {
+  if constexpr (N > 1) {
+    if (dots < N) return spread_row<OfSpread, N - 1>(dots, in, entries, w, step, output, first, channel);
+  }
+  constexpr int kVectors = 4, kFour = 4;
+  const Output out = output;
+  const auto rounding = rounding_of(out);
+  Weights weights[N][kVectors];
+  const Each4* from[N];
+  RequantizedColumns columns[kVectors];
+  unroll<N>([&](auto i) QCORE_INLINE_LAMBDA {
+    from[i.value] = entries + (i.value / in.columns * in.entries + i.value % in.columns * in.column_step) * kVectors;
+    unroll<kVectors>([&](auto v) QCORE_INLINE_LAMBDA { weights[i.value][v.value] = OfSpread::lanes(w + i.value * kUnit + v.value * kFour * kGroup, step); });
+  });
+  unroll<kVectors>([&](auto v) QCORE_INLINE_LAMBDA {
+    const int64_t column = channel + v.value * kFour;
+    columns[v.value] = {OfSpread::lanes(out.offset + column), OfSpread::lanes(out.bias + column), OfSpread::lanes(out.multiplier + column)};
+  });
+  I32 begins[kVectors];
+  unroll<kVectors>([&](auto v) QCORE_INLINE_LAMBDA { begins[v.value] = take_offset(columns[v.value]); });
+  uint8_t* y = out.y + first * out.stride + channel;
+  for (int64_t x = 0; x < in.outputs; ++x, y += out.stride) {
+    F32 results[kVectors];
+    unroll<kVectors>([&](auto v) QCORE_INLINE_LAMBDA {
+      I32 sum = begins[v.value];
+      unroll<N>([&](auto i) QCORE_INLINE_LAMBDA { sum = dot(sum, from[i.value][x * in.stride * kVectors + v.value], weights[i.value][v.value]); });
+      results[v.value] = result(sum, out, columns[v.value], first + x, channel, kLanes);
+    });
+    OfSpread::store(y, results[0], results[1], results[2], results[3], rounding);
+  }
+}
+
+// The channels that are done 64 at a time, from the first one on; the last 64 may begin before the end of those before.
+template <class OfSpread, class Output>
+int64_t spread_channels(const DepthwiseInput& in, const Output& out, Each4* entries) {
+  constexpr int kMostDots = 3, kVectors = 4;
+  constexpr int64_t kTogether = kVectors * kLanes;
+  const int64_t dots = in.quads * in.columns, row_bytes = dots * kUnit, unit_bytes = in.packed_rows * row_bytes;
+  if (dots > kMostDots || in.channels < kTogether) return 0;
+  const auto together = [&](int64_t channel) {
+    for (int64_t quad = 0; quad < in.quads; ++quad) {
+      interleave<OfSpread, kVectors>(in, in.lines + quad * kGroup, channel, kTogether, entries + quad * in.entries * kVectors);
+    }
+    const int8_t* w = in.w + channel / kLanes * unit_bytes;
+    for (int64_t row = 0; row < in.rows; ++row) spread_row<OfSpread, kMostDots>(dots, in, entries, w + row * row_bytes, unit_bytes, out, row * in.row_pixels, channel);
+  };
+  int64_t channel = 0;
+  for (; channel + kTogether <= in.channels; channel += kTogether) together(channel);
+  const int64_t left = in.channels - channel;
+  if (left < kTogether / 2 || left % kLanes != 0) return channel;
+  together(in.channels - kTogether);
+  return in.channels;
+}
+
 template <class Output>
 void depthwise_strip(const DepthwiseInput& in, const Output& output) {
   const Output out = output;  // a copy that stores of bytes cannot alias
   auto* const entries = reinterpret_cast<Each4*>(in.scratch);
   auto* const sums = reinterpret_cast<I32*>(in.scratch + in.quads * in.entries * DepthwiseInput::kEntryBytes);
   const int64_t row_bytes = in.quads * in.columns * kUnit;
-  const int8_t* w = in.w;
-  for (int64_t channel = 0; channel < in.channels; channel += kLanes, w += in.packed_rows * row_bytes) {
+  int64_t channel = 0;
+  if constexpr (!std::is_void_v<Spread> && !std::is_same_v<Output, SummedOutput>) channel = spread_channels<Spread>(in, out, entries);
+  const int8_t* w = in.w + channel / kLanes * in.packed_rows * row_bytes;
+  for (; channel < in.channels; channel += kLanes, w += in.packed_rows * row_bytes) {
     const int count = in.channels - channel < kLanes ? static_cast<int>(in.channels - channel) : kLanes;
-    for (int64_t quad = 0; quad < in.quads; ++quad) interleave(in, in.lines + quad * kGroup, channel, count, entries + quad * in.entries);
+    for (int64_t quad = 0; quad < in.quads; ++quad) interleave<OfOneUnit, 1>(in, in.lines + quad * kGroup, channel, count, entries + quad * in.entries);
     for (int64_t row = 0; row < in.rows; ++row) {
       if (kModerateDot && !in.extreme) {
         sum_taps<kModerateDot>(in, entries, w + row * row_bytes, out.offset + channel, sums);

@@ -18,7 +18,14 @@ QCORE_INLINE Lanes<T> some(const T* p, int64_t count) {
 }
 
 template <class T>
-QCORE_INLINE I32 load_some_bytes(const T* p, int64_t count) { return count >= kLanes ? load_bytes(p) : load_bytes(some(p, count).v); }
+QCORE_INLINE I32 load_some_bytes(const T* p, int64_t count) {
+  if (count >= kLanes) return load_bytes(p);
+  if constexpr (kStoresSome) {
+    return load_first_bytes(p, static_cast<int>(count));
+  } else {
+    return load_bytes(some(p, count).v);
+  }
+}
 
 // `count` lanes of the result (16 but for the last columns).
 QCORE_INLINE void store_bytes(uint8_t* p, const I32& v, int count) {
@@ -60,14 +67,17 @@ struct FloatColumns {
 // A requantized output that another tensor is added to.
 struct SummedOutput : RequantizedOutput {};
 
+// One whose results are clamped as bytes, since none overflows on the way there.
+struct BoundedOutput : RequantizedOutput {};
+
 // run(the output as its epilogue is to be)
-template <class Run>
+template <class Run, class Bounded = BoundedRounding>
 QCORE_INLINE void with_sum(const RequantizedOutput& out, const Run& run) {
-  if (out.residual.x) {
-    run(SummedOutput{out});
-  } else {
-    run(out);
+  if (out.residual.x) return run(SummedOutput{out});
+  if constexpr (!std::is_void_v<Bounded>) {
+    if (out.bounded) return run(BoundedOutput{out});
   }
+  run(out);
 }
 
 QCORE_INLINE RequantizedColumns load_columns(const RequantizedOutput& out, int64_t column) {
@@ -85,6 +95,11 @@ QCORE_INLINE I32 take_offset(RequantizedColumns& c) {
   return offset;
 }
 QCORE_INLINE I32 take_offset(FloatColumns& /*c*/) { return set_i32(0); }
+
+// The same for columns from `column` on, of all units of a panel.
+alignas(64) constexpr int32_t kZeros[kMaxPanelUnits * kLanes] = {};
+QCORE_INLINE const int32_t* begins_of(const RequantizedOutput& out, int64_t column) { return out.offset + column; }
+QCORE_INLINE const int32_t* begins_of(const FloatOutput& /*out*/, int64_t /*column*/) { return kZeros; }
 
 // Results of `count` columns from `column` of a row on, but for the last step, which `store` does: to round where they become bytes.
 QCORE_INLINE F32 result(const I32& acc, const RequantizedOutput& out, const RequantizedColumns& c, int64_t /*row*/, int64_t /*column*/, int /*count*/) {
@@ -107,12 +122,17 @@ QCORE_INLINE F32 result(const I32& acc, const FloatOutput& out, const FloatColum
 
 // How the results of an output are stored.
 QCORE_INLINE Rounding rounding_of(const RequantizedOutput& out) { return rounding(out.low, out.high, out.zero); }
+template <class Bounded = BoundedRounding>
+QCORE_INLINE Bounded rounding_of(const BoundedOutput& out) {
+  return Bounded::of(out.low, out.high, out.zero);
+}
 QCORE_INLINE Rounding rounding_of(const SummedOutput& out) { return rounding(out.residual.sum.low, out.residual.sum.high, out.residual.sum.zero); }
 
 struct AsTheyAre {};
 QCORE_INLINE AsTheyAre rounding_of(const FloatOutput&) { return {}; }
 
-QCORE_INLINE void store_some(uint8_t* p, const F32& v, int count, const Rounding& r) {
+template <class OfBytes>
+QCORE_INLINE void store_some(uint8_t* p, const F32& v, int count, const OfBytes& r) {
   uint8_t all[2 * kLanes];
   store_rounded(all, kLanes, v, v, r);
   if (count >= kLanes) {

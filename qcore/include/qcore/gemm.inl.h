@@ -109,15 +109,15 @@ struct Units {
   static constexpr int kValues = kGroup / sizeof(Value);  // a dot product takes 4 bytes along K, or 2 widened values
 };
 
-// R rows x U units, all of K in registers.
+// R rows x U units, all of K in registers. `begins`: what the sums of each column begin with.
 template <int R, int U, class Value>
-__attribute__((noinline)) void accumulate(const GemmInput& in, const Units<Value>& units, int64_t row, I32* sums) {
+__attribute__((noinline)) void accumulate(const GemmInput& in, const Units<Value>& units, const int32_t* begins, int64_t row, I32* sums) {
   constexpr int kValues = Units<Value>::kValues, kCacheLine = 64 / sizeof(Value), kAhead = 3072 / sizeof(Value);
   I32 acc[R][U];
   const RowValue* x[R];
   unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
     x[r.value] = row_of<RowValue>(in, row + r.value);
-    unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { acc[r.value][u.value] = set_i32(0); });
+    unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { acc[r.value][u.value] = load_i32(begins + u.value * kLanes); });
   });
   if (units.adds) {
     unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
@@ -159,20 +159,20 @@ __attribute__((noinline)) void accumulate(const GemmInput& in, const Units<Value
 
 // The same by what the ISA has for it.
 template <class Own, int R>
-__attribute__((noinline)) void accumulate(const GemmInput& in, const Units<int8_t>& units, int64_t row, I32* sums) {
-  Own::template accumulate<R>(in, units.w, units.extreme, row, set_i32(0), sums);
+__attribute__((noinline)) void accumulate(const GemmInput& in, const Units<int8_t>& units, const int32_t* begins, int64_t row, I32* sums) {
+  Own::template accumulate<R>(in, units.w, units.extreme, row, load_i32(begins), sums);
 }
 
 template <int R, int U, class Value>
-void accumulate_rows(int rows, const GemmInput& in, const Units<Value>& units, int64_t row, I32* sums) {
+void accumulate_rows(int rows, const GemmInput& in, const Units<Value>& units, const int32_t* begins, int64_t row, I32* sums) {
   if (rows == R) {
     if constexpr (kOwnTiles) {
-      return accumulate<Tiles, R>(in, units, row, sums);
+      return accumulate<Tiles, R>(in, units, begins, row, sums);
     } else {
-      return accumulate<R, U>(in, units, row, sums);
+      return accumulate<R, U>(in, units, begins, row, sums);
     }
   }
-  if constexpr (R > 1) accumulate_rows<R - 1, U>(rows, in, units, row, sums);
+  if constexpr (R > 1) accumulate_rows<R - 1, U>(rows, in, units, begins, row, sums);
 }
 
 inline void subtract_weight_zeros(I32* sums, const GemmInput& in, const int32_t* weight_zero, int64_t row, int rows, int units) {
@@ -181,29 +181,46 @@ inline void subtract_weight_zeros(I32* sums, const GemmInput& in, const int32_t*
   }
 }
 
-// The epilogue of sums [row][unit]: four vectors of a row where it has them, else of a column, so that they are rounded together.
-template <int U, class Output>
+// The epilogue of sums [row][unit], which began with the offsets or did not. What is rounded together: four vectors of a row where it has
+// them, all that it has where some bytes of vectors can be stored, else vectors of a column.
+template <int U, bool kBegun, class Output>
 QCORE_INLINE void finish(const I32* sums, const GemmPanel& panel, const Output& output, int64_t row, int rows, int unit) {
   const Output out = output;  // a copy that stores of bytes cannot alias
   const auto rounding = rounding_of(out);
   const int first = unit * kLanes;
   auto* y = out.y + row * out.stride + panel.output + first;
+  constexpr bool kSome = U > 1 && kStoresSome && sizeof *y == 1;
+  const auto columns_of = [&](int u) QCORE_INLINE_LAMBDA {
+    auto columns = load_columns(out, panel.column + first + u * kLanes);
+    if (kBegun) take_offset(columns);
+    return columns;
+  };
   const auto value = [&](int r, int u, const auto& columns, int count) QCORE_INLINE_LAMBDA {
     return result(sums[r * U + u], out, columns, row + r, panel.output + first + u * kLanes, count);
   };
+  const int together = panel.columns - first;
   if constexpr (U == 4) {
-    if (panel.columns - first >= 4 * kLanes) {
-      const auto c0 = load_columns(out, panel.column + first), c1 = load_columns(out, panel.column + first + kLanes);
-      const auto c2 = load_columns(out, panel.column + first + 2 * kLanes), c3 = load_columns(out, panel.column + first + 3 * kLanes);
+    if (together >= 4 * kLanes) {
+      const auto c0 = columns_of(0), c1 = columns_of(1), c2 = columns_of(2), c3 = columns_of(3);
       for (int r = 0; r < rows; ++r, y += out.stride) {
         store_rounded(y, kLanes, value(r, 0, c0, kLanes), value(r, 1, c1, kLanes), value(r, 2, c2, kLanes), value(r, 3, c3, kLanes), rounding);
       }
       return;
     }
   }
+  if constexpr (kSome) {
+    decltype(columns_of(0)) columns[U];
+    unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { columns[u.value] = columns_of(u.value); });
+    for (int r = 0; r < rows; ++r, y += out.stride) {
+      F32 v[4] = {set_f32(0.0f), set_f32(0.0f), set_f32(0.0f), set_f32(0.0f)};
+      unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { v[u.value] = value(r, u.value, columns[u.value], together - u.value * kLanes); });
+      store_rounded_some(y, together, v[0], v[1], v[2], v[3], rounding);
+    }
+    return;
+  }
   unroll<U>([&](auto u) QCORE_INLINE_LAMBDA {
-    const int lane = u.value * kLanes, count = panel.columns - first - lane;
-    const auto columns = load_columns(out, panel.column + first + lane);
+    const int lane = u.value * kLanes, count = together - lane;
+    const auto columns = columns_of(u.value);
     const auto at = [&](int r) QCORE_INLINE_LAMBDA { return value(r, u.value, columns, count); };
     auto* to = y + lane;
     int r = 0;
@@ -275,6 +292,7 @@ void rows_by_pieces(const GemmInput& in, const Units<int8_t>& units, const GemmP
   constexpr int kRows = tile_rows(U);
   const int64_t tiles = (in.rows + kRows - 1) / kRows, most = kPieceBytes / (U * kUnitBytes);
   const int64_t pieces = in.wide_sums ? (in.groups + most - 1) / most : 1;
+  const int32_t* begins = begins_of(out, panel.column + unit * kLanes);
   Tile tile;
   for (int64_t p = 0; p < pieces; ++p) {
     const int64_t first = in.groups * p / pieces, groups = in.groups * (p + 1) / pieces - first;
@@ -289,10 +307,10 @@ void rows_by_pieces(const GemmInput& in, const Units<int8_t>& units, const GemmP
       const int rows = static_cast<int>(end - row);
       I32* sums = pieces > 1 ? reinterpret_cast<I32*>(in.wide_sums) + row * U : tile.sums;
       weights.next = weights.w + (groups + groups * t / tiles) * units.step;
-      accumulate_rows<kRows, U>(rows, piece, weights, row, sums);
+      accumulate_rows<kRows, U>(rows, piece, weights, begins, row, sums);
       if (p + 1 < pieces) continue;
       if (out.weight_zero) subtract_weight_zeros(sums, in, out.weight_zero + panel.column + unit * kLanes, row, rows, U);
-      finish<U>(sums, panel, out, row, rows, unit);
+      finish<U, true>(sums, panel, out, row, rows, unit);
     }
   }
 }
@@ -307,14 +325,15 @@ void rows_of(const GemmInput& in, const Units<Value>& units, const GemmPanel& pa
   if constexpr (kPieces && std::is_same_v<Value, int8_t>) {
     if (in.rows > kRows && U == panel.units) return rows_by_pieces<U>(in, units, panel, out, unit);
   }
+  const int32_t* begins = begins_of(out, panel.column + unit * kLanes);
   Tile tile;
   if constexpr (kOwnTiles && U == 1) {
     if (in.rows >= kRows && !out.weight_zero && panel.columns - unit * kLanes >= kLanes) {
       const int64_t row = whole_tiles<Tiles>(in, units, panel, out, unit);
       if (row == in.rows) return;
       const auto rows = static_cast<int>(in.rows - row);
-      accumulate_rows<kRows, U>(rows, in, units, row, tile.sums);
-      return finish<U>(tile.sums, panel, out, row, rows, unit);
+      accumulate_rows<kRows, U>(rows, in, units, begins, row, tile.sums);
+      return finish<U, true>(tile.sums, panel, out, row, rows, unit);
     }
   }
   for (int64_t t = 0; t < tiles; t += kTogether) {
@@ -322,25 +341,30 @@ void rows_of(const GemmInput& in, const Units<Value>& units, const GemmPanel& pa
     int64_t row = first;
     for (int64_t i = t; i < last; ++i) {
       const int64_t end = tile_begin(in.rows, i + 1, tiles);
-      accumulate_rows<kRows, U>(static_cast<int>(end - row), in, units, row, tile.sums + (row - first) * U);
+      accumulate_rows<kRows, U>(static_cast<int>(end - row), in, units, begins, row, tile.sums + (row - first) * U);
       row = end;
     }
     const int rows = static_cast<int>(row - first);
     if (out.weight_zero) subtract_weight_zeros(tile.sums, in, out.weight_zero + panel.column + unit * kLanes, first, rows, U);
-    finish<U>(tile.sums, panel, out, first, rows, unit);
+    finish<U, true>(tile.sums, panel, out, first, rows, unit);
   }
 }
 
 template <class OfBlocks>
 QCORE_INLINE bool in_blocks(const GemmInput& in) {
-  return (in.rows >= OfBlocks::kFewestRows || in.pieces) && in.groups > 0;
+  return (in.rows >= OfBlocks::kFewestRows && in.groups >= OfBlocks::kFewestGroups) || in.pieces;
 }
 
-// `tiles` tiles of rows against U units.
+// `tiles` tiles of rows against U units: their products, which stay where the ISA sums them, or their sums from there.
 template <class OfBlocks, int T, int U>
-__attribute__((noinline)) void accumulate_block(int64_t tiles, const GemmInput& in, const Units<int8_t>& units, int64_t row, I32* sums) {
-  if (tiles == T) return OfBlocks::template accumulate<T, U>(in, units.w, units.step, row, sums);
-  if constexpr (T > 1) accumulate_block<OfBlocks, T - 1, U>(tiles, in, units, row, sums);
+__attribute__((noinline)) void multiply_block(int64_t tiles, const GemmInput& in, const Units<int8_t>& units, int64_t row) {
+  if (tiles == T) return OfBlocks::template multiply<T, U>(in, units.w, units.step, row);
+  if constexpr (T > 1) multiply_block<OfBlocks, T - 1, U>(tiles, in, units, row);
+}
+template <class OfBlocks, int T, int U>
+QCORE_INLINE void store_block(int64_t tiles, const GemmInput& in, int64_t row, I32* sums) {
+  if (tiles == T) return OfBlocks::template store<T, U>(in, row, sums);
+  if constexpr (T > 1) store_block<OfBlocks, T - 1, U>(tiles, in, row, sums);
 }
 
 // Calls run(first row of it, row of the result, count) for each run of results among rows [row, row + rows).
@@ -384,25 +408,31 @@ void blocks_by_pieces(const GemmInput& in, const Units<int8_t>& units, const Gem
       sums += (row - begin) * U;
       const int rows = static_cast<int>(in.rows - row < kTile ? in.rows - row : kTile);
       if (out.weight_zero) subtract_weight_zeros(sums, in, out.weight_zero + panel.column + unit * kLanes, row, rows, U);
-      each_run(in, row, rows, [&](int64_t from, int64_t result, int64_t count) { finish<U>(sums + (from - row) * U, panel, out, result, static_cast<int>(count), unit); });
+      each_run(in, row, rows, [&](int64_t from, int64_t result, int64_t count) { finish<U, false>(sums + (from - row) * U, panel, out, result, static_cast<int>(count), unit); });
     }
   }
 }
 
-// All rows against U units, in blocks.
+// All rows against U units, in blocks. The next block is multiplied while the epilogue of this one runs.
 template <class OfBlocks, int U, class Output>
 void blocks_of(const GemmInput& in, const Units<int8_t>& units, const GemmPanel& panel, const Output& out, int unit) {
   if constexpr (U > 2) {
     if (U == panel.units && shares_pieces<OfBlocks>(in)) return blocks_by_pieces<OfBlocks, U>(in, units, panel, out, unit);
   }
-  constexpr int kTile = OfBlocks::kTileRows, kRows = OfBlocks::rows(U);
+  constexpr int kTile = OfBlocks::kTileRows, kRows = OfBlocks::rows(U), kTiles = kRows / kTile;
   I32 room[(kTile + kRows) * U];
   I32* sums = room + kTile * U;
+  const auto rows_at = [&](int64_t row) { return static_cast<int>(in.rows - row < kRows ? in.rows - row : kRows); };
+  const auto tiles_at = [&](int64_t row) { return (rows_at(row) + kTile - 1) / kTile; };
+  multiply_block<OfBlocks, kTiles, U>(tiles_at(0), in, units, 0);
+  store_block<OfBlocks, kTiles, U>(tiles_at(0), in, 0, sums);
   for (int64_t row = 0; row < in.rows; row += kRows) {
-    const int rows = static_cast<int>(in.rows - row < kRows ? in.rows - row : kRows);
-    accumulate_block<OfBlocks, kRows / kTile, U>((rows + kTile - 1) / kTile, in, units, row, sums);
+    const int rows = rows_at(row);
+    const int64_t next = row + kRows;
+    if (next < in.rows) multiply_block<OfBlocks, kTiles, U>(tiles_at(next), in, units, next);
     if (out.weight_zero) subtract_weight_zeros(sums, in, out.weight_zero + panel.column + unit * kLanes, row, rows, U);
-    each_run(in, row, rows, [&](int64_t first, int64_t result, int64_t count) { finish<U>(sums + (first - row) * U, panel, out, result, static_cast<int>(count), unit); });
+    each_run(in, row, rows, [&](int64_t first, int64_t result, int64_t count) { finish<U, false>(sums + (first - row) * U, panel, out, result, static_cast<int>(count), unit); });
+    if (next < in.rows) store_block<OfBlocks, kTiles, U>(tiles_at(next), in, next, sums);
   }
 }
 
@@ -441,7 +471,7 @@ void widened_panel(const GemmInput& in, const GemmPanel& panel, const Output& ou
       if (first + groups < in.groups) continue;
       const auto rows = static_cast<int>(in.rows);
       if (out.weight_zero) subtract_weight_zeros(sums, in, out.weight_zero + panel.column + unit * kLanes, 0, rows, 1);
-      finish<1>(sums, panel, out, 0, rows, unit);
+      finish<1, false>(sums, panel, out, 0, rows, unit);
     }
   }
 }
@@ -539,9 +569,10 @@ int64_t peak(int64_t rounds) {
   const Configured<OfBlocks> configured(in);
   for (int64_t round = 0; round < rounds; ++round) {
     if constexpr (!std::is_void_v<OfBlocks>) {
-      accumulate_block<OfBlocks, 1, kTileUnits>(1, in, Units<Value>{w, kTileUnits * kUnit}, 0, sums);
+      multiply_block<OfBlocks, 1, kTileUnits>(1, in, Units<Value>{w, kTileUnits * kUnit}, 0);
+      store_block<OfBlocks, 1, kTileUnits>(1, in, 0, sums);
     } else if constexpr (std::is_void_v<Wide>) {
-      accumulate_rows<kRows, kTileUnits>(kRows, in, Units<Value>{w, kTileUnits * kLanes * Units<Value>::kValues}, 0, sums);
+      accumulate_rows<kRows, kTileUnits>(kRows, in, Units<Value>{w, kTileUnits * kLanes * Units<Value>::kValues}, kZeros, 0, sums);
     } else {
       accumulate_wide<Wide, kRows>(kRows, in, w, 0, in.groups, 0, sums);
     }

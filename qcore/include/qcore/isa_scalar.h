@@ -31,6 +31,9 @@ struct Weights {
 
 constexpr int kParts = 1;  // registers of a vector that are worth a loop of their own
 constexpr bool kModerateDot = false;  // `dot_moderate`, a shorter `dot` for weights of which no four have -128 twice
+constexpr bool kStoresSome = false;   // `store_rounded_some` and `load_first_bytes`, which touch no other bytes
+using BoundedRounding = void;        // Rounding for numbers below 2^31
+using Spread = void;                 // or how 64 channels are at once four vectors, for depthwise convolutions
 template <int, class T>
 QCORE_INLINE T& part(T& x) {
   return x;

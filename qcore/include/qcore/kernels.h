@@ -92,6 +92,7 @@ struct RequantizedOutput {
   int32_t zero;
   Residual residual{};
   const uint8_t* table = nullptr;  // of 256 bytes, which replace the results at the end; null: none
+  bool bounded = false;            // whatever acc is, no product reaches 2^31
 
   RequantizedOutput from_row(int64_t row) const {
     RequantizedOutput out = *this;
@@ -123,7 +124,7 @@ struct DepthwiseLine {
 // `outputs` pixels of each of `rows` output rows, `row_pixels` apart. Entry e of a quad of lines holds their pixels in column e; output x
 // reads entries x * stride + column * column_step of each quad.
 struct DepthwiseInput {
-  static constexpr int64_t kEntryBytes = 128;  // of 16 channels of four lines, on any ISA
+  static constexpr int64_t kEntryBytes = 256;  // of the channels of four lines that are done at once, on any ISA
 
   const DepthwiseLine* lines;  // 4 * quads
   int64_t quads, entries, outputs, stride;
@@ -302,7 +303,7 @@ struct Kernels {
   void (*requantize)(const uint8_t* x, uint8_t* y, int64_t n, Operand, const IntegerResult&);
   void (*clamp)(const uint8_t* x, uint8_t* y, int64_t n, uint8_t low, uint8_t high);
   void (*lookup)(const uint8_t* x, uint8_t* y, int64_t n, const uint8_t* table);
-  void (*max)(const uint8_t* const* rows, int64_t count, uint8_t* y, int64_t channels);
+  void (*max)(const uint8_t* const* rows, int64_t count, uint8_t* y, int64_t channels, int64_t outputs, int64_t step);  // rows: of the first output
   void (*average)(const uint8_t* const* rows, int64_t count, uint8_t* y, int64_t channels, const AverageParameters&);
   void (*gemm_half)(const HalfInput&, const HalfPanel&, const HalfOutput&);
   void (*lstm_cell)(const CellStep&);

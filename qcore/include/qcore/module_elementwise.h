@@ -189,16 +189,6 @@ inline Windows pooling_windows(const TensorView& in, const TensorView& out, cons
   return windows;
 }
 
-inline void run_max_pool(const Kernels& kernels, const Windows& windows, const uint8_t* x, uint8_t* y, int threads) {
-  each_window(windows, x, y, threads, [&](const uint8_t* const* rows, int64_t count, uint8_t* to, const Windows::Place&) {
-    if (count == 0) {
-      std::memset(to, 0, static_cast<size_t>(windows.channels));
-    } else {
-      kernels.max(rows, count, to, windows.channels);
-    }
-  });
-}
-
 inline void max_pool(const Kernels& kernels, const py::object& x, const py::object& y, const Tuple3& kernel, const Tuple3& stride, const Tuple3& padding,
                      const Tuple3& dilation, int threads) {
   const Activations in(x, "x"), out(y, "y");

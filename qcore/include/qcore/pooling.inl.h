@@ -3,11 +3,26 @@
 namespace qcore::QCORE_ISA {
 namespace {
 
-void max(const uint8_t* const* rows, int64_t count, uint8_t* y, int64_t channels) {
-  std::memcpy(y, rows[0], static_cast<size_t>(channels));
+template <int N>
+QCORE_INLINE void max_bytes(const uint8_t* const* rows, int64_t count, int64_t from, uint8_t* y) {
+  typedef uint8_t Bytes __attribute__((vector_size(N)));  // compilers have it on every ISA
+  Bytes most, x;
+  std::memcpy(&most, rows[0] + from, N);
   for (int64_t r = 1; r < count; ++r) {
-    const uint8_t* x = rows[r];
-    for (int64_t c = 0; c < channels; ++c) y[c] = x[c] > y[c] ? x[c] : y[c];
+    std::memcpy(&x, rows[r] + from, N);
+    most = x > most ? x : most;
+  }
+  std::memcpy(y, &most, N);
+}
+
+// `outputs` pixels one behind the other, of rows that are `step` bytes further on for each.
+void max(const uint8_t* const* rows, int64_t count, uint8_t* y, int64_t channels, int64_t outputs, int64_t step) {
+  for (int64_t i = 0; i < outputs; ++i, y += channels) {
+    const int64_t from = i * step;
+    int64_t c = 0;
+    for (; c + 32 <= channels; c += 32) max_bytes<32>(rows, count, from + c, y + c);
+    for (; c + 8 <= channels; c += 8) max_bytes<8>(rows, count, from + c, y + c);
+    for (; c < channels; ++c) max_bytes<1>(rows, count, from + c, y + c);
   }
 }
 

@@ -36,6 +36,7 @@ struct Requantization {
   std::vector<float> bias;
   std::vector<float> multiplier;
   float bias_scale = 1.0f;
+  bool bounded = true;
 
   Requantization(const PackedWeights& w, QParams x_, QParams y_) : x(x_), y(y_) {
     const auto size = w.scales.size();
@@ -48,11 +49,16 @@ struct Requantization {
     }
     // Per channel the bias is divided by the scale; per tensor it is multiplied by its inverse, in one rounding with the sum.
     if (w.has_bias && !w.per_channel) bias_scale = 1.0f / (static_cast<float>(x.scale) * w.scales[0]);
+    constexpr double kMostSum = 2147483648.0;
+    for (size_t c = 0; c < size; ++c) {
+      const double most = (kMostSum + std::abs(static_cast<double>(bias[c]) * bias_scale)) * multiplier[c];
+      if (static_cast<int64_t>(c) % w.padded_n < w.n) bounded = bounded && most < kMostSum / 2;
+    }
   }
 
   RequantizedOutput output(const PackedWeights& w, uint8_t* data, int64_t stride, bool relu) const {
     return {data, stride, offset.data(), bias.data(), multiplier.data(), w.has_zeros ? w.zeros.data() : nullptr, bias_scale,
-            static_cast<float>(relu ? 0 : -y.zero), static_cast<float>(255 - y.zero), y.zero};
+            static_cast<float>(relu ? 0 : -y.zero), static_cast<float>(255 - y.zero), y.zero, {}, nullptr, bounded};
   }
 };
 

@@ -83,7 +83,7 @@ void multiply_positions(const WinogradInput& in, const int16_t* w) {
     for (int64_t pass = 0; pass < passes; ++pass) {
       const int64_t row = in.tiles * pass / passes;
       const int count = static_cast<int>(in.tiles * (pass + 1) / passes - row);
-      accumulate_rows<kRows, 1>(count, rows, Units<Value>{w, kUnit / 2}, row, tile.sums);
+      accumulate_rows<kRows, 1>(count, rows, Units<Value>{w, kUnit / 2}, kZeros, row, tile.sums);
       for (int r = 0; r < count; ++r) store_i32(in.sums + (position * in.tiles + row + r) * kLanes, tile.sums[r]);
     }
   }
