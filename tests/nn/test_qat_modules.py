@@ -134,6 +134,16 @@ def test_both_paths_compute_the_same(name):
         torch.testing.assert_close(fast, exact, rtol=1e-4, atol=1e-5)
 
 
+def test_gradients_of_gradients_are_there():
+    torch.manual_seed(4)
+    layer = nniqat.ConvBn2d(2, 3, 3, qconfig=qconfigs.default_qat_qconfig).train()
+    images = torch.randn(2, 2, 5, 5, requires_grad=True)
+    (gradient,) = torch.autograd.grad(layer(images).pow(2).sum(), images, create_graph=True)
+    gradient.pow(2).sum().backward()
+    for parameter in layer.parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all()
+
+
 def test_the_exact_path_holds_for_gamma_zero():
     module = built("ConvBn2d", ours_config("fused"))
     module._enable_slow_path_for_better_numerical_stability = True

@@ -38,6 +38,8 @@ class _Quotient(torch.autograd.Function):
         of_x, of_scale = ctx.needs_input_grad
         room = result / scale if of_scale else None
         gradient = None if room is None else -room.mul_(grads[0]).sum_to_size(scale.shape)
+        if torch.is_grad_enabled():  # gradients of gradients are wanted, and room is part of them
+            room = None
         return torch.div(grads[0], scale, out=room) if of_x else None, gradient
 
 
