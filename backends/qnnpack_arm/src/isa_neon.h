@@ -35,7 +35,7 @@ using Widening = void;
 using Blocks = void;
 constexpr int kTileUnits = 1;
 constexpr int tile_units(int64_t /*rows*/) { return kTileUnits; }
-constexpr int tile_rows(int /*units*/) { return 5; }
+constexpr int tile_rows(int /*units*/) { return 4; }
 
 QCORE_INLINE Each4 load_each4(const uint8_t* a, const uint8_t* b, const uint8_t* c, const uint8_t* d) {
   const uint8x16_t x[4] = {vld1q_u8(a), vld1q_u8(b), vld1q_u8(c), vld1q_u8(d)};
@@ -83,82 +83,76 @@ QCORE_INLINE I32 dot_moderate(const I32& acc, const Each4& each, const Weights& 
   return r;
 }
 
-// Products of signed bytes are summed by twos in 16 bits, which is exact unless both are -128 * -128, then pairwise to 32. A register
-// holds 16 values along K of one row, one column, or (four of them) their sum.
+// A register of weights is two values along K of 8 columns, which are multiplied by the same two of a row: products of two such
+// registers are summed in 16 bits, which is exact unless both are -128 * -128, then pairwise to 32.
 struct Tiles {
-  static constexpr Layout kLayout{16, true, true};
+  static constexpr Layout kLayout{4, true, true, false, true};
   static constexpr int kRowStep = 1;
-  static constexpr bool kReadsAgain = true;  // what the epilogue needs, for each tile: fewer instructions so
 
   static void prepare(const GemmInput& in, void* to) { sign_rows(in, static_cast<int8_t*>(to), in.groups * kLayout.group); }
 
+  // Four values along K: a and b are two of them each.
   template <bool Extreme>
-  static QCORE_INLINE int32x4_t products(int8x16_t x, int8x16_t w) {
-    const int16x8_t low = vmull_s8(vget_low_s8(x), vget_low_s8(w));
-    if constexpr (Extreme) {
-      return vpadalq_s16(vpaddlq_s16(low), vmull_high_s8(x, w));
-    } else {
-      return vpaddlq_s16(vmlal_high_s8(low, x, w));
-    }
+  static QCORE_INLINE void add_products(I32& sum, int16x8_t a, int16x8_t b, const int8x16x4_t& w) {
+    const int8x16_t x[2] = {vreinterpretq_s8_s16(a), vreinterpretq_s8_s16(b)};
+    unroll<2>([&](auto half) QCORE_INLINE_LAMBDA {
+      const int8x16_t first = w.val[half.value], second = w.val[2 + half.value];
+      int32x4_t* sums = sum.v + 2 * half.value;
+      if constexpr (Extreme) {
+        sums[0] = vpadalq_s16(vpadalq_s16(sums[0], multiply_low(x[0], first)), multiply_low(x[1], second));
+        sums[1] = vpadalq_s16(vpadalq_s16(sums[1], vmull_high_s8(x[0], first)), vmull_high_s8(x[1], second));
+      } else {
+        sums[0] = vpadalq_s16(sums[0], multiply_add_low(multiply_low(x[0], first), x[1], second));
+        sums[1] = vpadalq_s16(sums[1], vmlal_high_s8(vmull_high_s8(x[0], first), x[1], second));
+      }
+    });
   }
 
-  template <bool Extreme>
-  static QCORE_INLINE int32x4_t add_products(int32x4_t sum, int8x16_t x, int8x16_t w) {
-    const int16x8_t low = vmull_s8(vget_low_s8(x), vget_low_s8(w));
-    if constexpr (Extreme) {
-      return vpadalq_s16(vpadalq_s16(sum, low), vmull_high_s8(x, w));
-    } else {
-      return vpadalq_s16(sum, vmlal_high_s8(low, x, w));
-    }
+  // The next 64 bytes of weights: in registers that need not be neighbours where sums take most of them.
+  template <int R>
+  static QCORE_INLINE int8x16x4_t next(const int8_t*& w) {
+    if constexpr (R <= 2) return next_64(w);
+    const int8x16x4_t bytes{{vld1q_s8(w), vld1q_s8(w + 16), vld1q_s8(w + 32), vld1q_s8(w + 48)}};
+    w += 64;
+    return bytes;
   }
 
-  // Q times four columns from the `quarter`th on.
-  template <int R, int Q, bool Extreme>
-  static QCORE_INLINE void accumulate_quarters(const GemmInput& in, const int8_t* w, int64_t row, int quarter, const I32& first, I32* result) {
+  template <int R, bool Extreme>
+  static QCORE_INLINE void accumulate(const GemmInput& in, const int8_t* w, int64_t row, const int32_t* first, I32* result) {
     const int64_t bytes = in.groups * kLayout.group;
-    const int8_t* rows[R];
-    int32x4_t sums[R][4 * Q];
+    const int16_t* rows[R];
+    I32 sums[R];
     unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
-      rows[r.value] = static_cast<const int8_t*>(in.prepared) + (row + r.value) * bytes;
-      unroll<4 * Q>([&](auto i) QCORE_INLINE_LAMBDA { sums[r.value][i.value] = vdupq_n_s32(0); });
+      rows[r.value] = reinterpret_cast<const int16_t*>(static_cast<const int8_t*>(in.prepared) + (row + r.value) * bytes);
+      sums[r.value] = load_first(first);
     });
-    const auto add_group = [&](int64_t k, auto begins) QCORE_INLINE_LAMBDA {
-      int8x16_t x[R];
-      unroll<R>([&](auto r) QCORE_INLINE_LAMBDA { x[r.value] = vld1q_s8(rows[r.value] + k); });
-      unroll<Q>([&](auto q) QCORE_INLINE_LAMBDA {
-        const int8x16x4_t columns = next_64(w);
-        unroll<4>([&](auto i) QCORE_INLINE_LAMBDA {
-          constexpr int at = 4 * decltype(q)::value + decltype(i)::value;
-          unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
-            auto& sum = sums[r.value][at];
-            const int8x16_t column = columns.val[i.value];
-            sum = begins.value ? products<Extreme>(x[r.value], column) : add_products<Extreme>(sum, x[r.value], column);
-          });
-        });
+    int64_t k = 0;
+    for (; k + 8 <= bytes; k += 8) {
+      const int8x16x4_t columns = next<R>(w), more = next<R>(w);
+      unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
+        const int16x8x4_t x = vld4q_dup_s16(rows[r.value]);
+        rows[r.value] += 4;
+        asm("" : "+r"(rows[r.value]));
+        add_products<Extreme>(sums[r.value], x.val[0], x.val[1], columns);
+        add_products<Extreme>(sums[r.value], x.val[2], x.val[3], more);
       });
-      w += 64 * (4 - Q);
-    };
-    if (bytes > 0) add_group(0, Constant<1>{});
-    for (int64_t k = 16; k < bytes; k += 16) add_group(k, Constant<0>{});
-    unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
-      const auto& s = sums[r.value];
-      unroll<Q>([&](auto q) QCORE_INLINE_LAMBDA {
-        constexpr int at = 4 * decltype(q)::value;
-        const int32x4_t four = vpaddq_s32(vpaddq_s32(s[at], s[at + 1]), vpaddq_s32(s[at + 2], s[at + 3]));
-        result[r.value].v[quarter + q.value] = vaddq_s32(four, first.v[quarter + q.value]);
+    }
+    if (k < bytes) {
+      const int8x16x4_t columns = next<R>(w);
+      unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
+        const int16x8x2_t x = vld2q_dup_s16(rows[r.value]);
+        add_products<Extreme>(sums[r.value], x.val[0], x.val[1], columns);
       });
-    });
+    }
+    unroll<R>([&](auto r) QCORE_INLINE_LAMBDA { result[r.value] = sums[r.value]; });
   }
 
   template <int R>
-  static QCORE_INLINE void accumulate(const GemmInput& in, const int8_t* w, bool extreme, int64_t row, const I32& first, I32* result) {
-    constexpr int kQuarters = R == 1 ? 4 : R == 2 ? 2 : 1;  // as many as have their sums in registers
-    for (int quarter = 0; quarter < 4; quarter += kQuarters, w += 64 * kQuarters) {
-      if (extreme) {
-        accumulate_quarters<R, kQuarters, true>(in, w, row, quarter, first, result);
-      } else {
-        accumulate_quarters<R, kQuarters, false>(in, w, row, quarter, first, result);
-      }
+  static QCORE_INLINE void accumulate(const GemmInput& in, const int8_t* w, bool extreme, int64_t row, const int32_t* first, I32* result) {
+    if (extreme) {
+      accumulate<R, true>(in, w, row, first, result);
+    } else {
+      accumulate<R, false>(in, w, row, first, result);
     }
   }
 };

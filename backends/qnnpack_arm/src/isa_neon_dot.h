@@ -54,33 +54,27 @@ QCORE_INLINE I32 dot(const I32& acc, const Each4& x, const Weights& w) {
 struct Tiles {
   static constexpr Layout kLayout{4, true, true};
   static constexpr int kRowStep = 1;
-  static constexpr bool kReadsAgain = true;  // what the epilogue needs, for each tile: fewer instructions so
 
   static void prepare(const GemmInput& in, void* to) { sign_rows(in, static_cast<int8_t*>(to), in.groups * kLayout.group); }
 
-  template <int R>
-  struct Sums {
-    int32x4_t v[R][4];
-  };
-
   template <int R, int Lane>
-  static QCORE_INLINE void add_lane(Sums<R>& sums, const int8x16_t (&x)[R], const int8_t*& w) {
+  static QCORE_INLINE void add_lane(I32 (&sums)[R], const int8x16_t (&x)[R], const int8_t*& w) {
     const int8x16x4_t columns = next_64(w);
     unroll<4>([&](auto i) QCORE_INLINE_LAMBDA {
       unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
-        sums.v[r.value][i.value] = vdotq_laneq_s32(sums.v[r.value][i.value], columns.val[i.value], x[r.value], Lane);
+        sums[r.value].v[i.value] = vdotq_laneq_s32(sums[r.value].v[i.value], columns.val[i.value], x[r.value], Lane);
       });
     });
   }
 
   template <int R>
-  static QCORE_INLINE void accumulate(const GemmInput& in, const int8_t* w, bool, int64_t row, const I32& first, I32* result) {
+  static QCORE_INLINE void accumulate(const GemmInput& in, const int8_t* w, bool, int64_t row, const int32_t* first, I32* result) {
     const int64_t bytes = in.groups * kLayout.group;
     const int8_t* rows[R];
-    Sums<R> sums;
+    I32 sums[R];
     unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
       rows[r.value] = static_cast<const int8_t*>(in.prepared) + (row + r.value) * bytes;
-      for (int i = 0; i < 4; ++i) sums.v[r.value][i] = first.v[i];
+      sums[r.value] = load_first(first);
     });
     int8x16_t x[R];
     int64_t k = 0;
@@ -97,9 +91,7 @@ struct Tiles {
       if (bytes - k > 4) add_lane<R, 1>(sums, x, w);
       if (bytes - k > 8) add_lane<R, 2>(sums, x, w);
     }
-    unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
-      for (int i = 0; i < 4; ++i) result[r.value].v[i] = sums.v[r.value][i];
-    });
+    unroll<R>([&](auto r) QCORE_INLINE_LAMBDA { result[r.value] = sums[r.value]; });
   }
 };
 

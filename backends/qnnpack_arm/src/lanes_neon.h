@@ -74,10 +74,10 @@ QCORE_INLINE void store_indices(uint16_t* p, const F32& a, uint16_t most) {
   }
 }
 
-// Clamping from above also makes a number of NaN; from below the narrowing saturates.
 constexpr bool kStoresSome = false;
 using Spread = void;
-using BoundedRounding = void;
+
+// Clamping from above also makes a number of NaN; from below the narrowing saturates.
 struct Rounding {
   float32x4_t high;
   int16x8_t zero;
@@ -86,15 +86,33 @@ struct Rounding {
 QCORE_INLINE Rounding rounding(float low, float high, int32_t zero) {
   return {vdupq_n_f32(high), vdupq_n_s16(static_cast<int16_t>(zero)), vdupq_n_u8(static_cast<uint8_t>(static_cast<int32_t>(low) + zero))};
 }
-QCORE_INLINE uint8x8_t rounded_bytes(float32x4_t a, float32x4_t b, const Rounding& r) {
-  const auto rounded = [&](float32x4_t v) { return vqmovn_s32(vcvtnq_s32_f32(vminnmq_f32(v, r.high))); };
-  return vqmovun_s16(vqaddq_s16(vcombine_s16(rounded(a), rounded(b)), r.zero));
+QCORE_INLINE int32x4_t whole(float32x4_t v, const Rounding& r) { return vcvtnq_s32_f32(vminnmq_f32(v, r.high)); }
+QCORE_INLINE uint8x16_t clamped(uint8x16_t bytes, const Rounding& r) { return vmaxq_u8(bytes, r.low); }
+
+// Of numbers, which stay in order when they are narrowed.
+struct BoundedRounding {
+  int16x8_t zero;
+  uint8x16_t low, high;
+  static QCORE_INLINE BoundedRounding of(float low, float high, int32_t zero) {
+    const auto byte = [&](float bound) { return vdupq_n_u8(static_cast<uint8_t>(static_cast<int32_t>(bound) + zero)); };
+    return {vdupq_n_s16(static_cast<int16_t>(zero)), byte(low), byte(high)};
+  }
+};
+QCORE_INLINE int32x4_t whole(float32x4_t v, const BoundedRounding& /*r*/) { return vcvtnq_s32_f32(v); }
+QCORE_INLINE uint8x16_t clamped(uint8x16_t bytes, const BoundedRounding& r) { return vmaxq_u8(vminq_u8(bytes, r.high), r.low); }
+
+template <class R>
+QCORE_INLINE void store_rounded(uint8_t* p, const F32& a, const R& r) {
+  const auto words = [&](float32x4_t v, float32x4_t w) { return vqaddq_s16(vqmovn_high_s32(vqmovn_s32(whole(v, r)), whole(w, r)), r.zero); };
+  vst1q_u8(p, clamped(vqmovun_high_s16(vqmovun_s16(words(a.v[0], a.v[1])), words(a.v[2], a.v[3])), r));
 }
-QCORE_INLINE void store_rounded(uint8_t* p, int64_t step, const F32& a, const F32& b, const Rounding& r) {
-  vst1q_u8(p, vmaxq_u8(vcombine_u8(rounded_bytes(a.v[0], a.v[1], r), rounded_bytes(a.v[2], a.v[3], r)), r.low));
-  vst1q_u8(p + step, vmaxq_u8(vcombine_u8(rounded_bytes(b.v[0], b.v[1], r), rounded_bytes(b.v[2], b.v[3], r)), r.low));
+template <class R>
+QCORE_INLINE void store_rounded(uint8_t* p, int64_t step, const F32& a, const F32& b, const R& r) {
+  store_rounded(p, a, r);
+  store_rounded(p + step, b, r);
 }
-QCORE_INLINE void store_rounded(uint8_t* p, int64_t step, const F32& a, const F32& b, const F32& c, const F32& d, const Rounding& r) {
+template <class R>
+QCORE_INLINE void store_rounded(uint8_t* p, int64_t step, const F32& a, const F32& b, const F32& c, const F32& d, const R& r) {
   store_rounded(p, step, a, b, r);
   store_rounded(p + 2 * step, step, c, d, r);
 }
@@ -149,11 +167,22 @@ QCORE_INLINE int8x16x4_t next_64(const int8_t*& w) {
   return bytes;
 }
 
+// Sums that begin with what lies at `first`: the pointer is opaque, so that compilers load them for each row, not move them in four
+// instructions.
+QCORE_INLINE I32 load_first(const int32_t* first) {
+  asm("" : "+r"(first));
+  const int32x4x4_t v = vld1q_s32_x4(first);
+  return {{v.val[0], v.val[1], v.val[2], v.val[3]}};
+}
+
 QCORE_INLINE int8x16_t less_128(uint8x16_t x) { return vreinterpretq_s8_u8(veorq_u8(x, vdupq_n_u8(128))); }
 
 // Rows as signed bytes, one after the other.
 inline void sign_rows(const GemmInput& in, int8_t* to, int64_t bytes) {
-  for (int64_t row = 0; row < in.rows; ++row, to += bytes) {
+  const bool one = in.stride == bytes;  // they lie so already
+  const int64_t rows = one ? 1 : in.rows;
+  if (one) bytes *= in.rows;
+  for (int64_t row = 0; row < rows; ++row, to += bytes) {
     const uint8_t* x = in.x + row * in.stride;
     int64_t i = 0;
     for (; i + 64 <= bytes; i += 64) {

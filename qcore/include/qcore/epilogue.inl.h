@@ -143,6 +143,7 @@ QCORE_INLINE void store_some(uint8_t* p, const F32& v, int count, const OfBytes&
 }
 
 QCORE_INLINE void store_some(float* p, const F32& v, int count, AsTheyAre) { store_f32(p, v, count); }
+QCORE_INLINE void store_rounded(float* p, const F32& a, AsTheyAre) { store_f32(p, a); }
 QCORE_INLINE void store_rounded(float* p, int64_t step, const F32& a, const F32& b, AsTheyAre) {
   store_f32(p, a);
   store_f32(p + step, b);

@@ -160,7 +160,7 @@ __attribute__((noinline)) void accumulate(const GemmInput& in, const Units<Value
 // The same by what the ISA has for it.
 template <class Own, int R>
 __attribute__((noinline)) void accumulate(const GemmInput& in, const Units<int8_t>& units, const int32_t* begins, int64_t row, I32* sums) {
-  Own::template accumulate<R>(in, units.w, units.extreme, row, load_i32(begins), sums);
+  Own::template accumulate<R>(in, units.w, units.extreme, row, begins, sums);
 }
 
 template <int R, int U, class Value>
@@ -234,43 +234,41 @@ QCORE_INLINE void finish(const I32* sums, const GemmPanel& panel, const Output& 
   });
 }
 
-// What the epilogue of 16 columns needs.
+// What 16 columns need.
 template <class Output>
 struct Needed {
   Output out;
   decltype(load_columns(std::declval<Output>(), 0)) columns;
+  I32 first;  // what sums begin with
+  decltype(rounding_of(std::declval<Output>())) rounding;
+
+  Needed(const Output& out_, int64_t column) : out(out_), columns(load_columns(out, column)), first(take_offset(columns)), rounding(rounding_of(out)) {}
 };
 
 // The largest tiles of an ISA's own, from sums to results in registers. The first row that is left.
 template <class Own, class Output>
-__attribute__((noinline)) int64_t whole_tiles(const GemmInput& in, const Units<int8_t>& units, const GemmPanel& panel, const Output& output, int unit) {
+__attribute__((noinline)) int64_t whole_tiles(const GemmInput& input, const Units<int8_t>& units, const GemmPanel& panel, const Output& output, int unit) {
   constexpr int kRows = tile_rows(1);
-  const int64_t parameters = panel.column + unit * kLanes, column = panel.output + unit * kLanes;
-  const auto read = [&]() QCORE_INLINE_LAMBDA {
-    const Output* opaque = &output;
-    asm("" : "+r"(opaque));  // else compilers would read once, and keep it all in registers that the sums want
-    return Needed<Output>{*opaque, load_columns(*opaque, parameters)};
-  };
-  const auto once = read();
+  const GemmInput in = input;  // a copy that stores of bytes cannot alias, as those below
+  const int8_t* w = units.w;
+  const bool extreme = units.extreme;
+  const Needed<Output> needed(output, panel.column + unit * kLanes);
+  const int64_t column = panel.output + unit * kLanes, stride = output.stride;
   auto* y = output.y + column;
-  const int64_t stride = output.stride;
   int64_t row = 0;
   for (; row + kRows <= in.rows; row += kRows) {
-    auto begins = Own::kReadsAgain ? read() : once;
+    const Needed<Output>* again = &needed;
+    asm("" : "+r"(again));  // read for each tile: else compilers would keep it all in registers that the sums want
     I32 sums[kRows + kRows % kRowStep];
-    Own::template accumulate<kRows>(in, units.w, units.extreme, row, take_offset(begins.columns), sums);
-    auto [out, columns] = Own::kReadsAgain ? read() : once;
+    Own::template accumulate<kRows>(in, w, extreme, row, reinterpret_cast<const int32_t*>(again->first.v), sums);
+    asm("" : "+r"(again));
+    auto columns = again->columns;
     take_offset(columns);
-    const auto rounding = rounding_of(out);
-    const auto at = [&, &out = out, &columns = columns](int r) QCORE_INLINE_LAMBDA { return result(sums[r], out, columns, row + r, column, kLanes); };
-    unroll<kRows / 2>([&](auto pair) QCORE_INLINE_LAMBDA {
-      store_rounded(y, stride, at(2 * pair.value), at(2 * pair.value + 1), rounding);
-      y += 2 * stride;
-    });
-    if constexpr (kRows % 2 == 1) {
-      store_some(y, at(kRows - 1), kLanes, rounding);
+    const auto rounding = again->rounding;
+    unroll<kRows>([&](auto r) QCORE_INLINE_LAMBDA {
+      store_rounded(y, result(sums[r.value], again->out, columns, row + r.value, column, kLanes), rounding);
       y += stride;
-    }
+    });
   }
   return row;
 }

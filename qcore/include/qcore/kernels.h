@@ -19,6 +19,7 @@ struct Layout {
   bool units_first = false;
   bool signed_rows = false;
   bool widens = false;  // rows and weights become 16-bit values
+  bool pairs = false;   // groups are packed [group / 2][16 columns][2]
   int32_t piece = 0;    // groups that are multiplied at once at most; K is padded to pieces of one size; 0: as it is
 };
 

@@ -88,13 +88,13 @@ struct PackedWeights {
   void pack_column(GemmPanel& panel, int8_t* out, int64_t g, int64_t column, int64_t lane, int64_t width, const At& at, const WeightQuantization& q, const float* bias_) {
     const int64_t unit = kLanes * layout.group, half = layout.group / 2;
     const int64_t step = layout.units_first ? unit : width * unit;
-    out += lane / kLanes * (layout.units_first ? k_groups * unit : unit) + lane % kLanes * layout.group;
+    out += lane / kLanes * (layout.units_first ? k_groups * unit : unit) + lane % kLanes * (layout.pairs ? 2 : layout.group);
     uint32_t sum = 0;
     for (int64_t i = 0; i < k; ++i) {
       const int8_t w = at(g, column, i);
-      int8_t* to = out + i / layout.group * step + i % layout.group;
-      *to = w;
-      panel.extreme = panel.extreme || (w == -128 && i % layout.group >= half && to[-half] == -128);
+      const int64_t place = i % layout.group;
+      out[i / layout.group * step + (layout.pairs ? place / 2 * kLanes * 2 + place % 2 : place)] = w;
+      panel.extreme = panel.extreme || (w == -128 && place >= half && at(g, column, i - half) == -128);
       sum += static_cast<uint32_t>(static_cast<int32_t>(w));
     }
     const auto to = static_cast<size_t>(g * padded_n + column);
