@@ -88,6 +88,7 @@ QCORE_INLINE I32 dot_moderate(const I32& acc, const Each4& each, const Weights& 
 struct Tiles {
   static constexpr Layout kLayout{4, true, true, false, true};
   static constexpr int kRowStep = 1;
+  static constexpr bool kInlined = true;
 
   static void prepare(const GemmInput& in, void* to) { sign_rows(in, static_cast<int8_t*>(to), in.groups * kLayout.group); }
 

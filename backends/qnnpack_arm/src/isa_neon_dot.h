@@ -54,6 +54,7 @@ QCORE_INLINE I32 dot(const I32& acc, const Each4& x, const Weights& w) {
 struct Tiles {
   static constexpr Layout kLayout{4, true, true};
   static constexpr int kRowStep = 1;
+  static constexpr bool kInlined = true;
 
   static void prepare(const GemmInput& in, void* to) { sign_rows(in, static_cast<int8_t*>(to), in.groups * kLayout.group); }
 

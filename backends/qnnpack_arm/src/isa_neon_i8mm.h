@@ -54,6 +54,7 @@ QCORE_INLINE I32 dot(const I32& acc, const Each4& x, const Weights& w) {
 struct Tiles {
   static constexpr Layout kLayout{8, true, false};
   static constexpr int kRowStep = 2;
+  static constexpr bool kInlined = false;  // sums take so many registers that beside the epilogue some would be kept in memory
 
   // Rows two by two, 8 values of each in turn.
   static void prepare(const GemmInput& in, void* to) {
@@ -70,15 +71,12 @@ struct Tiles {
     constexpr int kPairs = (R + 1) / 2;
     const int64_t bytes = in.groups * 16;
     const uint8_t* x = static_cast<const uint8_t*>(in.prepared) + row / 2 * bytes;
-    I32 sums[kPairs][2];
     const I32 begin = load_i32(first);
-    I32 both_rows[2];
+    int32x4_t sums[kPairs][8];
     unroll<8>([&](auto i) QCORE_INLINE_LAMBDA {
       const int64x2_t columns = vreinterpretq_s64_s32(begin.v[i.value / 2]);
-      both_rows[i.value / 4].v[i.value % 4] = vreinterpretq_s32_s64(i.value % 2 ? vzip2q_s64(columns, columns) : vzip1q_s64(columns, columns));
-    });
-    unroll<kPairs>([&](auto p) QCORE_INLINE_LAMBDA {
-      unroll<2>([&](auto half) QCORE_INLINE_LAMBDA { sums[p.value][half.value] = load_first(reinterpret_cast<const int32_t*>(both_rows[half.value].v)); });
+      const int32x4_t both_rows = vreinterpretq_s32_s64(i.value % 2 ? vzip2q_s64(columns, columns) : vzip1q_s64(columns, columns));
+      unroll<kPairs>([&](auto p) QCORE_INLINE_LAMBDA { sums[p.value][i.value] = both_rows; });
     });
     const auto add_group = [&]() QCORE_INLINE_LAMBDA {
       uint8x16_t rows[kPairs];
@@ -86,30 +84,18 @@ struct Tiles {
       unroll<2>([&](auto half) QCORE_INLINE_LAMBDA {
         const int8x16x4_t columns = next_64(w);
         unroll<4>([&](auto i) QCORE_INLINE_LAMBDA {
-          unroll<kPairs>([&](auto p) QCORE_INLINE_LAMBDA { sums[p.value][half.value].v[i.value] = vusmmlaq_s32(sums[p.value][half.value].v[i.value], rows[p.value], columns.val[i.value]); });
+          constexpr int at = 4 * decltype(half)::value + decltype(i)::value;
+          unroll<kPairs>([&](auto p) QCORE_INLINE_LAMBDA { sums[p.value][at] = vusmmlaq_s32(sums[p.value][at], rows[p.value], columns.val[i.value]); });
         });
       });
       x += 16;
     };
-    int64_t pairs = (in.groups + 1) / 2;
-    if (in.groups % 2) goto odd;
-    for (; pairs > 0; --pairs) {
-      add_group();
-    odd:
-      add_group();
-    }
-    // Those of the last rows wait in memory, if the epilogue of the others would not have registers enough.
-    if constexpr (kPairs == 3) {
-      I32* last = sums[2];
-      I32 waiting[2] = {last[0], last[1]};
-      const I32* from = waiting;
-      asm volatile("" : "+r"(from) : : "memory");
-      last[0] = from[0], last[1] = from[1];
-    }
+    int64_t group = 0;
+    for (; group + 2 <= in.groups; group += 2) add_group(), add_group();
+    if (group < in.groups) add_group();
     unroll<kPairs>([&](auto p) QCORE_INLINE_LAMBDA {
       unroll<4>([&](auto i) QCORE_INLINE_LAMBDA {
-        const int32x4_t* two = sums[p.value][i.value / 2].v + i.value % 2 * 2;
-        const int64x2_t a = vreinterpretq_s64_s32(two[0]), b = vreinterpretq_s64_s32(two[1]);
+        const int64x2_t a = vreinterpretq_s64_s32(sums[p.value][2 * i.value]), b = vreinterpretq_s64_s32(sums[p.value][2 * i.value + 1]);
         result[2 * p.value].v[i.value] = vreinterpretq_s32_s64(vzip1q_s64(a, b));
         result[2 * p.value + 1].v[i.value] = vreinterpretq_s32_s64(vzip2q_s64(a, b));
       });

@@ -260,7 +260,12 @@ __attribute__((noinline)) int64_t whole_tiles(const GemmInput& input, const Unit
     const Needed<Output>* again = &needed;
     asm("" : "+r"(again));  // read for each tile: else compilers would keep it all in registers that the sums want
     I32 sums[kRows + kRows % kRowStep];
-    Own::template accumulate<kRows>(in, w, extreme, row, reinterpret_cast<const int32_t*>(again->first.v), sums);
+    const auto* first = reinterpret_cast<const int32_t*>(again->first.v);
+    if constexpr (Own::kInlined) {
+      Own::template accumulate<kRows>(in, w, extreme, row, first, sums);
+    } else {
+      accumulate<Own, kRows>(in, units, first, row, sums);
+    }
     asm("" : "+r"(again));
     auto columns = again->columns;
     take_offset(columns);

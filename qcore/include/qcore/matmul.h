@@ -19,11 +19,11 @@ struct GemmPlan {
 
 // Blocks whose rows stay in the L2 cache; smaller ones, and parts of the panels, where that alone is too few for the threads.
 inline GemmPlan plan_gemm(int64_t row_bytes, int64_t panels, int64_t rows, int threads) {
-  constexpr int64_t kBlockBytes = 240 * 1024, kMinRows = 24, kTogether = 8;
+  constexpr int64_t kBlockBytes = 240 * 1024, kMinRows = 24;
   GemmPlan plan;
   const int64_t most = std::clamp(kBlockBytes / std::max<int64_t>(row_bytes, 1), kMinRows, int64_t{480});
   const int64_t fewest = std::max<int64_t>((rows + most - 1) / most, 1);  // blocks, of nearly one size: each reads all weights
-  plan.block = round_up((rows + fewest - 1) / fewest, kTogether);
+  plan.block = round_up((rows + fewest - 1) / fewest, kMinRows);  // many heights of tiles divide that
   const int64_t wanted = threads > 1 ? 8 * threads : 1;
   if ((rows + plan.block - 1) / plan.block < wanted) {
     plan.block = std::min(plan.block, round_up((rows + wanted - 1) / wanted, kMinRows));
