@@ -5,6 +5,8 @@
 
 #include "qcore/epilogue.inl.h"
 #include "qcore/elementwise.inl.h"
+#include "qcore/gemm_tiles.inl.h"
+#include "qcore/gemm_blocks.inl.h"
 #include "qcore/gemm.inl.h"
 #include "qcore/depthwise.inl.h"
 #include "qcore/winograd.inl.h"

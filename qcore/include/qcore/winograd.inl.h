@@ -1,5 +1,5 @@
 // A strip of a 3x3 convolution as 16 small GEMMs over transformed tiles (Winograd's F(2x2, 3x3)). Integers throughout: with the weights
-// scaled by 4 every step is exact, and the sums are exactly 4 times those of the convolution. Included once per ISA, after gemm.inl.h.
+// scaled by 4 every step is exact, and the sums are exactly 4 times those of the convolution. Included once per ISA, after gemm_tiles.inl.h.
 
 namespace qcore::QCORE_ISA {
 namespace {
