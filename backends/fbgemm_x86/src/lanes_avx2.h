@@ -1,5 +1,7 @@
 // Vectors of AVX2, 16 lanes in two registers, and all of the vocabulary but products; included by the instruction sets that differ in these.
 
+#include "transpose4.h"
+
 struct I32 {
   __m256i a, b;
 };
@@ -129,14 +131,4 @@ QCORE_INLINE F32 load_f16(const uint16_t* p) { return {_mm256_cvtph_ps(load_128(
 QCORE_INLINE I32 load_nibbles(const uint8_t* p) {
   const __m128i x = load_64(p), low = _mm_set1_epi8(15);
   return {_mm256_cvtepu8_epi32(_mm_and_si128(x, low)), _mm256_cvtepu8_epi32(_mm_and_si128(_mm_srli_epi16(x, 4), low))};
-}
-
-// Four rows of four, transposed.
-QCORE_INLINE void transpose4(const float* from, int64_t row, float* to, int64_t to_row) {
-  __m128 a = _mm_loadu_ps(from), b = _mm_loadu_ps(from + row), c = _mm_loadu_ps(from + 2 * row), d = _mm_loadu_ps(from + 3 * row);
-  _MM_TRANSPOSE4_PS(a, b, c, d);
-  _mm_storeu_ps(to, a);
-  _mm_storeu_ps(to + to_row, b);
-  _mm_storeu_ps(to + 2 * to_row, c);
-  _mm_storeu_ps(to + 3 * to_row, d);
 }

@@ -2,6 +2,8 @@
 // namespace of each.
 #pragma once
 
+#include "transpose4.h"
+
 using I32 = __m512i;
 using F32 = __m512;
 using Weights = __m512i;
@@ -172,13 +174,3 @@ QCORE_INLINE F32 round_f32(F32 a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO
 QCORE_INLINE F32 floor_f32(F32 a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
 QCORE_INLINE uint16_t equal_bits(F32 a, F32 b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
 QCORE_INLINE F32 keep(uint16_t bits, F32 a) { return _mm512_maskz_mov_ps(bits, a); }
-
-// Four rows of four, transposed.
-QCORE_INLINE void transpose4(const float* from, int64_t row, float* to, int64_t to_row) {
-  __m128 a = _mm_loadu_ps(from), b = _mm_loadu_ps(from + row), c = _mm_loadu_ps(from + 2 * row), d = _mm_loadu_ps(from + 3 * row);
-  _MM_TRANSPOSE4_PS(a, b, c, d);
-  _mm_storeu_ps(to, a);
-  _mm_storeu_ps(to + to_row, b);
-  _mm_storeu_ps(to + 2 * to_row, c);
-  _mm_storeu_ps(to + 3 * to_row, d);
-}
