@@ -167,12 +167,11 @@ QCORE_INLINE int8x16x4_t next_64(const int8_t*& w) {
   return bytes;
 }
 
-// Sums that begin with what lies at `first`: the pointer is opaque, so that compilers load them for each row, not move them in four
-// instructions.
-QCORE_INLINE I32 load_first(const int32_t* first) {
+// Sums that begin with what lies at `first`: the pointer is opaque anew each time, so that compilers load them two by two for each row, not
+// once and move them one by one.
+QCORE_INLINE I32 load_first(const int32_t*& first) {
   asm("" : "+r"(first));
-  const int32x4x4_t v = vld1q_s32_x4(first);
-  return {{v.val[0], v.val[1], v.val[2], v.val[3]}};
+  return load_i32(first);
 }
 
 QCORE_INLINE int8x16_t less_128(uint8x16_t x) { return vreinterpretq_s8_u8(veorq_u8(x, vdupq_n_u8(128))); }

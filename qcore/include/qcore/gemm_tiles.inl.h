@@ -255,8 +255,8 @@ __attribute__((noinline)) int64_t whole_tiles(const GemmInput& input, const Unit
   const Needed<Output> needed(output, panel.column + unit * kLanes);
   const int64_t column = panel.output + unit * kLanes, stride = output.stride;
   auto* y = output.y + column;
-  int64_t row = 0;
-  for (; row + kRows <= in.rows; row += kRows) {
+  const int64_t end = in.rows - in.rows % kRows;
+  for (int64_t row = 0; row < end; row += kRows) {
     const Needed<Output>* again = &needed;
     asm("" : "+r"(again));  // read for each tile: else compilers would keep it all in registers that the sums want
     I32 sums[kRows + kRows % kRowStep];
@@ -267,15 +267,16 @@ __attribute__((noinline)) int64_t whole_tiles(const GemmInput& input, const Unit
       accumulate<Own, kRows>(in, units, first, row, sums);
     }
     asm("" : "+r"(again));
+    const Output out = again->out;
     auto columns = again->columns;
     take_offset(columns);
     const auto rounding = again->rounding;
     unroll<kRows>([&](auto r) QCORE_INLINE_LAMBDA {
-      store_rounded(y, result(sums[r.value], again->out, columns, row + r.value, column, kLanes), rounding);
+      store_rounded(y, result(sums[r.value], out, columns, row + r.value, column, kLanes), rounding);
       y += stride;
     });
   }
-  return row;
+  return end;
 }
 
 // Where one of several tiles of nearly equal height begins.
