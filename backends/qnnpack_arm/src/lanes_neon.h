@@ -186,7 +186,8 @@ inline void sign_rows(const GemmInput& in, int8_t* to, int64_t bytes) {
     int64_t i = 0;
     for (; i + 64 <= bytes; i += 64) {
       const uint8x16x4_t v = vld1q_u8_x4(x + i);
-      vst1q_s8_x4(to + i, {{less_128(v.val[0]), less_128(v.val[1]), less_128(v.val[2]), less_128(v.val[3])}});
+      const int8x16x4_t less{{less_128(v.val[0]), less_128(v.val[1]), less_128(v.val[2]), less_128(v.val[3])}};
+      vst1q_s8_x4(to + i, less);  // by name: it is a macro in clang
     }
     for (; i + 16 <= bytes; i += 16) vst1q_s8(to + i, less_128(vld1q_u8(x + i)));
     for (; i < bytes; i += 4) {

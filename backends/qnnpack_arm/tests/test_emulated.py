@@ -11,8 +11,11 @@ import qcore
 
 HERE = Path(__file__).parent
 ISAS = ["neon_i8mm", "neon_dot", "neon"]
-FOUND = {"max,sme=off": ISAS, "cortex-a76": ISAS[1:], "a64fx": ISAS[2:], "cortex-a53": ISAS[2:]}
-"""Emulated CPU -> the instruction sets it has: the last one is ARMv8.0."""
+ARMV8_0 = "cortex-a53"
+FOUND = {"max,sme=off": ISAS, "cortex-a76": ISAS[1:], "a64fx": ISAS[2:], ARMV8_0: ISAS[2:]}
+"""Emulated CPU -> the instruction sets it has."""
+PART = ["--quick", "-k", "linear or conv"]
+"""of the kit"""
 
 
 @pytest.mark.parametrize("cpu", FOUND)
@@ -27,8 +30,14 @@ def test_conformance(machine, isa):
     if "QCORE_ARM_WHOLE" not in os.environ:
         if selection:
             pytest.skip("the kit on all instruction sets takes long: tox run -e qnnpack_arm, or set QCORE_ARM_WHOLE=1")
-        selection = ["--quick", "-k", "linear or conv"]
+        selection = PART
     machine.python("-m", "qcore", "conformance", "qnnpack_arm", *selection, timeout=5400, QCORE_FORCE_ISA=isa)
+
+
+def test_conformance_on_the_oldest_cpu(machine):
+    if not os.environ.get("QCORE_ARM_TORCH", "").startswith("2.9."):
+        pytest.skip("torch after 2.9 needs more than ARMv8.0: tox run -e oldest_arm, or set QCORE_ARM_TORCH=2.9.1")
+    machine.python("-m", "qcore", "conformance", "qnnpack_arm", *PART, cpu=ARMV8_0, timeout=1800)
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,8 @@ inline void run_attention(const Kernels& kernels, const Attention& a, int thread
   if (chunks * block * a.keys * (a.width + a.values) < kSerialProducts) threads = 1;
   parallel(threads, chunks, [&](int64_t chunk) {
     const int64_t first = chunk % blocks * block, head = chunk / blocks % a.heads, batch = chunk / blocks / a.heads;
-    AttentionBlock b{a.q.of(batch, head), a.k.of(batch, head), a.v.of(batch, head), a.mask.of(batch, head)};
+    AttentionBlock b{};
+    b.q = a.q.of(batch, head), b.k = a.k.of(batch, head), b.v = a.v.of(batch, head), b.mask = a.mask.of(batch, head);
     b.y = a.y + batch * a.y_batch + head * a.y_head + first * a.y_row, b.y_row = a.y_row, b.y_column = a.y_column;
     b.q.data += first * b.q.row;
     if (b.mask.data) b.mask.data += first * b.mask.row;
