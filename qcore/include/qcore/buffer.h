@@ -36,7 +36,7 @@ class Buffer {
 };
 
 struct Scratch {
-  Buffer<uint8_t> rows;
+  Buffer<uint8_t> rows, planes;
   Buffer<int16_t> prepared, wide_panel;
   Buffer<int32_t> sums, wide_sums;
   Buffer<float> scales, floats;

@@ -20,20 +20,6 @@ QCORE_INLINE void store_block(int64_t tiles, const GemmInput& in, int64_t row, I
   if constexpr (T > 1) store_block<OfBlocks, T - 1, U>(tiles, in, row, sums);
 }
 
-// Calls run(first row of it, row of the result, count) for each run of results among rows [row, row + rows).
-template <class Run>
-QCORE_INLINE void each_run(const GemmInput& in, int64_t row, int64_t rows, const Run& run) {
-  const RowGrid& grid = in.grid;
-  if (grid.pitch == 0) return run(row, row, rows);
-  for (int64_t r = row; r < row + rows;) {
-    const int64_t line = (grid.first + r) / grid.pitch, column = (grid.first + r) % grid.pitch, sample = line / grid.lines, down = line % grid.lines;
-    const int64_t left = row + rows - r, here = grid.pitch - column < left ? grid.pitch - column : left;
-    const int64_t count = grid.width - column < here ? grid.width - column : here;
-    if (down < grid.height && count > 0) run(r, (sample * grid.height + down) * grid.width + column, count);
-    r += here;
-  }
-}
-
 // Whether so many tiles of rows share a piece that the next one comes in time.
 template <class OfBlocks>
 QCORE_INLINE bool shares_pieces(const GemmInput& in) {

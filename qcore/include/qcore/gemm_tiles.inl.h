@@ -125,8 +125,7 @@ __attribute__((noinline)) void accumulate(const GemmInput& in, const Units<Value
     });
   }
   const Value *w = units.w, *next = units.next ? units.next : w;
-  const int64_t k_end = in.groups * kGroup;
-  for (int64_t k = 0; k < k_end; k += kValues) {
+  const auto step = [&](int64_t k) QCORE_INLINE_LAMBDA {
     using Weight = decltype(load_weights(w));
     const auto unit = [&](auto u) QCORE_INLINE_LAMBDA { return load_weights(w + u.value * kLanes * kValues); };
     const auto same = [&](auto r) QCORE_INLINE_LAMBDA { return load_same(x[r.value] + k, Constant<kValues>{}); };
@@ -151,6 +150,11 @@ __attribute__((noinline)) void accumulate(const GemmInput& in, const Units<Value
       next += units.next_step;
     }
     w += units.step;
+  };
+  const int64_t values = (in.pieces ? in.piece_groups : in.groups) * kGroup, count = in.pieces ? in.groups / in.piece_groups : 1;
+  for (int64_t piece = 0; piece < count; ++piece) {
+    const int64_t first = in.pieces ? in.pieces[piece] : 0;
+    for (int64_t k = first; k < first + values; k += kValues) step(k);
   }
   unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
     unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { sums[r.value * U + u.value] = acc[r.value][u.value]; });
@@ -234,6 +238,33 @@ QCORE_INLINE void finish(const I32* sums, const GemmPanel& panel, const Output& 
   });
 }
 
+// Calls run(first row of it, row of the result, count) for each run of results among rows [row, row + rows).
+template <class Run>
+QCORE_INLINE void each_run(const GemmInput& in, int64_t row, int64_t rows, const Run& run) {
+  const RowGrid grid = in.grid;
+  if (grid.pitch == 0) return run(row, row, rows);
+  const int64_t line = (grid.first + row) / grid.pitch, end = row + rows;
+  int64_t column = (grid.first + row) % grid.pitch, sample = line / grid.lines, down = line % grid.lines;
+  for (int64_t r = row; r < end; column = 0) {
+    const int64_t here = grid.pitch - column < end - r ? grid.pitch - column : end - r;
+    const int64_t count = grid.width - column < here ? grid.width - column : here;
+    if (down < grid.height && count > 0) run(r, (sample * grid.height + down) * grid.width + column, count);
+    r += here;
+    if (++down == grid.lines) down = 0, ++sample;
+  }
+}
+
+// The epilogue of a tile whose sums began with the offsets.
+template <int U, class Output>
+__attribute__((noinline)) void finish_runs(const I32* sums, const GemmInput& in, const GemmPanel& panel, const Output& out, int64_t row, int rows, int unit) {
+  each_run(in, row, rows, [&](int64_t from, int64_t result, int64_t count) { finish<U, true>(sums + (from - row) * U, panel, out, result, static_cast<int>(count), unit); });
+}
+template <int U, class Output>
+QCORE_INLINE void finish_results(const I32* sums, const GemmInput& in, const GemmPanel& panel, const Output& out, int64_t row, int rows, int unit) {
+  if (in.pieces) return finish_runs<U>(sums, in, panel, out, row, rows, unit);
+  finish<U, true>(sums, panel, out, row, rows, unit);
+}
+
 // What 16 columns need.
 template <class Output>
 struct Needed {
@@ -295,7 +326,7 @@ template <int U, class Output>
 void rows_by_pieces(const GemmInput& in, const Units<int8_t>& units, const GemmPanel& panel, const Output& out, int unit) {
   constexpr int kRows = tile_rows(U);
   const int64_t tiles = (in.rows + kRows - 1) / kRows, most = kPieceBytes / (U * kUnitBytes);
-  const int64_t pieces = in.wide_sums ? (in.groups + most - 1) / most : 1;
+  const int64_t pieces = in.wide_sums && !in.pieces ? (in.groups + most - 1) / most : 1;
   const int32_t* begins = begins_of(out, panel.column + unit * kLanes);
   Tile tile;
   for (int64_t p = 0; p < pieces; ++p) {
@@ -314,7 +345,7 @@ void rows_by_pieces(const GemmInput& in, const Units<int8_t>& units, const GemmP
       accumulate_rows<kRows, U>(rows, piece, weights, begins, row, sums);
       if (p + 1 < pieces) continue;
       if (out.weight_zero) subtract_weight_zeros(sums, in, out.weight_zero + panel.column + unit * kLanes, row, rows, U);
-      finish<U, true>(sums, panel, out, row, rows, unit);
+      finish_results<U>(sums, in, panel, out, row, rows, unit);
     }
   }
 }
@@ -350,7 +381,7 @@ void rows_of(const GemmInput& in, const Units<Value>& units, const GemmPanel& pa
     }
     const int rows = static_cast<int>(row - first);
     if (out.weight_zero) subtract_weight_zeros(tile.sums, in, out.weight_zero + panel.column + unit * kLanes, first, rows, U);
-    finish<U, true>(tile.sums, panel, out, first, rows, unit);
+    finish_results<U>(tile.sums, in, panel, out, first, rows, unit);
   }
 }
 

@@ -43,6 +43,7 @@ struct GemmInput {
   int16_t* wide_panel = nullptr;   // room for kWideGroups * kUnit
   int32_t* wide_sums = nullptr;    // room for rows * kMaxPanelUnits * kLanes, 64-byte aligned
   const int64_t* pieces = nullptr;  // where the pieces along K of a row begin, from its first byte on; null: one behind the other
+  int64_t piece_groups = 0;         // of each of these
   RowGrid grid{};
 };
 

@@ -230,9 +230,10 @@ class Conv {
       packed_.pack(Layout{kGroup, false, kernels.layout.signed_rows}, 1, outputs, taps, [&](int64_t, int64_t c, int64_t tap) { return data[c * taps + tap]; }, q, checked_bias(bias, outputs), 1);
       lines_.pack(kernel_, stride, dilation, outputs, [&](int64_t c, int64_t tap) { return data[c * taps + tap]; });
     } else {
-      const int64_t n = outputs / groups;
-      const auto at = [&](int64_t g, int64_t c, int64_t i) { return data[((g * n + c) * per_group_ + i % per_group_) * taps + i / per_group_]; };
-      packed_.pack(kernels.layout, groups, n, per_group_ * taps, at, q, checked_bias(bias, outputs));
+      const bool flat = kernel_[0] == 1 && stride[0] == 1 && padding[0] == 0 && zero;
+      slices_ = ConvSlices::of(kernels.layout, kernel_, dilation, groups, per_group_, outputs / groups, flat, zero);
+      const auto at = [&](int64_t slice, int64_t column, int64_t i) { return slices_.at(data, slice, column, i); };
+      packed_.pack(kernels.layout, slices_.slices(), slices_.columns(), slices_.k(), at, q, checked_bias(bias, outputs));
       const bool square = kernel_ == Tuple3{1, 3, 3} && stride == Tuple3{1, 1, 1} && dilation == Tuple3{1, 1, 1} && padding[0] == 0 && groups == 1 && zero;
       if (kernels.winograd && square && per_group_ >= kLanes && per_group_ <= WinogradWeights::kMostChannels && outputs >= kLanes) {
         tiles_.pack(outputs, per_group_, [&](int64_t c, int64_t i) { return data + (c * per_group_ + i) * taps; });
@@ -245,7 +246,7 @@ class Conv {
     in.channels_last(), out.of_rank(in.rank()).channels_last();
     if (in.rank() > 5) in.fail("must have at most 3 spatial dimensions");
     in.with_size(1, per_group_ * groups_);
-    out.with_size(0, in.shape(0)).with_size(1, depthwise_ ? packed_.n : packed_.n * groups_);
+    out.with_size(0, in.shape(0)).with_size(1, channels());
     Windows windows = make_windows(in, kernel_, stride_, padding_, dilation_);
     take_output_sizes(windows, out);
     for (size_t d = 0; d < 3; ++d) {
@@ -270,8 +271,8 @@ class Conv {
       run_depthwise(kernels_, lines_, windows, x, end, zero, output, threads);
     } else if (!tiles_.empty() && windows.in[0] == 1 && winograd_pays(windows)) {
       run_winograd(kernels_, tiles_, windows, x, zero, output, threads);
-    } else if (const GridConv grid(windows); !is_pointwise(windows) && grid.pays(packed_)) {
-      run_grid_conv(kernels_, packed_, grid, windows, x, zero, output, threads);
+    } else if (slices_.grid) {
+      run_grid_conv(kernels_, packed_, slices_, windows, x, zero, output, threads);
     } else {
       run_gemm(packed_, windows.pixels(), threads, ConvJob{kernels_, packed_, windows, x, end, zero, output, is_pointwise(windows)});
     }
@@ -296,7 +297,7 @@ class Conv {
   }
 
   bool depthwise() const { return depthwise_; }
-  int64_t channels() const { return depthwise_ ? packed_.n : packed_.n * groups_; }
+  int64_t channels() const { return packed_.n * packed_.groups; }
   const PackedWeights& packed() const { return packed_; }
   bool relu() const { return relu_; }
 
@@ -309,6 +310,7 @@ class Conv {
 
   const Kernels& kernels_;
   PackedWeights packed_;
+  ConvSlices slices_;
   DepthwiseWeights lines_;  // depthwise
   WinogradWeights tiles_;   // 3x3, where it can be
   RequantizationCache cache_;
