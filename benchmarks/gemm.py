@@ -67,8 +67,15 @@ ODD = [
     ConvShape(64, 28, 64, (1, 7)),
     ConvShape(64, 28, 64, (7, 1)),
     ConvShape(64, 28, 64, dilation=2),
-    ConvShape(64, 28, 64, groups=2),
     ConvShape(64, 28, 64, batch=3),
+    ConvShape(32, 28, 32),
+    ConvShape(64, 28, 64, groups=2),
+    ConvShape(58, 28, 58, (1, 1), groups=2),
+    *(
+        ConvShape(channels, size, channels, groups=32)
+        for channels, size in [(128, 56), (256, 28), (512, 14), (1024, 7)]
+    ),
+    ConvShape(256, 56, 256, stride=2, groups=32),
     ConvShape(64, 28, 64, groups=64),
     ConvShape(61, 28, 61, groups=61),
     ConvShape(64, 28, 64, (1, 7), groups=64),

@@ -45,7 +45,7 @@ struct Blocks {
     if (!held) end();
   }
 
-  static int64_t groups_of(const GemmInput& in) { return in.pieces ? in.piece_groups : in.groups / ((in.groups + kGroups - 1) / kGroups); }
+  static int64_t groups_of(const GemmInput& in) { return in.piece_groups; }
 
   static void begin(const GemmInput& in) {
     Configured& now = configured();

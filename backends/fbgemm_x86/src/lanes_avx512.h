@@ -20,7 +20,7 @@ QCORE_INLINE T& part(T& x) {
 using Widening = void;
 constexpr int kTileUnits = 4;
 constexpr int tile_units(int64_t /*rows*/) { return kTileUnits; }
-constexpr int tile_rows(int units) { return units == 4 ? 6 : 8; }
+constexpr int tile_rows(int units) { return units == 4 ? 6 : units == 1 ? 12 : 8; }
 
 QCORE_INLINE Same load_same(const uint8_t* p, Constant<kGroup>) {
   int32_t four;
@@ -117,6 +117,8 @@ QCORE_INLINE void store_rounded(uint8_t* p, int64_t step, F32 a, F32 b, const R&
   store_128(p + step, _mm512_extracti32x4_epi32(ordered, 1));
 }
 
+QCORE_INLINE __mmask64 first_bits(int count) { return count >= 64 ? ~__mmask64{0} : (__mmask64{1} << count) - 1; }
+
 // 64 channels in four vectors, as bytes are transposed and packed within 128-bit lanes: vector v has lanes of four from channels 4 v, 16 + 4 v,
 // 32 + 4 v and 48 + 4 v on.
 struct Spread {
@@ -139,14 +141,15 @@ struct Spread {
   static QCORE_INLINE F32 lanes(const float* p) { return _mm512_castsi512_ps(lanes(p, 4 * kLanes)); }
 
   template <class R>
-  static QCORE_INLINE void store(uint8_t* p, F32 a, F32 b, F32 c, F32 d, const R& r) {
-    _mm512_storeu_si512(p, clamped(_mm512_packus_epi16(rounded_words(a, b, r), rounded_words(c, d, r)), r));
+  static QCORE_INLINE void store(uint8_t* p, int count, F32 a, F32 b, F32 c, F32 d, const R& r) {
+    const __m512i bytes = clamped(_mm512_packus_epi16(rounded_words(a, b, r), rounded_words(c, d, r)), r);
+    if (count == 64) return _mm512_storeu_si512(p, bytes);
+    _mm512_mask_storeu_epi8(p, first_bits(count), bytes);
   }
 };
 
 // The first `count` bytes of four vectors.
 constexpr bool kStoresSome = true;
-QCORE_INLINE __mmask64 first_bits(int count) { return count >= 64 ? ~__mmask64{0} : (__mmask64{1} << count) - 1; }
 template <class R>
 QCORE_INLINE void store_rounded_some(uint8_t* p, int count, F32 a, F32 b, F32 c, F32 d, const R& r) {
   _mm512_mask_storeu_epi8(p, first_bits(count), rounded_bytes(a, b, c, d, r));

@@ -70,7 +70,7 @@ struct DepthwiseJob {
   const Windows& windows;
   const uint8_t* x;
   const uint8_t* x_end;
-  const uint8_t* padding;  // a pixel of zero points, and 16 more
+  const uint8_t* padding;  // a pixel of zero points, and 64 more
   RequantizedOutput out;
 
   // Columns [first, first + outputs) of `rows` output rows from `place` on.
@@ -109,7 +109,7 @@ inline void run_depthwise(const Kernels& kernels, const DepthwiseWeights& w, con
                           const RequantizedOutput& out, int threads) {
   constexpr int64_t kMostEntries = 128, kLineBytes = 32 * 1024;  // of all quads and lines of a strip: they stay in the L1 cache
   const DepthwisePlan& plan = w.plan;
-  const std::vector<uint8_t> padding(static_cast<size_t>(windows.channels + kLanes), zero);
+  const std::vector<uint8_t> padding(static_cast<size_t>(windows.channels + 4 * kLanes), zero);
   const DepthwiseJob job{kernels, w, windows, x, x_end, padding.data(), out};
   const int64_t row = windows.out[2], stride = windows.stride[2];
   const int64_t halo = plan.entries(1, stride);

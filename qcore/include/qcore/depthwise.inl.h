@@ -14,11 +14,9 @@ struct OfOneUnit {
 template <class Load, int kUnits>
 QCORE_INLINE void load_taps(const uint8_t* const* taps, int count, Each4* to) {
   if (count == kUnits * kLanes) return Load::load(taps[0], taps[1], taps[2], taps[3], to);
-  if constexpr (kUnits == 1) {
-    uint8_t rows[4][kLanes] = {};  // what lies behind the last channels is not ours to read
-    for (int j = 0; j < 4; ++j) std::memcpy(rows[j], taps[j], static_cast<size_t>(count));
-    Load::load(rows[0], rows[1], rows[2], rows[3], to);
-  }
+  uint8_t rows[4][kUnits * kLanes] = {};  // what lies behind the last channels is not ours to read
+  for (int j = 0; j < 4; ++j) std::memcpy(rows[j], taps[j], static_cast<size_t>(count));
+  Load::load(rows[0], rows[1], rows[2], rows[3], to);
 }
 
 // The entries of four lines for `count` channels, which take kUnits vectors each.
@@ -44,19 +42,20 @@ void interleave(const DepthwiseInput& in, const DepthwiseLine* lines, int64_t ch
   };
   one_by_one(0, begin);
   one_by_one(end, in.entries);
-  // All at once where whole vectors can be read: of the last channels, too, but at the very end of the input.
+  // Whole vectors where these can be read: of the last channels, too, but at the very end of the input.
   const uint8_t* at[kGroup];
   int64_t step[kGroup];
-  bool whole = begin < end;
+  int64_t whole = end;
   for (int i = 0; i < kGroup; ++i) {
     at[i] = tap(i, begin);
     step[i] = lines[i].row ? in.channels : 0;
-    whole = whole && (count == kUnits * kLanes || !step[i] || in.limit - at[i] >= (end - begin - 1) * step[i] + kLanes);
+    if (count == kUnits * kLanes || !step[i]) continue;
+    while (whole > begin && in.limit - at[i] < (whole - begin - 1) * step[i] + kUnits * kLanes) --whole;
   }
-  if (!whole) return one_by_one(begin, end);
+  if (whole < end) one_by_one(whole, end);
   const auto vectors = [&](int64_t of_a, int64_t of_b, int64_t of_c, int64_t of_d) QCORE_INLINE_LAMBDA {
     const uint8_t *a = at[0], *b = at[1], *c = at[2], *d = at[3];
-    for (int64_t entry = begin; entry < end; ++entry, a += of_a, b += of_b, c += of_c, d += of_d) Load::load(a, b, c, d, to + entry * kUnits);
+    for (int64_t entry = begin; entry < whole; ++entry, a += of_a, b += of_b, c += of_c, d += of_d) Load::load(a, b, c, d, to + entry * kUnits);
   };
   if (step[0] && step[1] && step[2] && step[3]) return vectors(in.channels, in.channels, in.channels, in.channels);  // by one register
   vectors(step[0], step[1], step[2], step[3]);
@@ -112,6 +111,7 @@ void sum_taps(const DepthwiseInput& in, const Each4* entries, const int8_t* w, c
   }
 }
 
+// Whole vectors but for the last pixels: what these have too much is written over, by pixels and channels that come later.
 template <class Output>
 void finish_channels(const Output& out, const I32* sums, int64_t first, int64_t outputs, int64_t channel, int count) {
   auto columns = load_columns(out, channel);
@@ -119,21 +119,23 @@ void finish_channels(const Output& out, const I32* sums, int64_t first, int64_t 
   const auto rounding = rounding_of(out);
   const auto value = [&](int64_t x) QCORE_INLINE_LAMBDA { return result(sums[x], out, columns, first + x, channel, count); };
   uint8_t* y = out.y + first * out.stride + channel;
+  const int64_t whole = count == kLanes ? outputs : outputs - (kLanes - count + out.stride - 1) / out.stride;
   int64_t x = 0;
-  if (count == kLanes) {
-    for (; x + 4 <= outputs; x += 4, y += 4 * out.stride) store_rounded(y, out.stride, value(x), value(x + 1), value(x + 2), value(x + 3), rounding);
-    for (; x + 2 <= outputs; x += 2, y += 2 * out.stride) store_rounded(y, out.stride, value(x), value(x + 1), rounding);
-  }
+  for (; x + 4 <= whole; x += 4, y += 4 * out.stride) store_rounded(y, out.stride, value(x), value(x + 1), value(x + 2), value(x + 3), rounding);
+  for (; x + 2 <= whole; x += 2, y += 2 * out.stride) store_rounded(y, out.stride, value(x), value(x + 1), rounding);
   for (; x < outputs; ++x, y += out.stride) store_some(y, value(x), count, rounding);
 }
 
-// An output row of 64 channels, whose N dot products have all their weights in registers; `step`: from the weights of 16 channels to the next.
-template <class OfSpread, int N, class Output>
-__attribute__((noinline)) void spread_row(int64_t dots, const DepthwiseInput& in, const Each4* entries, const int8_t* w, int64_t step, const Output& output, int64_t first, int64_t channel) {
+constexpr int kSpreadVectors = 4, kSpreadChannels = kSpreadVectors * kLanes, kMostSpreadDots = 3;
+
+// An output row of 64 channels, or the first `count` of them, whose N dot products have all their weights in registers; `step`: from the
+// weights of 16 channels to the next.
+template <class OfSpread, int N, bool kWhole, class Output>
+__attribute__((noinline)) void spread_row(int64_t dots, const DepthwiseInput& in, const Each4* entries, const int8_t* w, int64_t step, const Output& output, int64_t first, int64_t channel, int count) {
   if constexpr (N > 1) {
-    if (dots < N) return spread_row<OfSpread, N - 1>(dots, in, entries, w, step, output, first, channel);
+    if (dots < N) return spread_row<OfSpread, N - 1, kWhole>(dots, in, entries, w, step, output, first, channel, count);
   }
-  constexpr int kVectors = 4, kFour = 4;
+  constexpr int kVectors = kSpreadVectors, kFour = 4;
   const Output out = output;
   const auto rounding = rounding_of(out);
   Weights weights[N][kVectors];
@@ -157,30 +159,37 @@ __attribute__((noinline)) void spread_row(int64_t dots, const DepthwiseInput& in
       unroll<N>([&](auto i) QCORE_INLINE_LAMBDA { sum = dot(sum, from[i.value][x * in.stride * kVectors + v.value], weights[i.value][v.value]); });
       results[v.value] = result(sum, out, columns[v.value], first + x, channel, kLanes);
     });
-    OfSpread::store(y, results[0], results[1], results[2], results[3], rounding);
+    OfSpread::store(y, kWhole ? kSpreadChannels : count, results[0], results[1], results[2], results[3], rounding);
   }
 }
 
-// The channels that are done 64 at a time, from the first one on; the last 64 may begin before the end of those before.
+// How many channels, from the first one on, are done 64 at a time.
+inline int64_t channels_to_spread(const DepthwiseInput& in) {
+  if (in.quads * in.columns > kMostSpreadDots || in.channels <= kSpreadChannels - kLanes) return 0;
+  const int64_t left = in.channels % kSpreadChannels;
+  return left < kSpreadChannels / 2 ? in.channels - left : in.channels;
+}
+
+// These; the last ones may begin before the end of those before.
 template <class OfSpread, class Output>
-int64_t spread_channels(const DepthwiseInput& in, const Output& out, Each4* entries) {
-  constexpr int kMostDots = 3, kVectors = 4;
-  constexpr int64_t kTogether = kVectors * kLanes;
+void spread_channels(const DepthwiseInput& in, int64_t channels, const Output& out, Each4* entries) {
   const int64_t dots = in.quads * in.columns, row_bytes = dots * kUnit, unit_bytes = in.packed_rows * row_bytes;
-  if (dots > kMostDots || in.channels < kTogether) return 0;
-  const auto together = [&](int64_t channel) {
+  const int64_t last = (in.channels + kLanes - 1) / kLanes * kLanes - kSpreadChannels;
+  for (int64_t next = 0; next < channels; next += kSpreadChannels) {
+    const int64_t channel = next < last ? next : last, left = in.channels - channel;
+    const int count = static_cast<int>(left < kSpreadChannels ? left : kSpreadChannels);
     for (int64_t quad = 0; quad < in.quads; ++quad) {
-      interleave<OfSpread, kVectors>(in, in.lines + quad * kGroup, channel, kTogether, entries + quad * in.entries * kVectors);
+      interleave<OfSpread, kSpreadVectors>(in, in.lines + quad * kGroup, channel, count, entries + quad * in.entries * kSpreadVectors);
     }
     const int8_t* w = in.w + channel / kLanes * unit_bytes;
-    for (int64_t row = 0; row < in.rows; ++row) spread_row<OfSpread, kMostDots>(dots, in, entries, w + row * row_bytes, unit_bytes, out, row * in.row_pixels, channel);
-  };
-  int64_t channel = 0;
-  for (; channel + kTogether <= in.channels; channel += kTogether) together(channel);
-  const int64_t left = in.channels - channel;
-  if (left < kTogether / 2 || left % kLanes != 0) return channel;
-  together(in.channels - kTogether);
-  return in.channels;
+    for (int64_t row = 0; row < in.rows; ++row, w += row_bytes) {
+      if (count == kSpreadChannels) {
+        spread_row<OfSpread, kMostSpreadDots, true>(dots, in, entries, w, unit_bytes, out, row * in.row_pixels, channel, count);
+      } else {
+        spread_row<OfSpread, kMostSpreadDots, false>(dots, in, entries, w, unit_bytes, out, row * in.row_pixels, channel, count);
+      }
+    }
+  }
 }
 
 template <class Output>
@@ -189,11 +198,8 @@ void depthwise_strip(const DepthwiseInput& in, const Output& output) {
   auto* const entries = reinterpret_cast<Each4*>(in.scratch);
   auto* const sums = reinterpret_cast<I32*>(in.scratch + in.quads * in.entries * DepthwiseInput::kEntryBytes);
   const int64_t row_bytes = in.quads * in.columns * kUnit;
-  int64_t channel = 0;
-  if constexpr (!std::is_void_v<Spread> && !std::is_same_v<Output, SummedOutput>) channel = spread_channels<Spread>(in, out, entries);
-  const int8_t* w = in.w + channel / kLanes * in.packed_rows * row_bytes;
-  for (; channel < in.channels; channel += kLanes, w += in.packed_rows * row_bytes) {
-    const int count = in.channels - channel < kLanes ? static_cast<int>(in.channels - channel) : kLanes;
+  const auto unit = [&](int64_t channel, int count) {
+    const int8_t* w = in.w + channel / kLanes * in.packed_rows * row_bytes;
     for (int64_t quad = 0; quad < in.quads; ++quad) interleave<OfOneUnit, 1>(in, in.lines + quad * kGroup, channel, count, entries + quad * in.entries);
     for (int64_t row = 0; row < in.rows; ++row) {
       if (kModerateDot && !in.extreme) {
@@ -203,7 +209,12 @@ void depthwise_strip(const DepthwiseInput& in, const Output& output) {
       }
       finish_channels(out, sums, row * in.row_pixels, in.outputs, channel, count);
     }
-  }
+  };
+  constexpr bool kSpreads = !std::is_void_v<Spread> && !std::is_same_v<Output, SummedOutput>;
+  const int64_t spread = kSpreads ? channels_to_spread(in) : 0, whole = in.channels - in.channels % kLanes;
+  if (spread < in.channels && whole < in.channels) unit(whole, static_cast<int>(in.channels - whole));
+  if constexpr (kSpreads) spread_channels<Spread>(in, spread, out, entries);
+  for (int64_t channel = spread; channel < whole; channel += kLanes) unit(channel, kLanes);
 }
 
 void depthwise(const DepthwiseInput& in, const RequantizedOutput& out) {

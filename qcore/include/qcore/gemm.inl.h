@@ -130,7 +130,8 @@ int64_t peak(int64_t rounds) {
   constexpr int64_t kDepth = 256, kRows = rows_together<Wide, OfBlocks>();
   alignas(64) static const RowValue x[kRows * kDepth] = {1, 2, 3, 4};
   alignas(64) static const Value w[kTileUnits * kLanes * kDepth] = {1, -2, 3};
-  const GemmInput in{reinterpret_cast<const uint8_t*>(x), kDepth, kRows, kDepth / kLayout.group, nullptr, x, kDepth};
+  GemmInput in{reinterpret_cast<const uint8_t*>(x), kDepth, kRows, kDepth / kLayout.group, nullptr, x, kDepth};
+  in.piece_groups = kLayout.piece;
   constexpr int kSums = kRows * kTileUnits;
   I32 sums[kSums] = {};
   const Configured<OfBlocks> configured(in);

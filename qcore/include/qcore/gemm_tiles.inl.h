@@ -29,6 +29,7 @@ constexpr Layout with_pieces(Layout layout) {
   if constexpr (!std::is_void_v<OfBlocks>) layout.piece = OfBlocks::kGroups;
   return layout;
 }
+constexpr bool kInPlace = !kWidens && !kOwnTiles;  // rows are read where they are
 constexpr Layout kLayout = with_pieces<Blocks>(layout_of<Tiles>());
 constexpr int64_t kRowStep = row_step_of<Tiles>();  // tiles begin at multiples of it
 constexpr int64_t kUnitBytes = kLanes * kLayout.group;
@@ -109,8 +110,8 @@ struct Units {
   static constexpr int kValues = kGroup / sizeof(Value);  // a dot product takes 4 bytes along K, or 2 widened values
 };
 
-// R rows x U units, all of K in registers. `begins`: what the sums of each column begin with.
-template <int R, int U, class Value>
+// R rows x U units, all of K in registers. `begins`: what the sums of each column begin with; kInPieces: rows are not one behind the other.
+template <int R, int U, bool kInPieces, class Value>
 __attribute__((noinline)) void accumulate(const GemmInput& in, const Units<Value>& units, const int32_t* begins, int64_t row, I32* sums) {
   constexpr int kValues = Units<Value>::kValues, kCacheLine = 64 / sizeof(Value), kAhead = 3072 / sizeof(Value);
   I32 acc[R][U];
@@ -151,10 +152,15 @@ __attribute__((noinline)) void accumulate(const GemmInput& in, const Units<Value
     }
     w += units.step;
   };
-  const int64_t values = (in.pieces ? in.piece_groups : in.groups) * kGroup, count = in.pieces ? in.groups / in.piece_groups : 1;
-  for (int64_t piece = 0; piece < count; ++piece) {
-    const int64_t first = in.pieces ? in.pieces[piece] : 0;
-    for (int64_t k = first; k < first + values; k += kValues) step(k);
+  const int64_t k_end = in.groups * kGroup;
+  if constexpr (kInPieces) {
+    const int64_t bytes = in.piece_groups * kGroup;
+    const int64_t* piece = in.pieces;
+    for (int64_t done = 0; done < k_end; done += bytes, ++piece) {
+      for (int64_t k = *piece, end = k + bytes; k < end; k += kValues) step(k);
+    }
+  } else {
+    for (int64_t k = 0; k < k_end; k += kValues) step(k);
   }
   unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
     unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { sums[r.value * U + u.value] = acc[r.value][u.value]; });
@@ -173,7 +179,10 @@ void accumulate_rows(int rows, const GemmInput& in, const Units<Value>& units, c
     if constexpr (kOwnTiles) {
       return accumulate<Tiles, R>(in, units, begins, row, sums);
     } else {
-      return accumulate<R, U>(in, units, begins, row, sums);
+      if constexpr (kInPlace) {
+        if (in.pieces) return accumulate<R, U, true>(in, units, begins, row, sums);
+      }
+      return accumulate<R, U, false>(in, units, begins, row, sums);
     }
   }
   if constexpr (R > 1) accumulate_rows<R - 1, U>(rows, in, units, begins, row, sums);
@@ -261,7 +270,9 @@ __attribute__((noinline)) void finish_runs(const I32* sums, const GemmInput& in,
 }
 template <int U, class Output>
 QCORE_INLINE void finish_results(const I32* sums, const GemmInput& in, const GemmPanel& panel, const Output& out, int64_t row, int rows, int unit) {
-  if (in.pieces) return finish_runs<U>(sums, in, panel, out, row, rows, unit);
+  if constexpr (kInPlace) {
+    if (in.pieces) return finish_runs<U>(sums, in, panel, out, row, rows, unit);
+  }
   finish<U, true>(sums, panel, out, row, rows, unit);
 }
 

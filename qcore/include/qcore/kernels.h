@@ -43,7 +43,7 @@ struct GemmInput {
   int16_t* wide_panel = nullptr;   // room for kWideGroups * kUnit
   int32_t* wide_sums = nullptr;    // room for rows * kMaxPanelUnits * kLanes, 64-byte aligned
   const int64_t* pieces = nullptr;  // where the pieces along K of a row begin, from its first byte on; null: one behind the other
-  int64_t piece_groups = 0;         // of each of these
+  int64_t piece_groups = 0;         // of each of these; where there are none, what an ISA with pieces multiplies at once
   RowGrid grid{};
 };
 
@@ -134,7 +134,7 @@ struct DepthwiseInput {
   int64_t packed_rows;  // rows that there are weights for
   int64_t rows, row_pixels;
   int64_t channels;
-  const uint8_t* padding;  // a pixel of zero points, and 16 more
+  const uint8_t* padding;  // a pixel of zero points, and 64 more
   const uint8_t* limit;    // the end of the input
   const int8_t* w;         // [unit][packed row][quad][column][16][4]
   bool extreme;            // -128 stands twice among the four of a dot product

@@ -95,6 +95,8 @@ inline GemmInput gemm_input(const Kernels& kernels, const PackedWeights& w, cons
 template <class Output>
 void multiply_rows(const Kernels& kernels, GemmInput input, const GemmPanel& panel, const Output& out) {
   Scratch& scratch = Scratch::of_thread();
+  const int64_t piece = kernels.layout.piece;
+  if (piece > 0 && !input.pieces && input.groups > 0) input.piece_groups = input.groups / ((input.groups + piece - 1) / piece);
   if (kernels.layout.widens) input.wide_panel = scratch.wide_panel.reserve(int64_t{kWideGroups} * kUnit);
   input.wide_sums = scratch.wide_sums.reserve(round_up(input.rows, kLanes) * kMaxPanelUnits * kLanes);
   if constexpr (std::is_same_v<Output, FloatOutput>) {
