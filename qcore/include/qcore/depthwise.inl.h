@@ -11,12 +11,17 @@ struct OfOneUnit {
   static QCORE_INLINE void load(const uint8_t* a, const uint8_t* b, const uint8_t* c, const uint8_t* d, Each4* to) { *to = load_each4(a, b, c, d); }
 };
 
+// What lies behind the last channels is not ours to read.
+template <class Load, int kUnits>
+__attribute__((noinline)) void load_some_taps(const uint8_t* const* taps, int count, Each4* to) {
+  uint8_t rows[4][kUnits * kLanes] = {};
+  for (int j = 0; j < 4; ++j) std::memcpy(rows[j], taps[j], static_cast<size_t>(count));
+  Load::load(rows[0], rows[1], rows[2], rows[3], to);
+}
 template <class Load, int kUnits>
 QCORE_INLINE void load_taps(const uint8_t* const* taps, int count, Each4* to) {
   if (count == kUnits * kLanes) return Load::load(taps[0], taps[1], taps[2], taps[3], to);
-  uint8_t rows[4][kUnits * kLanes] = {};  // what lies behind the last channels is not ours to read
-  for (int j = 0; j < 4; ++j) std::memcpy(rows[j], taps[j], static_cast<size_t>(count));
-  Load::load(rows[0], rows[1], rows[2], rows[3], to);
+  load_some_taps<Load, kUnits>(taps, count, to);
 }
 
 // The entries of four lines for `count` channels, which take kUnits vectors each.
