@@ -22,6 +22,8 @@ from benchmarks.gemm import conv, linear
 from benchmarks.rounds import best_time
 
 SPIN = "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])})\nwhile True: pass"
+PAUSE = 0.05
+"""Seconds; a thread of OpenMP keeps its core busy for a while after the last call."""
 
 
 @contextlib.contextmanager
@@ -37,13 +39,14 @@ def neighbour(core: int) -> Iterator[None]:
 
 
 def measure(calls: dict[str, Callable[[], Any]], threads: int, seconds: float) -> dict[str, list[float]]:
-    """Times of single calls, systems by turns."""
+    """Times of single calls, systems by turns, each when the threads of the other have stopped waiting for more to do."""
     torch.set_num_threads(threads)
     times: dict[str, list[float]] = {system: [] for system in calls}
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         for system, call in calls.items():
-            times[system] += [best_time(call, 0.0) for _ in range(10)]
+            time.sleep(PAUSE)
+            times[system] += [best_time(call, 0.0) for _ in range(100)]
     return times
 
 

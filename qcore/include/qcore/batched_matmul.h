@@ -26,6 +26,8 @@ struct MatmulJob {
   Matrix a;  // column stride 1
   RequantizedOutput out;
 
+  bool at_hand() const { return w.row_bytes() == w.k && reads_rows(kernels, w); }
+
   GemmInput rows(int64_t first, int64_t count, int64_t, Scratch& scratch) const {
     const uint8_t* from = a.data + first * a.row;
     const int64_t stride = w.row_bytes();

@@ -31,6 +31,8 @@ struct ConvJob {
   RequantizedOutput out;
   bool pointwise;  // every output pixel reads one input pixel, in order
 
+  bool at_hand() const { return pointwise && w.row_bytes() == w.k && reads_rows(kernels, w); }
+
   GemmInput rows(int64_t first, int64_t count, int64_t group, Scratch& scratch) const {
     const int64_t stride = w.row_bytes(), channels = windows.channels / w.groups, offset = group * channels;
     if (pointwise && stride == w.k) {

@@ -56,6 +56,8 @@ struct PhaseJob {
 
   int64_t pixels() const { return sizes.batch * count[0] * count[1] * count[2]; }
 
+  bool at_hand() const { return false; }
+
   GemmInput rows(int64_t begin, int64_t rows, int64_t group, Scratch& scratch) const {
     const int64_t stride = phase.w.row_bytes(), channels = sizes.in_channels / geometry.groups;
     uint8_t* packed = packed_rows(phase.w, rows, scratch);

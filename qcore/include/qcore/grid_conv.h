@@ -115,6 +115,8 @@ struct GridJob {
   RequantizedOutput out;
   bool in_place;  // else rows are gathered
 
+  bool at_hand() const { return in_place; }
+
   GemmInput rows(int64_t first, int64_t count, int64_t slice, Scratch& scratch) const {
     const uint8_t* from = planes + slice * conv.slice_step();
     if (!in_place) return gathered(from, first, count, scratch);

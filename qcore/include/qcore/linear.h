@@ -13,6 +13,8 @@ struct StaticLinearJob {
   const uint8_t* x;
   RequantizedOutput out;
 
+  bool at_hand() const { return w.row_bytes() == w.k && reads_rows(kernels, w); }
+
   GemmInput rows(int64_t first, int64_t count, int64_t, Scratch& scratch) const {
     const uint8_t* from = x + first * w.k;
     const int64_t stride = w.row_bytes();
@@ -40,6 +42,8 @@ struct DynamicLinearJob {
   bool relu;
   int32_t qmax;
   const QParams* tensor;  // of all of x; null: each row has its own
+
+  bool at_hand() const { return false; }
 
   GemmInput rows(int64_t first, int64_t count, int64_t, Scratch& scratch) const {
     const int64_t stride = w.row_bytes();

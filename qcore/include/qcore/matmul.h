@@ -17,16 +17,19 @@ struct GemmPlan {
   int64_t panel_splits = 1;  // parts that the panels are cut into
 };
 
-// Blocks whose rows stay in the L2 cache; smaller ones, and parts of the panels, where that alone is too few for the threads.
-inline GemmPlan plan_gemm(int64_t row_bytes, int64_t panels, int64_t rows, int threads) {
+// Blocks whose rows stay in the L2 cache; where that alone is too few for the threads, smaller ones, and parts of the panels. Parts come first
+// where the rows are at hand: weights are then read once.
+inline GemmPlan plan_gemm(const Layout& layout, int64_t row_bytes, int64_t panels, int64_t rows, bool at_hand, int threads) {
   constexpr int64_t kBlockBytes = 240 * 1024, kMinRows = 24;
   GemmPlan plan;
   const int64_t most = std::clamp(kBlockBytes / std::max<int64_t>(row_bytes, 1), kMinRows, int64_t{480});
   const int64_t fewest = std::max<int64_t>((rows + most - 1) / most, 1);  // blocks, of nearly one size: each reads all weights
   plan.block = round_up((rows + fewest - 1) / fewest, kMinRows);  // many heights of tiles divide that
   const int64_t wanted = threads > 1 ? 8 * threads : 1;
-  if ((rows + plan.block - 1) / plan.block < wanted) {
-    plan.block = std::min(plan.block, round_up((rows + wanted - 1) / wanted, kMinRows));
+  const int64_t wanted_blocks = at_hand ? (wanted + panels - 1) / panels : wanted;
+  if ((rows + plan.block - 1) / plan.block < wanted_blocks) {
+    const int64_t least = layout.piece > 0 ? 4 * kMinRows : kMinRows;  // tiles pay with many rows
+    plan.block = std::min(plan.block, round_up((rows + wanted_blocks - 1) / wanted_blocks, least));
   }
   plan.blocks = (rows + plan.block - 1) / plan.block;
   plan.panel_splits = std::clamp((wanted + plan.blocks - 1) / plan.blocks, int64_t{1}, panels);
@@ -48,15 +51,17 @@ class Held {
   const Kernels& kernels_;
 };
 
-// `job.rows(first, count, group, scratch)` gives a block's rows, `job.multiply(input, panel, first, scratch)` runs one panel over it.
+// `job.rows(first, count, group, scratch)` gives a block's rows, `job.multiply(input, panel, first, scratch)` runs one panel over it;
+// `job.at_hand()`: whether rows need no work.
 template <class Weights, class Job>
 void run_gemm(const Weights& w, int64_t rows, int threads, const Job& job) {
   if (rows == 0 || w.panels.empty()) return;
   if (rows * w.n * w.groups * std::max<int64_t>(w.k, 1) < kSerialMacs) threads = 1;
   const auto panels = static_cast<int64_t>(w.panels.size());
-  const GemmPlan plan = plan_gemm(w.row_bytes_in_use(), panels, rows, threads);
+  const bool at_hand = job.at_hand();
+  const GemmPlan plan = plan_gemm(job.kernels.layout, w.row_bytes_in_use(), panels, rows, at_hand, threads);
   parallel(threads, plan.blocks * plan.panel_splits, [&](int64_t chunk) {
-    const int64_t block = chunk / plan.panel_splits, split = chunk % plan.panel_splits;
+    const int64_t block = at_hand ? chunk % plan.blocks : chunk / plan.panel_splits, split = at_hand ? chunk / plan.blocks : chunk % plan.panel_splits;
     const int64_t first = block * plan.block, count = std::min(plan.block, rows - first);
     Scratch& scratch = Scratch::of_thread();
     const Held held(job.kernels);
@@ -78,6 +83,9 @@ inline const int32_t* row_sums(const PackedWeights& w, const uint8_t* x, int64_t
   for (int64_t r = 0; r < rows; ++r) sums[r] = std::accumulate(x + r * stride, x + r * stride + w.k, first);
   return sums;
 }
+
+// Whether the kernels need nothing but rows that lie there.
+inline bool reads_rows(const Kernels& kernels, const PackedWeights& w) { return !kernels.prepare_rows && !w.has_zeros; }
 
 // Rows at hand, `stride` apart, with what the kernels need of them.
 inline GemmInput gemm_input(const Kernels& kernels, const PackedWeights& w, const uint8_t* x, int64_t stride, int64_t rows, Scratch& scratch) {

@@ -45,6 +45,8 @@ struct HalfLinearJob {
   float* y;
   bool relu;
 
+  bool at_hand() const { return true; }
+
   HalfInput rows(int64_t first, int64_t count, int64_t, Scratch&) const { return {x + first * w.k, w.k, count, w.k}; }
 
   void multiply(const HalfInput& input, const HalfPanel& panel, int64_t first, Scratch& scratch) const {

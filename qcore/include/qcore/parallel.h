@@ -1,5 +1,6 @@
-// A small thread pool: chunks are handed out by a counter, and the caller works too, so that nobody waits for a preempted thread
-// but for the chunk it holds. Safe after fork and for callers from several threads.
+// A small thread pool. Each thread begins with a share of the chunks, the same one whenever the work is the same, so that it finds in its
+// caches what it left there, and then helps the others; the caller works too. Nobody waits for a preempted thread but for the chunk it holds.
+// Safe after fork and for callers from several threads.
 #pragma once
 
 #include <pthread.h>
@@ -8,6 +9,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
+#include <memory>
 #include <mutex>
 #include <thread>
 
@@ -36,18 +38,22 @@ class ThreadPool {
       for (int64_t chunk = 0; chunk < chunks; ++chunk) work(chunk);
       return;
     }
-    chunks_ = chunks;
-    next_.store(0, std::memory_order_relaxed);
+    share_out(chunks, helpers + 1);
     context_ = &work;
     call_ = [](const void* context, int64_t chunk) { (*static_cast<const Work*>(context))(chunk); };
     error_ = nullptr;
     start(helpers);
-    take_chunks();
+    take_chunks(0);
     finish();
     if (error_) std::rethrow_exception(error_);
   }
 
  private:
+  struct alignas(64) Share {
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+  };
+
   static constexpr int kSpins = 4000;  // about 20 to 50 microseconds
 
   static std::atomic<ThreadPool*>& current() {
@@ -63,10 +69,19 @@ class ThreadPool {
 #endif
   }
 
+  void share_out(int64_t chunks, int shares) {
+    if (shares > room_) all_ = std::make_unique<Share[]>(static_cast<size_t>(room_ = shares));
+    shares_ = shares;
+    for (int i = 0; i < shares; ++i) {
+      all_[static_cast<size_t>(i)].next.store(chunks * i / shares, std::memory_order_relaxed);
+      all_[static_cast<size_t>(i)].end = chunks * (i + 1) / shares;
+    }
+  }
+
   void start(int helpers) {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
-      for (; threads_ < helpers; ++threads_) std::thread([this] { serve(); }).detach();
+      while (threads_ < helpers) std::thread([this, number = ++threads_] { serve(number); }).detach();
       wanted_ = helpers;
       epoch_.fetch_add(1, std::memory_order_release);
     }
@@ -84,17 +99,20 @@ class ThreadPool {
     idle_.wait(lock, [this] { return active_.load(std::memory_order_acquire) == 0; });
   }
 
-  void take_chunks() {
+  void take_chunks(int own) {
     try {
-      for (int64_t chunk; (chunk = next_.fetch_add(1, std::memory_order_relaxed)) < chunks_;) call_(context_, chunk);
+      for (int i = 0; i < shares_; ++i) {
+        Share& share = all_[static_cast<size_t>((own + i) % shares_)];
+        for (int64_t chunk; (chunk = share.next.fetch_add(1, std::memory_order_relaxed)) < share.end;) call_(context_, chunk);
+      }
     } catch (...) {
-      next_.store(chunks_, std::memory_order_relaxed);
+      for (int i = 0; i < shares_; ++i) all_[static_cast<size_t>(i)].next.store(all_[static_cast<size_t>(i)].end, std::memory_order_relaxed);
       const std::lock_guard<std::mutex> lock(mutex_);
       error_ = std::current_exception();
     }
   }
 
-  void serve() {
+  void serve(int number) {
     uint64_t seen = 0;
     for (;;) {
       for (int spin = 0; epoch_.load(std::memory_order_acquire) == seen && spin < kSpins; ++spin) pause();
@@ -106,7 +124,7 @@ class ThreadPool {
         --wanted_;
         active_.fetch_add(1, std::memory_order_relaxed);
       }
-      take_chunks();
+      take_chunks(number);
       const std::lock_guard<std::mutex> lock(mutex_);
       active_.fetch_sub(1, std::memory_order_release);
       idle_.notify_one();
@@ -122,8 +140,9 @@ class ThreadPool {
   int threads_ = 0;
   int wanted_ = 0;
 
-  std::atomic<int64_t> next_{0};
-  int64_t chunks_ = 0;
+  std::unique_ptr<Share[]> all_;  // the first `shares_` of `room_` are in use
+  int shares_ = 0;
+  int room_ = 0;
   const void* context_ = nullptr;
   void (*call_)(const void*, int64_t) = nullptr;
   std::exception_ptr error_;

@@ -184,6 +184,8 @@ struct QuantizedRowsJob {
   float* y;
   bool relu;
 
+  bool at_hand() const { return reads_rows(kernels, w); }
+
   GemmInput rows(int64_t first, int64_t count, int64_t, Scratch& scratch) const {
     return gemm_input(kernels, w, x + first * quantized.stride, quantized.stride, count, scratch);
   }

@@ -112,6 +112,8 @@ struct PanelsJob {
   int64_t count;
   const Kernels& kernels = linear.kernels;
 
+  bool at_hand() const { return linear.at_hand(); }
+
   auto rows(int64_t first, int64_t rows, int64_t group, Scratch& scratch) const { return linear.rows(first, rows, group, scratch); }
 
   template <class Input, class Panel>
