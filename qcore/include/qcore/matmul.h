@@ -20,16 +20,16 @@ struct GemmPlan {
 // Blocks whose rows stay in the L2 cache; where that alone is too few for the threads, smaller ones, and parts of the panels. Parts come first
 // where the rows are at hand: weights are then read once.
 inline GemmPlan plan_gemm(const Layout& layout, int64_t row_bytes, int64_t panels, int64_t rows, bool at_hand, int threads) {
-  constexpr int64_t kBlockBytes = 240 * 1024, kMinRows = 24;
+  constexpr int64_t kBlockBytes = 240 * 1024;
+  const int64_t step = layout.piece > 0 ? 32 : 24;  // many heights of tiles divide 24; AMX has two of 16
   GemmPlan plan;
-  const int64_t most = std::clamp(kBlockBytes / std::max<int64_t>(row_bytes, 1), kMinRows, int64_t{480});
+  const int64_t most = std::clamp(kBlockBytes / std::max<int64_t>(row_bytes, 1), step, int64_t{480});
   const int64_t fewest = std::max<int64_t>((rows + most - 1) / most, 1);  // blocks, of nearly one size: each reads all weights
-  plan.block = round_up((rows + fewest - 1) / fewest, kMinRows);  // many heights of tiles divide that
+  plan.block = round_up((rows + fewest - 1) / fewest, step);
   const int64_t wanted = threads > 1 ? 8 * threads : 1;
-  const int64_t wanted_blocks = at_hand ? (wanted + panels - 1) / panels : wanted;
+  const int64_t wanted_blocks = at_hand ? std::max<int64_t>((wanted + panels - 1) / panels, threads) : wanted;
   if ((rows + plan.block - 1) / plan.block < wanted_blocks) {
-    const int64_t least = layout.piece > 0 ? 4 * kMinRows : kMinRows;  // tiles pay with many rows
-    plan.block = std::min(plan.block, round_up((rows + wanted_blocks - 1) / wanted_blocks, least));
+    plan.block = std::min(plan.block, std::max(round_up((rows + wanted_blocks - 1) / wanted_blocks, step), layout.piece > 0 ? 2 * step : step));
   }
   plan.blocks = (rows + plan.block - 1) / plan.block;
   plan.panel_splits = std::clamp((wanted + plan.blocks - 1) / plan.blocks, int64_t{1}, panels);
@@ -58,10 +58,9 @@ void run_gemm(const Weights& w, int64_t rows, int threads, const Job& job) {
   if (rows == 0 || w.panels.empty()) return;
   if (rows * w.n * w.groups * std::max<int64_t>(w.k, 1) < kSerialMacs) threads = 1;
   const auto panels = static_cast<int64_t>(w.panels.size());
-  const bool at_hand = job.at_hand();
-  const GemmPlan plan = plan_gemm(job.kernels.layout, w.row_bytes_in_use(), panels, rows, at_hand, threads);
+  const GemmPlan plan = plan_gemm(job.kernels.layout, w.row_bytes_in_use(), panels, rows, job.at_hand(), threads);
   parallel(threads, plan.blocks * plan.panel_splits, [&](int64_t chunk) {
-    const int64_t block = at_hand ? chunk % plan.blocks : chunk / plan.panel_splits, split = at_hand ? chunk / plan.blocks : chunk % plan.panel_splits;
+    const int64_t block = chunk / plan.panel_splits, split = chunk % plan.panel_splits;
     const int64_t first = block * plan.block, count = std::min(plan.block, rows - first);
     Scratch& scratch = Scratch::of_thread();
     const Held held(job.kernels);
