@@ -39,7 +39,7 @@ def neighbour(core: int) -> Iterator[None]:
 
 
 def measure(calls: dict[str, Callable[[], Any]], threads: int, seconds: float) -> dict[str, list[float]]:
-    """Times of single calls, systems by turns, each when the threads of the other have stopped waiting for more to do."""
+    """Times of single calls, systems by turns, each when the threads of the other no longer wait for work."""
     torch.set_num_threads(threads)
     times: dict[str, list[float]] = {system: [] for system in calls}
     end = time.perf_counter() + seconds

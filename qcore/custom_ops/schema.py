@@ -27,6 +27,7 @@ CALLS: dict[type[Operator], tuple[str, ...]] = {
     ops.FloatFunction: _FLOAT,
     ops.FloatAdd: ("a", "b"),
     ops.FloatLayerNorm: _FLOAT,
+    ops.FloatEmbedding: _FLOAT,
     ops.Linear: _UNARY,
     ops.LinearDynamic: _FLOAT,
     ops.LinearFp16: _FLOAT,

@@ -145,6 +145,7 @@ _FORMS: dict[type[Operator], Callable[..., list[Form]]] = {
     ops.FloatFunction: _same,
     ops.FloatAdd: _float_sum,
     ops.FloatLayerNorm: _same,
+    ops.FloatEmbedding: _embedding,
     ops.Linear: _linear,
     ops.LinearDynamic: _linear,
     ops.LinearFp16: _linear,

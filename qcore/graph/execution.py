@@ -37,20 +37,20 @@ class Part(nn.Module):
         self.graph = graph
         self.plan = plan
         self.owner = owner
-        self._inputs = [value.qparams for value in graph.inputs]
+        self._inputs = graph.inputs
         self._outputs = [value.qparams for value in graph.outputs]
         self._backend = backend
 
     def plain(self, inputs: tuple[Any, ...]) -> list[Tensor]:
         """The tensors that the plan takes; Unexpected where one is not what the graph says."""
         found: list[Tensor] = []
-        for given, qparams in zip(inputs, self._inputs, strict=True):
-            if qparams is None:
-                if type(given) not in _PLAIN or given.dtype is not torch.float32 or not given.is_cpu:
+        for given, value in zip(inputs, self._inputs, strict=True):
+            if value.qparams is None:
+                if type(given) not in _PLAIN or given.dtype is not value.plain or not given.is_cpu:
                     raise Unexpected
                 found.append(given)
             else:
-                if not isinstance(given, QTensor) or given.qparams != qparams or not given.raw.is_cpu:
+                if not isinstance(given, QTensor) or given.qparams != value.qparams or not given.raw.is_cpu:
                     raise Unexpected
                 found.append(given.raw)
         return found

@@ -14,7 +14,7 @@ from qcore import operators as ops
 from qcore.fx.patterns import Call, Unfit
 from qcore.operators import Operator
 
-FLOATS = (ops.FloatAdd, ops.FloatFunction, ops.FloatLayerNorm, ops.Attention)
+FLOATS = (ops.FloatAdd, ops.FloatEmbedding, ops.FloatFunction, ops.FloatLayerNorm, ops.Attention)
 """Operators on floats; alone they are left to the module level."""
 
 FloatMaker: TypeAlias = "Callable[[Call, Callable[[Any], Tensor | None]], Operator]"
@@ -60,6 +60,17 @@ FLOAT_CALLS: dict[Any, FloatMaker] = {
 
 SUMS: tuple[Any, ...] = (python.add, torch.add, "add")
 """Calls that add two tensors, where they are given nothing else."""
+
+
+def embedding(module: nn.Embedding) -> ops.FloatEmbedding:
+    """Of a table that its forward does not change."""
+    weight = module.weight
+    if module.max_norm is not None:
+        raise Unfit("it normalizes its rows")
+    is_plain = type(weight) is nn.Parameter and weight.dtype == torch.float32
+    if not is_plain or not weight.is_contiguous() or not weight.is_cpu:
+        raise Unfit("its weight is not float32, or not in one piece on the CPU")
+    return ops.FloatEmbedding(weight)
 
 
 def attention(call: Call) -> ops.Attention:

@@ -16,7 +16,7 @@ from qcore.fx.graph_module import attribute
 from qcore.fx.modules import Operation, ScalarOperation
 from qcore.fx.patterns import Call, Unfit
 from qcore.graph.calls import CALLS, CUTS, Made
-from qcore.graph.float_calls import FLOAT_CALLS, SUMS, attention
+from qcore.graph.float_calls import FLOAT_CALLS, SUMS, attention, embedding
 from qcore.graph.ir import Graph, Node, Value
 from qcore.graph.moves import Contiguous, Move, Permute, Relabel, Remap, Reshape, Transpose, Unsqueeze
 from qcore.nn.quantized.activation import ReLU6
@@ -28,7 +28,8 @@ from qcore.nn.quantized.stubs import DeQuantize, Quantize
 from qcore.tensor.dtypes import qint8, quint8
 from qcore.tensor.qtensor import QTensor
 
-_FLOAT = Value("", None)
+_FLOAT = Value("")
+_INDICES = Value("", plain=torch.int64)
 FUNCTIONALS = {"add": ops.Add(), "add_relu": ops.Add(relu=True), "mul": ops.Mul(), "cat": ops.Cat()}
 """Methods of QFunctional, and what they compute."""
 
@@ -144,9 +145,15 @@ class _Reader:
         if not isinstance(source, fx.Node):
             raise Unfit("its input is no tensor of the graph")
         value = self.values.setdefault(source, Value(source.name))
-        if value.qparams is not None:
-            raise Unfit("its input is quantized")
+        if value.dtype is not torch.float32:
+            raise Unfit("its input is not float")
         return value
+
+    def _indices(self, source: Any) -> Value:
+        """The value of an argument that must be integers as they are."""
+        if not isinstance(source, fx.Node) or self.values.get(source, _INDICES).dtype is not torch.int64:
+            raise Unfit("its input is no tensor of indices")
+        return self.values.setdefault(source, Value(source.name, plain=torch.int64))
 
     def _outside(self, source: fx.Node) -> Value | None:
         """The value of a call that stays on the module level, where its parameters are known."""
@@ -159,7 +166,7 @@ class _Reader:
         """One graph node for an fx node, after those that it has already; `out` says what its result is."""
         before = self.made.get(node, ())
         name = node.name if not before else f"{node.name}.{len(before)}"
-        value = Value(name, out.qparams)
+        value = Value(name, out.qparams, out.plain)
         path = str(node.target) if node.op == "call_module" else node.name
         self.made[node] = (*before, Node(operator, inputs, (value,), path))
         self.values[node] = value
@@ -180,6 +187,9 @@ class _Reader:
         elif isinstance(module, DynamicLinear):
             if not module.float16:
                 self._add(node, module.operator(), _FLOAT, self._float(node.args[0]))
+        elif type(module) is nn.Embedding:
+            self._add(node, embedding(module), _FLOAT, self._indices(node.args[0]))
+            self.constants.append(f"{node.target}.weight")
         elif isinstance(module, ReLU6):
             x = self._quantized(node.args[0])
             self._add(node, module.operator(), x, x)
@@ -232,7 +242,7 @@ class _Reader:
         kind: Any = type(module) if module is not None else node.target
         source: Any = node.args[0] if node.args else None
         known = self.values.get(source) if isinstance(source, fx.Node) else None
-        is_float = kind not in CALLS if known is None else known.qparams is None
+        is_float = kind not in CALLS if known is None else known.dtype is torch.float32
         if kind in FLOAT_CALLS and is_float:
             self._float_call(node, module, kind)
         elif kind in CALLS:
@@ -264,29 +274,23 @@ class _Reader:
         """Of two values that are known to be float."""
         if node.kwargs or len(node.args) != 2:
             raise Unfit("it adds other than two tensors")
-        a, b = (self._floats(each) for each in node.args)
-        if a is None or b is None or a.qparams is not None or b.qparams is not None:
-            raise Unfit("its inputs are not known to be float tensors")
-        self._add(node, ops.FloatAdd(), _FLOAT, a, b)
+        self._add(node, ops.FloatAdd(), _FLOAT, *map(self._known_float, node.args))
 
-    def _floats(self, source: Any) -> Value | None:
-        """The value of an argument that is known, those of float embeddings among them."""
-        if not isinstance(source, fx.Node):
-            return None
-        if source.op == "call_module" and type(self.modules[str(source.target)]) is nn.Embedding:
-            self.values.setdefault(source, Value(source.name))
-        return self.values.get(source)
+    def _known_float(self, source: Any) -> Value:
+        """The value of an argument that is known to be float."""
+        value = self.values.get(source) if isinstance(source, fx.Node) else None
+        if value is None or value.dtype is not torch.float32:
+            raise Unfit("its inputs are not known to be float tensors")
+        return value
 
     def _attention(self, node: fx.Node) -> None:
         """Of floats that are known to have 4 dimensions, without a mask or with one that is known to be float."""
         call = Call(node)
         given = [call.get(position, name) for position, name in enumerate(("query", "key", "value", "attn_mask"))]
-        inputs = [self.values.get(each) for each in given if each is not None]
-        if any(value is None or value.qparams is not None for value in inputs):
-            raise Unfit("its inputs are not known to be float tensors")
+        inputs = [self._known_float(each) for each in given if each is not None]
         if any(self._rank(each) != 4 for each in given[:3]):
             raise Unfit("its inputs are not known to have 4 dimensions")
-        self._add(node, attention(call), _FLOAT, *(value for value in inputs if value is not None))
+        self._add(node, attention(call), _FLOAT, *inputs)
 
     def _rank(self, node: fx.Node) -> int | None:
         """How many dimensions a value has, where the moves that made it say so."""

@@ -21,19 +21,23 @@ from qcore.tensor.qparams import QParams
 
 @dataclass(frozen=True)
 class Value:
-    """One tensor: integers with their QParams (per tensor), or float32 (None). Names are unique in a graph."""
+    """One tensor: integers with their QParams (per tensor), or without (None) float32, or int64 indices: `plain`.
+
+    Names are unique in a graph.
+    """
 
     name: str
     qparams: QParams | None = None
+    plain: torch.dtype = torch.float32
 
     @property
     def dtype(self) -> QDType | torch.dtype:
-        """The quantized dtype, or torch.float32."""
-        return torch.float32 if self.qparams is None else self.qparams.dtype
+        """The quantized dtype, or torch's."""
+        return self.plain if self.qparams is None else self.qparams.dtype
 
     def __str__(self) -> str:
         if self.qparams is None:
-            return f"{self.name}: float32"
+            return f"{self.name}: {str(self.plain).removeprefix('torch.')}"
         q = self.qparams
         return f"{self.name}: {q.dtype.name}({q.scale:.6g}, {q.zero_point})"
 

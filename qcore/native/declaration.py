@@ -87,6 +87,7 @@ OPS = (
     OpSpec(ops.FloatFunction, activations=(), functions=ops.FLOAT_FUNCTIONS),
     OpSpec(ops.FloatAdd, activations=()),
     OpSpec(ops.FloatLayerNorm, activations=()),
+    OpSpec(ops.FloatEmbedding, activations=()),
     *(
         OpSpec(
             operator,
@@ -131,6 +132,7 @@ BUILDERS: dict[type[Operator], Any] = {
     ops.FloatFunction: floats.FloatFunction,
     ops.FloatAdd: floats.FloatAdd,
     ops.FloatLayerNorm: floats.FloatLayerNorm,
+    ops.FloatEmbedding: embedding.FloatEmbedding,
     ops.LSTM: recurrent.LSTM,
     ops.GRU: recurrent.GRU,
     ops.LSTMCell: recurrent.LSTMCell,

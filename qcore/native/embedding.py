@@ -46,6 +46,18 @@ def _is_wide(indices: Tensor) -> bool:
     return indices.dtype == torch.int64
 
 
+class FloatEmbedding:
+    """kernel(indices) -> y"""
+
+    def __init__(self, operator: ops.FloatEmbedding, native: Any) -> None:
+        self._weight, self._run = operator.weight, native.float_embedding
+
+    def __call__(self, indices: Tensor) -> Tensor:
+        y = empty(*indices.shape, self._weight.shape[1])
+        self._run(indices.contiguous(), _is_wide(indices), self._weight, y, get_num_threads())
+        return y
+
+
 class Embedding:
     """kernel(indices) -> y"""
 

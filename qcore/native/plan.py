@@ -20,6 +20,8 @@ from qcore.tensor.dtypes import quint8
 
 Scale: TypeAlias = "tuple[float, int]"
 _PROGRAMS = 16
+_BYTES: dict[Any, int] = {torch.float32: 4, torch.int64: 8}
+"""Of an element; of integers with QParams one."""
 _Builder: TypeAlias = "Callable[[Any, Any, Step, list[int]], int]"
 
 
@@ -40,7 +42,7 @@ class NativePlan:
         self._labels: list[str | None] = []
         packed = _Packed(native)
         self._plan = native.plan()
-        values = {value.name: self._plan.input(value.qparams is None) for value in graph.inputs}
+        values = {value.name: self._plan.input(_BYTES.get(value.dtype, 1)) for value in graph.inputs}
         for step in self._steps:
             inputs = [values[value.name] for value in step.inputs]
             if isinstance(step.node.operator, CHAIN):
@@ -225,6 +227,11 @@ def _attention(plan: Any, native: Any, step: Step, inputs: list[int]) -> int:
     return plan.attention(step.path, inputs, operator.scale, operator.causal)  # type: ignore[no-any-return]
 
 
+def _embedding(plan: Any, native: Any, step: Step, inputs: list[int]) -> int:
+    operator: Any = step.node.operator
+    return plan.float_embedding(step.path, *inputs, operator.weight)  # type: ignore[no-any-return]
+
+
 def _move(name: str, *attributes: str) -> _Builder:
     def build(plan: Any, native: Any, step: Step, inputs: list[int]) -> int:
         values = [getattr(step.node.operator, attribute) for attribute in attributes]
@@ -250,6 +257,7 @@ _BUILDERS: dict[type[Any], _Builder] = {
     ops.AdaptiveAvgPool: _adaptive,
     ops.Mean: _mean,
     ops.Attention: _attention,
+    ops.FloatEmbedding: _embedding,
     moves.Relabel: _move("identity"),
     moves.Contiguous: _move("contiguous"),
     moves.Reshape: _reshape,

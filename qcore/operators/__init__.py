@@ -13,7 +13,15 @@ from __future__ import annotations
 from qcore.operators.attention import Attention
 from qcore.operators.base import Operator, is_constant_free, operators
 from qcore.operators.elementwise import Add, Clamp, Lookup, Mul, PReLU, Softmax
-from qcore.operators.floats import FLOAT_FUNCTIONS, Dequantize, FloatAdd, FloatFunction, FloatLayerNorm, Quantize
+from qcore.operators.floats import (
+    FLOAT_FUNCTIONS,
+    Dequantize,
+    FloatAdd,
+    FloatEmbedding,
+    FloatFunction,
+    FloatLayerNorm,
+    Quantize,
+)
 from qcore.operators.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
 from qcore.operators.products import MAX_SUMMED, MatMul
 from qcore.operators.recurrent import GRU, LSTM, CellWeights, GRUCell, LSTMCell, RNNCell
@@ -48,6 +56,7 @@ __all__ = [
     "Embedding",
     "EmbeddingBag",
     "FloatAdd",
+    "FloatEmbedding",
     "FloatFunction",
     "FloatLayerNorm",
     "GRUCell",

@@ -63,3 +63,14 @@ class FloatLayerNorm(Operator):
     weight: Tensor | None
     bias: Tensor | None
     eps: float = 1e-5
+
+
+@dataclass(frozen=True, eq=False)
+class FloatEmbedding(Operator):
+    """Rows of a table; weight float32 (rows, dim), contiguous, read where it is.
+
+    Call: kernel(indices int32 or int64 (...)) -> float32 (..., dim). Raises ArgumentError for an index without a row.
+    """
+
+    name: ClassVar[str] = "float_embedding"
+    weight: Tensor

@@ -364,9 +364,37 @@ class Embedded(nn.Module):
 
 @native
 @torch.no_grad()
-def test_sums_of_embeddings_are_in_the_part(backend):
+def test_embeddings_are_in_the_part(backend):
     inputs = torch.randint(30, (3, 9)), torch.arange(9)[None]
     model = qcore.compile(qcore.quantize_dynamic(Embedded().eval(), backend=backend), inputs)
     (part,) = execution_of(model).parts
-    assert isinstance(part.graph.nodes[0].operator, ops.FloatAdd)
+    first = [type(node.operator) for node in part.graph.nodes[:3]]
+    assert first == [ops.FloatEmbedding, ops.FloatEmbedding, ops.FloatAdd]
+    assert [str(value) for value in part.graph.inputs] == ["tokens: int64", "places: int64"]
+    for tokens in (inputs[0], torch.randint(30, (1, 1)).expand(3, 9), torch.randint(30, (9, 3)).t(), inputs[0][:0]):
+        got = model(tokens, inputs[1])
+        (expected,) = Interpreter(part.graph, qcore.registry.get("reference").build)(tokens, inputs[1])
+        assert torch.equal(got, expected)
+        assert torch.allclose(got, modules(model, tokens, inputs[1]), atol=0.05)
+    int32 = [each.int() for each in inputs]  # on modules
+    assert torch.allclose(model(*int32), model(*inputs), atol=0.05)
+    with pytest.raises(ArgumentError, match="'words': index 30 is outside of the table: it has 30 entries"):
+        model(inputs[0].clone().fill_(30), inputs[1])
+
+
+@native
+@torch.no_grad()
+def test_changed_embeddings_are_seen_and_those_that_change_themselves_stay(backend):
+    inputs = torch.randint(30, (3, 9)), torch.arange(9)[None]
+    model = qcore.compile(qcore.quantize_dynamic(Embedded().eval(), backend=backend), inputs)
+    before = model(*inputs)
+    model.get_submodule("words").weight.mul_(-1.0)  # in place
+    assert not torch.allclose(model(*inputs), before, atol=0.5)
     assert torch.allclose(model(*inputs), modules(model, *inputs), atol=0.05)
+    model.get_submodule("words").weight = nn.Parameter(torch.randn(40, 24))
+    assert torch.allclose(model(inputs[0] + 10, inputs[1]), modules(model, inputs[0] + 10, inputs[1]), atol=0.05)
+    model.get_submodule("places").max_norm = 0.5
+    model.get_submodule("words").weight = nn.Parameter(torch.randn(40, 24))  # read again
+    assert torch.allclose(model(*inputs), modules(model, *inputs), atol=0.05)
+    kinds = [type(node.operator) for part in execution_of(model).parts for node in part.graph.nodes]
+    assert kinds == [ops.FloatLayerNorm, ops.LinearDynamic, ops.LinearDynamic]

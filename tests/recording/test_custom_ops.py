@@ -52,6 +52,7 @@ FLOATS = [
     (qcore.operators.FloatAdd(), (IMAGES, IMAGES[:, :1])),
     (qcore.operators.FloatAdd(), (IMAGES[0], IMAGES)),
     (qcore.operators.FloatLayerNorm((5,), None, None), (IMAGES,)),
+    (qcore.operators.FloatEmbedding(torch.randn(7, 3)), (torch.randint(7, (2, 4)),)),
     (qcore.operators.Attention(), (IMAGES, IMAGES, IMAGES, torch.zeros(3, 3))),
 ]
 

@@ -10,12 +10,16 @@ from torch import Tensor
 from qcore.backend import Kernel
 from qcore.capability import OpSpec, WeightSpec
 from qcore.errors import ArgumentError
-from qcore.operators import Embedding, EmbeddingBag
+from qcore.operators import Embedding, EmbeddingBag, FloatEmbedding
 from qcore.tensor.dtypes import quint4x2, quint8
 from qcore_reference.arithmetic import f32, fma
 
 WEIGHTS = (WeightSpec(quint8, per_channel=True), WeightSpec(quint4x2, per_channel=True))
-OPS = (OpSpec(Embedding, activations=(), weights=WEIGHTS), OpSpec(EmbeddingBag, activations=(), weights=WEIGHTS))
+OPS = (
+    OpSpec(Embedding, activations=(), weights=WEIGHTS),
+    OpSpec(EmbeddingBag, activations=(), weights=WEIGHTS),
+    OpSpec(FloatEmbedding, activations=()),
+)
 _INDICES = (torch.int32, torch.int64)
 
 
@@ -53,14 +57,33 @@ class Table:
 
     def find(self, indices: Tensor) -> Tensor:
         """The row of each index; -1 for those that were pruned. Raises ArgumentError for an index out of range."""
-        if indices.dtype not in _INDICES:
-            raise ArgumentError(f"indices must be int32 or int64; got {indices.dtype}")
-        size = len(self.rows if self.mapping is None else self.mapping)
-        outside = (indices < 0) | (indices >= size)
-        if outside.any():
-            raise ArgumentError(f"index {int(indices[outside][0])} is outside of the table: it has {size} entries")
-        found = indices.long()
+        found = _inside(indices, len(self.rows if self.mapping is None else self.mapping))
         return found if self.mapping is None else self.mapping.long()[found]
+
+
+def _inside(indices: Tensor, size: int) -> Tensor:
+    if indices.dtype not in _INDICES:
+        raise ArgumentError(f"indices must be int32 or int64; got {indices.dtype}")
+    outside = (indices < 0) | (indices >= size)
+    if outside.any():
+        raise ArgumentError(f"index {int(indices[outside][0])} is outside of the table: it has {size} entries")
+    return indices.long()
+
+
+def build_float_embedding(operator: FloatEmbedding) -> Kernel:
+    """The row of each index."""
+    weight = operator.weight.detach()
+    if weight.ndim != 2 or weight.dtype != torch.float32 or not weight.is_contiguous() or not weight.is_cpu:
+        raise ArgumentError(
+            f"float_embedding: weight {tuple(weight.shape)} of {weight.dtype} on {weight.device} must be (rows, dim), "
+            "float32, contiguous, on the CPU"
+        )
+
+    def float_embedding(indices: Tensor) -> Tensor:
+        rows = weight.index_select(0, _inside(indices, len(weight)).flatten())
+        return rows.view(*indices.shape, weight.shape[1])
+
+    return float_embedding
 
 
 def build_embedding(operator: Embedding) -> Kernel:
@@ -132,4 +155,4 @@ def bags(indices: Tensor, offsets: Tensor | None, include_last: bool) -> tuple[T
     return ends[:-1], lengths
 
 
-KERNELS = {Embedding: build_embedding, EmbeddingBag: build_embedding_bag}
+KERNELS = {Embedding: build_embedding, EmbeddingBag: build_embedding_bag, FloatEmbedding: build_float_embedding}

@@ -7,7 +7,7 @@ from qcore.conformance.families.attention import ATTENTION
 from qcore.conformance.families.conv import CONV
 from qcore.conformance.families.conv_transpose import CONV_TRANSPOSE
 from qcore.conformance.families.elementwise import ADD, MUL
-from qcore.conformance.families.embedding import EMBEDDING, EMBEDDING_BAG
+from qcore.conformance.families.embedding import EMBEDDING, EMBEDDING_BAG, FLOAT_EMBEDDING
 from qcore.conformance.families.float_layers import FLOAT_ADD, FLOAT_FUNCTION, FLOAT_LAYER_NORM
 from qcore.conformance.families.floats import DEQUANTIZE, QUANTIZE
 from qcore.conformance.families.interpolate import INTERPOLATE
@@ -41,6 +41,7 @@ FAMILIES: dict[type[Operator], Family] = {
         FLOAT_FUNCTION,
         FLOAT_ADD,
         FLOAT_LAYER_NORM,
+        FLOAT_EMBEDDING,
         LINEAR,
         LINEAR_DYNAMIC,
         LINEAR_FP16,

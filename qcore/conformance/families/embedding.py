@@ -14,7 +14,7 @@ from torch import Tensor
 from qcore.conformance.case import LAYOUTS, Bad, Case, Expected, Facet, Family, Recipe
 from qcore.conformance.draw import Draw, laid_out
 from qcore.conformance.exact import f32, fma
-from qcore.operators import Embedding, EmbeddingBag
+from qcore.operators import Embedding, EmbeddingBag, FloatEmbedding
 from qcore.tensor.dtypes import quint4x2
 from qcore.tensor.qparams import QParams, per_channel
 
@@ -113,6 +113,19 @@ def _make_embedding(facet: Facet, recipe: TableRecipe) -> Case:
     return Case(operator, (indices,), lambda: Expected(looked_up(indices, operator)))
 
 
+def _make_float_embedding(facet: Facet, recipe: TableRecipe) -> Case:
+    draw = Draw(recipe)
+    weight = draw.floats((recipe.rows, recipe.dim))
+    indices = _indices(draw, recipe, recipe.shape)
+
+    def oracle() -> Expected:
+        rows = [weight[index] for index in indices.flatten().tolist()]
+        shape = (*indices.shape, recipe.dim)
+        return Expected(torch.stack(rows).reshape(shape) if rows else torch.zeros(shape))
+
+    return Case(FloatEmbedding(weight), (indices,), oracle)
+
+
 def _make_bag(facet: Facet, recipe: BagRecipe) -> Case:
     draw = Draw(recipe)
     lengths = recipe.lengths
@@ -155,6 +168,11 @@ def _written_embedding(facet: Facet) -> dict[str, TableRecipe]:
     return found
 
 
+def _written_float_embedding(facet: Facet) -> dict[str, TableRecipe]:
+    found = _written_embedding(facet).items()
+    return {name: recipe for name, recipe in found if not name.startswith(("data", "pruned"))}
+
+
 def _written_bag(facet: Facet) -> dict[str, BagRecipe]:
     plain = BagRecipe(shape=(), lengths=(3, 1, 7, 2))
     two = BagRecipe(shape=(4, 6))
@@ -188,6 +206,10 @@ def _drawn_embedding(facet: Facet) -> st.SearchStrategy[TableRecipe]:
     )
 
 
+def _drawn_float_embedding(facet: Facet) -> st.SearchStrategy[TableRecipe]:
+    return _drawn_embedding(facet).map(lambda recipe: replace(recipe, pruned=None))
+
+
 def _drawn_bag(facet: Facet) -> st.SearchStrategy[BagRecipe]:
     return st.builds(
         BagRecipe,
@@ -205,14 +227,24 @@ def _drawn_bag(facet: Facet) -> st.SearchStrategy[BagRecipe]:
     )
 
 
-def _bad(case: Case) -> Iterator[Bad]:
+def _bad_float_embedding(case: Case) -> Iterator[Bad]:
     operator, (indices, *rest) = case.operator, case.args
-    assert isinstance(operator, Embedding | EmbeddingBag)
-    rows = operator.weight.shape[0]
-    for what, value in {"above": rows, "negative": -1, "huge": 2**62}.items():
+    assert isinstance(operator, Embedding | EmbeddingBag | FloatEmbedding)
+    for what, value in {"above": len(operator.weight), "negative": -1, "huge": 2**62}.items():
         wrong = indices.clone()
         wrong[-1] = value
         yield f"index_{what}", operator, (wrong, *rest)
+    yield "indices_float32", operator, (indices.float(), *rest)
+    yield "weight_int8", replace(operator, weight=operator.weight.to(torch.int8)), case.args
+    yield "weight_meta", replace(operator, weight=operator.weight.to("meta")), case.args
+    yield "weight_rank_1", replace(operator, weight=operator.weight.flatten()), case.args
+
+
+def _bad(case: Case) -> Iterator[Bad]:
+    operator, (indices, *rest) = case.operator, case.args
+    assert isinstance(operator, Embedding | EmbeddingBag)
+    yield from _bad_float_embedding(case)
+    rows = operator.weight.shape[0]
     mapped = replace(operator, mapping=torch.arange(rows).to(torch.int32))
     wrong = indices.clone()
     wrong[0] = rows
@@ -224,10 +256,6 @@ def _bad(case: Case) -> Iterator[Bad]:
     )
     yield "mapping_float", replace(operator, mapping=torch.arange(rows).float()), case.args
     yield "mapping_rank_2", replace(operator, mapping=torch.arange(rows)[None]), case.args
-    yield "indices_float32", operator, (indices.float(), *rest)
-    yield "weight_int8", replace(operator, weight=operator.weight.to(torch.int8)), case.args
-    yield "weight_meta", replace(operator, weight=operator.weight.to("meta")), case.args
-    yield "weight_rank_1", replace(operator, weight=operator.weight.flatten()), case.args
     ones = torch.ones(rows + 1)
     yield "scales_more", replace(operator, qweight=QParams(operator.qweight.dtype, ones.double(), ones, 0)), case.args
     nans = torch.full((rows,), float("nan"))
@@ -255,6 +283,14 @@ def _bad(case: Case) -> Iterator[Bad]:
         yield "mode_max", replace(operator, mode="max"), case.args
 
 
+FLOAT_EMBEDDING = Family(
+    FloatEmbedding,
+    _written_float_embedding,
+    _drawn_float_embedding,
+    _make_float_embedding,
+    lambda facet: TableRecipe(shape=(3001,), rows=500, dim=64),
+    bad=_bad_float_embedding,
+)
 EMBEDDING = Family(
     Embedding,
     _written_embedding,

@@ -145,6 +145,7 @@ void copy_typed(const T* x, const Extent& from, T* y, const Extent& to, int thre
 
 inline void copy_elements(const uint8_t* x, const Extent& from, uint8_t* y, const Extent& to, int item, int threads) {
   if (item == 1) return copy_typed(x, from, y, to, threads);
+  if (item == 8) return copy_typed(reinterpret_cast<const int64_t*>(x), from, reinterpret_cast<int64_t*>(y), to, threads);
   copy_typed(reinterpret_cast<const float*>(x), from, reinterpret_cast<float*>(y), to, threads);
 }
 

@@ -56,8 +56,47 @@ inline void run_float_layer_norm(const Kernels& kernels, const py::object& x, co
   });
 }
 
+// Rows of floats by their indices, which are int64 or int32.
+class FloatRows {
+ public:
+  explicit FloatRows(const py::object& weight) {
+    const TensorView table(weight, "weight", DType::f32);
+    table.of_rank(2).contiguous();
+    data_ = table.data<float>(), rows_ = table.shape(0), dim_ = table.shape(1);
+  }
+
+  int64_t dim() const { return dim_; }
+
+  template <class Index>
+  void run(const Index* indices, int64_t n, float* y, int threads) const {
+    parallel_ranges(threads, n, kElementwiseGrain / 4 / std::max<int64_t>(dim_, 1) + 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t row = indices[i];
+        if (row < 0 || row >= rows_) {
+          throw ArgumentError("index " + std::to_string(row) + " is outside of the table: it has " + std::to_string(rows_) + " entries");
+        }
+        std::memcpy(y + i * dim_, data_ + row * dim_, static_cast<size_t>(dim_) * sizeof(float));
+      }
+    });
+  }
+
+ private:
+  const float* data_;
+  int64_t rows_, dim_;
+};
+
+inline void run_float_embedding(const Kernels& /*kernels*/, const py::object& x, bool wide, const py::object& weight, const py::object& y, int threads) {
+  const FloatRows rows(weight);
+  const TensorView indices(x, "indices", wide ? DType::i64 : DType::i32), out(y, "y", DType::f32);
+  indices.contiguous(), out.contiguous().with_elements(indices.numel() * rows.dim());
+  checked_threads(threads);
+  const py::gil_scoped_release release;
+  if (wide) return rows.run(indices.data<int64_t>(), indices.numel(), out.data<float>(), threads);
+  rows.run(indices.data<int32_t>(), indices.numel(), out.data<float>(), threads);
+}
+
 inline void bind_floats(py::class_<Kernels>& kernels) {
-  kernels.def("float_function", &run_float_function).def("float_add", &run_float_add).def("float_layer_norm", &run_float_layer_norm);
+  kernels.def("float_function", &run_float_function).def("float_add", &run_float_add).def("float_layer_norm", &run_float_layer_norm).def("float_embedding", &run_float_embedding);
 }
 
 }  // namespace qcore

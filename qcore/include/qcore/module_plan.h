@@ -45,7 +45,11 @@ class PythonPlan {
  public:
   explicit PythonPlan(const Kernels& kernels) : kernels_(kernels) {}
 
-  int input(bool is_float) { return plan_.input(is_float ? 4 : 1); }
+  // `item`: bytes of an element; 1 of integers, 4 of floats, 8 of indices.
+  int input(int item) {
+    if (item != 1 && item != 4 && item != 8) throw ArgumentError("an element has 1, 4 or 8 bytes");
+    return plan_.input(item);
+  }
   void output(int value) { plan_.output(value); }
 
   int quantize(const std::string& path, int x, const Scale& out) {
@@ -128,6 +132,11 @@ class PythonPlan {
   int attention(const std::string& path, const std::vector<int>& inputs, std::optional<double> scale, bool causal) {
     if (inputs.size() != 3 && inputs.size() != 4) throw ArgumentError("attention has q, k, v, and at most a mask");
     return plan_.add(path, inputs, attention_operation(kernels_, scale, causal));
+  }
+  int float_embedding(const std::string& path, int indices, const py::object& weight) {
+    const FloatRows table(weight);
+    kept_.push_back(weight);
+    return plan_.add(path, {indices}, float_embedding_operation(table));
   }
   int64_t nodes() const { return static_cast<int64_t>(plan_.nodes()); }
   // `floats`: what was quantized, for its sizes.
@@ -241,7 +250,7 @@ class PythonProgram {
 
  private:
   static uint8_t* checked_data(const py::handle& tensor, const Extent& extent, int item, const char* name) {
-    const TensorView view(tensor, name, item == 4 ? DType::f32 : DType::u8);
+    const TensorView view(tensor, name, item == 8 ? DType::i64 : item == 4 ? DType::f32 : DType::u8);
     view.of_rank(extent.rank);
     for (int i = 0; i < extent.rank; ++i) {
       const auto d = static_cast<size_t>(i);
@@ -261,7 +270,7 @@ inline void bind_plan(py::module_& m, py::class_<Kernels>& kernels) {
   py::class_<P> plan(m, "Plan");
   plan.def("input", &P::input).def("output", &P::output).def("quantize", &P::quantize).def("dequantize", &P::dequantize);
   plan.def("conv", &P::conv).def("linear", &P::linear).def("add", &P::add).def("mul", &P::mul).def("clamp", &P::clamp).def("table", &P::table).def("cat", &P::cat);
-  plan.def("float_chain", &P::float_chain).def("attention", &P::attention).def("nodes", &P::nodes).def("dynamic_linear", &P::dynamic_linear);
+  plan.def("float_chain", &P::float_chain).def("attention", &P::attention).def("float_embedding", &P::float_embedding).def("nodes", &P::nodes).def("dynamic_linear", &P::dynamic_linear);
   plan.def("max_pool", &P::max_pool).def("avg_pool", &P::avg_pool).def("adaptive_avg_pool", &P::adaptive_avg_pool).def("mean", &P::mean);
   plan.def("identity", &P::identity).def("contiguous", &P::contiguous).def("reshape", &P::reshape).def("flatten", &P::flatten).def("permute", &P::permute);
   plan.def("transpose", &P::transpose).def("squeeze", &P::squeeze).def("unsqueeze", &P::unsqueeze).def("select", &P::select).def("slice", &P::slice);

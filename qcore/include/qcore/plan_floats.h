@@ -176,6 +176,21 @@ inline Plan::Operation quantized_part_operation(const PackedWeights& weights, bo
   };
 }
 
+// Rows of a table, by int64 indices.
+inline Plan::Operation float_embedding_operation(const FloatRows& table) {
+  return [table](Program& program, const std::vector<Place>& in) {
+    if (in[0].item != 8) throw ArgumentError("indices must be int64");
+    const Place indices = program.contiguous(in[0]);
+    Extent out = indices.extent;
+    if (out.rank == kMostDimensions) throw ArgumentError("indices have too many dimensions");
+    out.size[static_cast<size_t>(out.rank++)] = table.dim();
+    const int64_t n = indices.extent.numel();
+    return program.step({indices}, contiguous_like(out), 4, [=](const uint8_t* const* from, uint8_t* to, int threads) {
+      table.run(reinterpret_cast<const int64_t*>(from[0]), n, reinterpret_cast<float*>(to), threads);
+    });
+  };
+}
+
 struct QuantizedRowsJob {
   const Kernels& kernels;
   const PackedWeights& w;
