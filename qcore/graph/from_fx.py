@@ -17,7 +17,7 @@ from qcore.fx.modules import Operation, ScalarOperation
 from qcore.fx.patterns import Call, Unfit
 from qcore.graph.calls import CALLS, CUTS, Made
 from qcore.graph.float_calls import FLOAT_CALLS, SUMS, attention, embedding
-from qcore.graph.ir import Graph, Node, Value
+from qcore.graph.ir import DTYPE, Graph, Node, Value
 from qcore.graph.moves import Contiguous, Move, Permute, Relabel, Remap, Reshape, Transpose, Unsqueeze
 from qcore.nn.quantized.activation import ReLU6
 from qcore.nn.quantized.conv import ConvBase
@@ -284,13 +284,20 @@ class _Reader:
         return value
 
     def _attention(self, node: fx.Node) -> None:
-        """Of floats that are known to have 4 dimensions, without a mask or with one that is known to be float."""
+        """Of floats that are known to have 4 dimensions."""
         call = Call(node)
         given = [call.get(position, name) for position, name in enumerate(("query", "key", "value", "attn_mask"))]
-        inputs = [self._known_float(each) for each in given if each is not None]
+        inputs = [self._known_float(each) for each in given[:3]]
+        inputs += [] if given[3] is None else [self._mask(given[3])]
         if any(self._rank(each) != 4 for each in given[:3]):
             raise Unfit("its inputs are not known to have 4 dimensions")
         self._add(node, attention(call), _FLOAT, *inputs)
+
+    def _mask(self, source: Any) -> Value:
+        """The value of a mask that is known to be of bools, or float."""
+        if isinstance(source, fx.Node) and source.meta.get(DTYPE) is torch.bool:
+            return self.values.setdefault(source, Value(source.name, plain=torch.bool))
+        return self._known_float(source)
 
     def _rank(self, node: fx.Node) -> int | None:
         """How many dimensions a value has, where the moves that made it say so."""

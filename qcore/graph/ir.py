@@ -18,10 +18,14 @@ from qcore.operators import Operator
 from qcore.tensor.dtypes import QDType
 from qcore.tensor.qparams import QParams
 
+DTYPE = "qcore_dtype"
+"""Key of the `meta` of an fx node whose dtype is known."""
+
 
 @dataclass(frozen=True)
 class Value:
-    """One tensor: integers with their QParams (per tensor), or without (None) float32, or int64 indices: `plain`.
+    """One tensor: integers with their QParams (per tensor), or without (None) what `plain` says: float32, int64
+    indices, or a mask of bools.
 
     Names are unique in a graph.
     """

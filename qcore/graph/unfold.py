@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 
 from qcore.fx.graph_module import QuantizedGraphModule
 from qcore.fx.trace import LeafTracer, kernels_written_out
+from qcore.graph.ir import DTYPE
 from qcore.nn.quantized.base import QuantizedModule
 
 
@@ -39,7 +40,7 @@ def unfold(model: QuantizedGraphModule, args: tuple[Any, ...], kwargs: dict[str,
     for node in reversed(graph.nodes):
         if node in tracer.sized and not node.users:
             graph.erase_node(node)
-    return graph, [path for path in folded(model) if path not in tracer.leaves]
+    return graph, list(tracer.entered)
 
 
 class _Sized(fx.Proxy):
@@ -68,15 +69,16 @@ class _Sized(fx.Proxy):
 
 
 class _Unfolder(LeafTracer):
-    """`values`: of each node, in this call; `sized`: nodes that depend on sizes alone, which code may branch on."""
+    """`values`: of each node, in this call; `sized`: nodes that depend on sizes alone, which code may branch on;
+    `entered`: paths of the modules whose calls are taken apart.
+    """
 
     def __init__(self, model: QuantizedGraphModule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        super().__init__(
-            lambda path, module: "" if _holds_quantized(module) else "it has nothing quantized", False, False, []
-        )
+        super().__init__(lambda path, module: "", False, False, [])
         self.model = model
         self.values: dict[fx.Node, Any] = {}
         self.sized: set[fx.Node] = set()
+        self.entered: dict[str, None] = {}
         self._given = args, kwargs
         self._evaluates = False
 
@@ -111,19 +113,22 @@ class _Unfolder(LeafTracer):
         node = super().create_node(kind, target, args, kwargs, *rest, **more)
         if kind == "placeholder":
             self.values[node] = self._placeholder
-        elif kind == "get_attr":
-            self.values[node] = python.attrgetter(target)(self.model)
         elif kind != "output":
             self._evaluates = True
             try:
                 self.values[node] = self._value(kind, target, *fx.node.map_arg((args, kwargs), self.values.__getitem__))
             finally:
                 self._evaluates = False
+        found = self.values.get(node)
+        if isinstance(found, Tensor):
+            node.meta[DTYPE] = found.dtype
         if self._is_sized(node):
             self.sized.add(node)
         return node
 
     def _value(self, kind: str, target: Any, args: Any, kwargs: Any) -> Any:
+        if kind == "get_attr":
+            return python.attrgetter(target)(self.model)
         if kind == "call_module":
             return self.model.get_submodule(target)(*args, **kwargs)
         return getattr(args[0], target)(*args[1:], **kwargs) if kind == "call_method" else target(*args, **kwargs)
@@ -137,7 +142,13 @@ class _Unfolder(LeafTracer):
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        return forward(*args, **kwargs) if self._evaluates else super().call_module(m, forward, args, kwargs)
+        if self._evaluates:
+            return forward(*args, **kwargs)
+        result = super().call_module(m, forward, args, kwargs)
+        path = self.path_of_module(m)
+        if not self.is_leaf_module(m, path):
+            self.entered[path] = None
+        return result
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         return attr_val if self._evaluates else super().getattr(attr, attr_val, parameter_proxy_cache)

@@ -21,7 +21,7 @@ from qcore.tensor.dtypes import quint8
 Scale: TypeAlias = "tuple[float, int]"
 _PROGRAMS = 16
 _BYTES: dict[Any, int] = {torch.float32: 4, torch.int64: 8}
-"""Of an element; of integers with QParams one."""
+"""Of an element; of integers with QParams, and of bools, one."""
 _Builder: TypeAlias = "Callable[[Any, Any, Step, list[int]], int]"
 
 
@@ -58,6 +58,7 @@ class NativePlan:
         for value in graph.outputs:
             self._plan.output(values[value.name])
         self._graph = graph
+        self._masked = any(value.dtype is torch.bool for value in graph.inputs)
         self._programs: dict[Any, tuple[Any, list[tuple[Any, ...]]]] = {}
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -70,6 +71,8 @@ class NativePlan:
         return [(label, seconds) for label, seconds in pairs if label is not None]
 
     def _run(self, inputs: tuple[Tensor, ...], timed: bool) -> tuple[tuple[Tensor, ...], list[float]]:
+        if self._masked:
+            inputs = tuple(x.view(torch.uint8) if x.dtype is torch.bool else x for x in inputs)
         key = tuple((x.shape, x.stride()) for x in inputs)
         program, outputs = self._programs.get(key) or self._bind(key)
         results = tuple(empty_strided(size, stride, dtype=dtype) for size, stride, dtype in outputs)

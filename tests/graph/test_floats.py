@@ -281,6 +281,68 @@ def test_code_that_branches_on_numbers_stays_a_call(backend):
     assert "layers.0" in called and "layers.1" not in called
 
 
+class Activation(nn.Module):
+    """A function as model libraries wrap it, and nothing quantized in it."""
+
+    def forward(self, x):
+        return F.gelu(x)
+
+
+class Padded(Heads):
+    """Attention with a mask of bools that is made of the lengths of sequences, and a module without layers."""
+
+    def __init__(self) -> None:
+        super().__init__(False)
+        self.act = Activation()
+
+    def forward(self, x, lengths):
+        batch, length, _ = x.shape
+        if length > 1000:
+            raise ValueError(length)
+        mask = (torch.arange(length) < lengths[:, None])[:, None, None].expand(batch, 1, length, length)
+        q, k = (layer(x).view(batch, length, -1, 6).transpose(1, 2) for layer in (self.q, self.k))
+        mixed = F.scaled_dot_product_attention(q, k, k, attn_mask=mask).transpose(1, 2)
+        return self.out(self.act(mixed.reshape(batch, length, -1)))
+
+
+class Around(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = Padded()
+
+    def forward(self, x, lengths):
+        return self.layer(x, lengths)
+
+
+@native
+@torch.no_grad()
+def test_masks_of_bools_and_modules_without_layers_are_in_the_part(backend):
+    torch.manual_seed(6)
+    example = torch.randn(2, 5, 24), torch.tensor([3, 5])
+    model = qcore.compile(qcore.quantize_dynamic(Around().eval(), backend=backend), example)
+    for lengths, size in (([3, 5], 5), ([1], 1), ([0, 40, 70], 70)):
+        x, given = torch.randn(len(lengths), size, 24), torch.tensor(lengths)
+        got = model(x, given)
+        (part,) = execution_of(model, ((x, given), {})).parts
+        kinds = [type(node.operator) for node in part.graph.nodes]
+        assert ops.Attention in kinds and ops.FloatFunction in kinds
+        assert sorted(str(value.dtype) for value in part.graph.inputs) == ["torch.bool", "torch.float32"]
+        there = torch.arange(size)[None] < given[:, None].clamp(min=1)
+        assert torch.allclose(got[there], modules(model, x, given)[there], atol=0.1)
+
+
+@native
+@torch.no_grad()
+def test_hooks_of_modules_without_layers_are_seen(backend):
+    example = torch.randn(2, 5, 24), torch.tensor([3, 5])
+    model = qcore.compile(qcore.quantize_dynamic(Around().eval(), backend=backend), example)
+    model(*example)
+    calls = []
+    model.get_submodule("layer.act").register_forward_hook(lambda *_: calls.append(1))
+    model(*example)
+    assert calls
+
+
 class Attending(nn.Module):
     """Attention as model libraries write it, around torch's function."""
 
@@ -312,10 +374,10 @@ def test_attention_is_in_the_part(backend, options):
 
 
 @pytest.mark.parametrize(("backend", "isa"), ISAS)
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("masked", [None, torch.float32, torch.bool])
 def test_attention_has_the_bits_of_the_reference_in_any_strides(backend, isa, masked):
-    q, k, v, mask, turned, y, act = map(Value, ("q", "k", "v", "mask", "turned", "y", "act"))
-    inputs = (q, k, v, mask) if masked else (q, k, v)
+    q, k, v, turned, y, act = map(Value, ("q", "k", "v", "turned", "y", "act"))
+    inputs = (q, k, v, Value("mask", plain=masked)) if masked else (q, k, v)
     nodes = (
         Node(moves.Transpose(1, 2), (q,), (turned,), "turned"),
         Node(ops.Attention(causal=not masked), (turned, *inputs[1:]), (y,), "attention"),
@@ -326,8 +388,12 @@ def test_attention_has_the_bits_of_the_reference_in_any_strides(backend, isa, ma
     reference = Interpreter(graph, qcore.registry.get("reference").build)
     for queries, keys in ((7, 7), (1, 33), (20, 1)):
         given = [torch.randn(2, queries, 3, 5), torch.randn(2, 3, 5, keys).transpose(2, 3), torch.randn(2, 3, keys, 4)]
-        given += [torch.randn(2, 1, 1, keys)] if masked else []
-        assert all(map(torch.equal, plan(*given), reference(*given)))
+        masks = torch.randn(2, 1, 1, keys), torch.randn(keys, queries).t()[None, None].expand(2, 1, -1, -1)
+        for mask in masks if masked else ():
+            mask = mask > 0 if masked is torch.bool else mask
+            assert all(map(torch.equal, plan(*given, mask), reference(*given, mask)))
+        if not masked:
+            assert all(map(torch.equal, plan(*given), reference(*given)))
 
 
 @native

@@ -16,8 +16,9 @@ from qcore.operators import Attention
 
 _POWERS = torch.tensor([2.0**-n for n in range(127)] + [0.0])
 _SERIES = [f32(c) for c in (0.0013946424, 0.008366572, 0.041666284, 0.16666543, 0.5)]
-MASKS = ("none", "keys", "queries", "whole", "barred", "lowest")
-"""Masks by shape: none, (batch, 1, 1, keys), (queries, keys), all four; rows of -inf alone, or of the least float."""
+MASKS = ("none", "keys", "queries", "whole", "barred", "lowest", "bool_keys", "bool_whole")
+"""Masks by shape: none, (batch, 1, 1, keys), (queries, keys), all four; rows of -inf alone, or of the least float; of
+bools."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,8 @@ def exp(y: Tensor) -> Tensor:
 
 def expected(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, causal: bool) -> Tensor:
     """docs/numerics.md, "Attention": key by key, of a causal one from the query of its own number on."""
+    if mask is not None and mask.dtype == torch.bool:
+        mask = torch.zeros(mask.shape).masked_fill(~mask, -torch.inf)
     chain = torch.zeros(*q.shape[:3], k.shape[2])
     for d in range(q.shape[3]):
         chain = fma(q[..., d : d + 1], k[..., d].unsqueeze(-2), chain)
@@ -67,11 +70,14 @@ def expected(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float,
 
 def _mask(draw: Draw, recipe: AttentionRecipe) -> Tensor | None:
     batch, heads, queries, _ = recipe.shape
+    kind, is_bool = recipe.mask.removeprefix("bool_"), recipe.mask.startswith("bool_")
     shapes = {"keys": (batch, 1, 1, recipe.keys), "queries": (queries, recipe.keys), "none": ()}
-    shape = shapes.get(recipe.mask, (batch, heads, queries, recipe.keys))
+    shape = shapes.get(kind, (batch, heads, queries, recipe.keys))
     if recipe.mask == "none":
         return None
     mask = draw.floats(shape)
+    if is_bool:
+        return laid_out(mask < 0.7, recipe.other_layout)
     low = torch.finfo(torch.float32).min if recipe.mask == "lowest" else -torch.inf
     mask = torch.where(mask > 0.7, f32(low), mask)
     if recipe.mask in ("barred", "lowest"):
@@ -167,7 +173,7 @@ def _bad(case: Case) -> Iterator[Bad]:
     yield "batches_less", case.operator, (q[:1], k, v, None)
     yield "rank_3", case.operator, (q[0], k[0], v[0], None)
     yield "mask_other", case.operator, (q, k, v, mask[:, :-1])
-    yield "mask_bool", case.operator, (q, k, v, mask.bool())
+    yield "mask_int", case.operator, (q, k, v, mask.int())
     yield "mask_list", case.operator, (q, k, v, mask.tolist())
 
 

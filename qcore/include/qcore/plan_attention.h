@@ -1,6 +1,7 @@
 // Attention as an operation of a plan: q, k and v are read where they lie, in any strides.
 #pragma once
 
+#include <limits>
 #include <optional>
 
 #include "qcore/attention.h"
@@ -18,6 +19,22 @@ inline Place with_heads(Place x, int64_t batch, int64_t heads) {
 
 inline HeadMatrices head_matrices(const Extent& x, const uint8_t* data) {
   return {reinterpret_cast<const float*>(data), x.stride[0], x.stride[1], x.stride[2], x.stride[3]};
+}
+
+// A mask of floats as it is; of one of bytes, 0 where they are not 0, else -inf. What repeats is there once.
+inline Place float_mask(Program& program, Place mask) {
+  if (mask.item == 4) return mask;
+  for (int d = 0; d < mask.extent.rank; ++d) {
+    const auto dim = static_cast<size_t>(d);
+    if (mask.extent.stride[dim] == 0 && mask.extent.size[dim] > 1) mask.extent.size[dim] = 1;
+  }
+  const Place bytes = program.contiguous(mask);
+  const int64_t n = bytes.extent.numel();
+  return program.step({bytes}, contiguous_like(bytes.extent), 4, [n](const uint8_t* const* from, uint8_t* to, int /*threads*/) {
+    constexpr float kNever = -std::numeric_limits<float>::infinity();
+    auto* y = reinterpret_cast<float*>(to);
+    for (int64_t i = 0; i < n; ++i) y[i] = from[0][i] ? 0.0f : kNever;
+  });
 }
 
 // `inputs`: q, k, v, and a mask where there is one. The heads of one query lie together in the result.
@@ -39,8 +56,9 @@ inline Plan::Operation attention_operation(const Kernels& kernels, std::optional
       mask.rank = 4;
       mask.size = {batch, heads, queries, keys};
       if (in[3].extent.rank > 4) throw ArgumentError("a mask has at most 4 dimensions");
-      mask = expanded(in[3].extent, mask);
-      reads.push_back(in[3]);
+      const Place floats = float_mask(program, in[3]);
+      mask = expanded(floats.extent, mask);
+      reads.push_back(floats);
     }
     Extent out;
     out.rank = 4;
