@@ -1,7 +1,8 @@
 """Instructions of int8 linear and convolution on ARM, beside XNNPACK's: `python -m benchmarks.arm_instructions [FILE]`.
 
-Counted in the emulator of tools/arm, whose seconds mean nothing; counts repeat exactly. One thread, requantization
-included. XNNPACK is Debian's (int8 activations, weights per tensor), with dot products where the emulated CPU has them.
+Counted in the emulator of tools/arm, whose seconds mean nothing; counts repeat to a few thousand. One thread,
+requantization included. XNNPACK is Debian's (int8 activations, weights per tensor), with dot products where the
+emulated CPU has them.
 With FILE (docs/arm.md) the table is also written there, between `<!-- counts -->` and `<!-- end -->`.
 """
 
