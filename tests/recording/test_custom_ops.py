@@ -62,7 +62,8 @@ def test_operators_on_floats_have_fake_results_like_the_real_ones(operator, call
     op = getattr(torch.ops.qcore, operator.name)
     real = op(*flatten(operator, call, USABLE[0]))
     with FakeTensorMode() as mode:
-        fake = op(*flatten(operator, [mode.from_tensor(each) for each in call], USABLE[0]))
+        arguments = flatten(operator, call, USABLE[0])
+        fake = op(*(mode.from_tensor(each) if isinstance(each, torch.Tensor) else each for each in arguments))
     assert (real.shape, real.stride(), real.dtype) == (fake.shape, fake.stride(), fake.dtype)
 
 
