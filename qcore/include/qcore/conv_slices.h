@@ -26,10 +26,12 @@ struct ConvSlices {
   int64_t columns() const { return joined * outputs; }
   int64_t run_bytes() const { return taps * channels(); }
   int64_t k() const { return runs * room; }
+  bool is_whole() const { return slices() == 1 && room == run_bytes(); }  // as windows of all channels lie, one run behind the other
+  int64_t units() const { return round_up(columns(), kLanes) / kLanes; }
 
   // `plain`: kernels read rows where they are. `flat`: kernels are of one plane, and no planes are left out or added.
   static ConvSlices of(const Layout& layout, const std::array<int64_t, 3>& kernel, const std::array<int64_t, 3>& dilation, int64_t groups, int64_t per_group, int64_t outputs,
-                       bool flat, bool may_join) {
+                       bool flat, bool may_join, bool plain) {
     ConvSlices best;
     best.groups = groups, best.per_group = per_group, best.outputs = outputs;
     const bool whole_rows = dilation[2] == 1 || !flat;
@@ -39,7 +41,7 @@ struct ConvSlices {
     for (next.joined = 2; may_join && next.joined <= groups; ++next.joined) {
       if (groups % next.joined == 0 && next.cost(layout) * best.joined <= best.cost(layout) * next.joined) best.joined = next.joined;
     }
-    best.grid = flat && best.runs * best.taps > 1 && (layout.piece > 0 ? best.reads_in_place(layout) : groups > 1);
+    best.grid = flat && best.runs * best.taps > 1 && (groups > 1 || plain) && best.reads_in_place(layout);
     if (best.grid) best.pieces = best.pieces_of_run(layout);
     best.room = best.grid ? round_up(round_up(best.run_bytes(), layout.group) / layout.group, best.pieces) * layout.group : best.run_bytes();
     return best;
@@ -54,23 +56,25 @@ struct ConvSlices {
 
  private:
   int64_t pieces_of_run(const Layout& layout) const {
-    const int64_t most = int64_t{layout.piece} * layout.group;
-    return most > 0 ? (run_bytes() + most - 1) / most : 1;
+    constexpr int64_t kMost = 384;  // bytes of K whose weights are in the L1 cache, of all units of a panel
+    const int64_t most = layout.piece > 0 ? int64_t{layout.piece} * layout.group : kMost;
+    return (run_bytes() + most - 1) / most;
   }
-  int64_t units() const { return round_up(columns(), kLanes) / kLanes; }
+  int64_t steps(const Layout& layout, int64_t bytes) const {
+    const int64_t step = layout.piece > 0 ? int64_t{layout.piece} * layout.group : kGroup;
+    return (bytes + step - 1) / step;
+  }
 
   // Of a slice, for each of its rows, in steps along K of 16 columns; an epilogue is worth some, and so is what a row costs by itself.
   int64_t cost(const Layout& layout) const {
     constexpr int64_t kEpilogue = 4, kRow = 4;
-    const int64_t steps = runs * (layout.piece > 0 ? pieces_of_run(layout) : round_up(run_bytes(), kGroup) / kGroup);
-    return units() * (steps + kEpilogue) + kRow;
+    return units() * (runs * steps(layout, run_bytes()) + kEpilogue) + kRow;
   }
 
-  // Whether more steps, since each run is in pieces of its own, take less than gathering rows would.
+  // Whether more steps, since each run has some of its own, take less than gathering rows would.
   bool reads_in_place(const Layout& layout) const {
     constexpr int64_t kCopy = 4;
-    const int64_t most = int64_t{layout.piece} * layout.group, gathered = (runs * run_bytes() + most - 1) / most;
-    return (runs * pieces_of_run(layout) - gathered) * units() <= kCopy * runs;
+    return (runs * steps(layout, run_bytes()) - steps(layout, runs * run_bytes())) * units() <= kCopy * runs;
   }
 };
 

@@ -337,13 +337,19 @@ template <int U, class Output>
 void rows_by_pieces(const GemmInput& in, const Units<int8_t>& units, const GemmPanel& panel, const Output& out, int unit) {
   constexpr int kRows = tile_rows(U);
   const int64_t tiles = (in.rows + kRows - 1) / kRows, most = kPieceBytes / (U * kUnitBytes);
-  const int64_t pieces = in.wide_sums && !in.pieces ? (in.groups + most - 1) / most : 1;
+  const int64_t least = in.pieces ? in.piece_groups : 1, count = in.groups / least;
+  const int64_t wanted = in.wide_sums ? (in.groups + most - 1) / most : 1, pieces = wanted < count ? wanted : count;
   const int32_t* begins = begins_of(out, panel.column + unit * kLanes);
   Tile tile;
   for (int64_t p = 0; p < pieces; ++p) {
-    const int64_t first = in.groups * p / pieces, groups = in.groups * (p + 1) / pieces - first;
+    const int64_t begin = count * p / pieces, first = begin * least, groups = count * (p + 1) / pieces * least - first;
     GemmInput piece = in;
-    piece.x += first * kLayout.group, piece.groups = groups;
+    piece.groups = groups;
+    if (in.pieces) {
+      piece.pieces += begin;
+    } else {
+      piece.x += first * kLayout.group;
+    }
     Units<int8_t> weights = units;
     weights.w += first * units.step;
     weights.adds = p > 0;

@@ -26,7 +26,15 @@ class GridConv {
   }
 
   int64_t rows() const { return samples_ == 0 ? 0 : (((samples_ - 1) * grid().lines + v_.out[1] - 1) * grid().pitch + v_.out[2]); }
-  bool few_are_no_results() const { return 3 * rows() <= 4 * v_.pixels(); }
+
+  // Whether rows that are no results, and loops over short runs, take less than gathering rows; but for matrices in sixteenths of a cycle.
+  bool reads_in_place(const Layout& layout) const {
+    constexpr int64_t kOfByte = 2, kOfRun = 6, kGatherRun = 64;
+    if (layout.piece > 0) return 3 * rows() <= 4 * v_.pixels();
+    const int64_t lost = (rows() - v_.pixels()) * s_.k() * kOfByte + rows() * s_.runs * kOfRun;
+    return lost * s_.units() <= v_.pixels() * (s_.runs * kGatherRun + s_.k());
+  }
+
   RowGrid grid() const { return {0, size_[1] / v_.stride[2], size_[0] / v_.stride[1], v_.out[2], v_.out[1]}; }
 
   // Bytes from one row to the next, and to the next slice.
@@ -149,14 +157,11 @@ struct GridJob {
   }
 };
 
-inline void run_grid_conv(const Kernels& kernels, const PackedWeights& w, const ConvSlices& slices, const Windows& v, const uint8_t* x, uint8_t zero, const RequantizedOutput& out,
-                          int threads) {
-  if (v.pixels() == 0) return;
-  const GridConv conv(slices, v);
+inline void run_grid_conv(const Kernels& kernels, const PackedWeights& w, const GridConv& conv, const ConvSlices& slices, const Windows& v, const uint8_t* x, uint8_t zero,
+                          const RequantizedOutput& out, bool in_place, int threads) {
   uint8_t* planes = Scratch::of_thread().planes.reserve(conv.bytes());
   conv.copy(x, zero, planes, threads);
   const std::vector<int64_t> pieces = conv.pieces(slices.room / slices.pieces);
-  const bool in_place = !kernels.prepare_rows && conv.few_are_no_results();
   run_gemm(w, in_place ? conv.rows() : v.pixels(), threads, GridJob{kernels, w, conv, slices, v, planes, pieces, out, in_place});
 }
 

@@ -230,8 +230,10 @@ class Conv {
       packed_.pack(Layout{kGroup, false, kernels.layout.signed_rows}, 1, outputs, taps, [&](int64_t, int64_t c, int64_t tap) { return data[c * taps + tap]; }, q, checked_bias(bias, outputs), 1);
       lines_.pack(kernel_, stride, dilation, outputs, [&](int64_t c, int64_t tap) { return data[c * taps + tap]; });
     } else {
-      const bool flat = kernel_[0] == 1 && stride[0] == 1 && padding[0] == 0 && zero;
-      slices_ = ConvSlices::of(kernels.layout, kernel_, dilation, groups, per_group_, outputs / groups, flat, zero);
+      constexpr int64_t kMostStep = 64;  // beyond, the padded input may be much larger than all that is read of it
+      const bool near = std::max({stride[1], stride[2], padding[1], padding[2]}) <= kMostStep;
+      const bool flat = kernel_[0] == 1 && stride[0] == 1 && padding[0] == 0 && zero && near;
+      slices_ = ConvSlices::of(kernels.layout, kernel_, dilation, groups, per_group_, outputs / groups, flat, zero, !kernels.prepare_rows);
       const auto at = [&](int64_t slice, int64_t column, int64_t i) { return slices_.at(data, slice, column, i); };
       packed_.pack(kernels.layout, slices_.slices(), slices_.columns(), slices_.k(), at, q, checked_bias(bias, outputs));
       const bool square = kernel_ == Tuple3{1, 3, 3} && stride == Tuple3{1, 1, 1} && dilation == Tuple3{1, 1, 1} && padding[0] == 0 && groups == 1 && zero;
@@ -267,15 +269,14 @@ class Conv {
   // The same for arguments that were checked.
   void run_windows(const Windows& windows, const uint8_t* x, uint8_t zero, const RequantizedOutput& output, int threads) const {
     const uint8_t* end = x + windows.batch * windows.channels * windows.in[0] * windows.in[1] * windows.in[2];
-    if (depthwise_) {
-      run_depthwise(kernels_, lines_, windows, x, end, zero, output, threads);
-    } else if (!tiles_.empty() && windows.in[0] == 1 && winograd_pays(windows)) {
-      run_winograd(kernels_, tiles_, windows, x, zero, output, threads);
-    } else if (slices_.grid) {
-      run_grid_conv(kernels_, packed_, slices_, windows, x, zero, output, threads);
-    } else {
-      run_gemm(packed_, windows.pixels(), threads, ConvJob{kernels_, packed_, windows, x, end, zero, output, is_pointwise(windows)});
+    if (depthwise_) return run_depthwise(kernels_, lines_, windows, x, end, zero, output, threads);
+    if (!tiles_.empty() && windows.in[0] == 1 && winograd_pays(windows)) return run_winograd(kernels_, tiles_, windows, x, zero, output, threads);
+    if (slices_.grid && windows.pixels() > 0) {
+      const GridConv grid(slices_, windows);
+      const bool in_place = !kernels_.prepare_rows && grid.reads_in_place(packed_.layout);
+      if (in_place || !slices_.is_whole()) return run_grid_conv(kernels_, packed_, grid, slices_, windows, x, zero, output, in_place, threads);
     }
+    run_gemm(packed_, windows.pixels(), threads, ConvJob{kernels_, packed_, windows, x, end, zero, output, is_pointwise(windows)});
   }
 
   bool is_pointwise(const Windows& v) const { return v.taps() == 1 && v.in == v.out && padding_ == Tuple3{0, 0, 0}; }
