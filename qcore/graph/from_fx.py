@@ -318,8 +318,8 @@ class _Reader:
         x = self._quantized(source) if known is None else known
         made: Made = CALLS[type(module) if module is not None else node.target](Call(node, module))
         steps, asked = made
-        if x.qparams is None and not all(isinstance(step, Move) for step in steps):
-            raise Unfit("it computes with floats")
+        if x.qparams is None and (x.plain is not torch.float32 or not all(isinstance(step, Move) for step in steps)):
+            raise Unfit("it computes with floats, or moves indices or masks")
         others = [self._sized(each) for each in asked]
         self.made[node] = ()
         self.values[node] = x

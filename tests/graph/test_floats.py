@@ -450,6 +450,21 @@ def test_embeddings_are_in_the_part(backend):
 
 @native
 @torch.no_grad()
+def test_indices_that_are_moved_too_stay_on_the_module_level(backend):
+    class Moved(Embedded):
+        def forward(self, tokens, places):
+            return super().forward(tokens, places), tokens.flatten(), tokens.transpose(0, 1)
+
+    inputs = torch.randint(30, (3, 9)), torch.arange(9)[None]
+    model = qcore.compile(qcore.quantize_dynamic(Moved().eval(), backend=backend), inputs)
+    result, flat, turned = model(*inputs)
+    assert torch.equal(flat, inputs[0].flatten()) and torch.equal(turned, inputs[0].t())
+    assert torch.allclose(result, modules(model, *inputs)[0], atol=0.05)
+    assert len(execution_of(model).parts) == 1
+
+
+@native
+@torch.no_grad()
 def test_changed_embeddings_are_seen_and_those_that_change_themselves_stay(backend):
     inputs = torch.randint(30, (3, 9)), torch.arange(9)[None]
     model = qcore.compile(qcore.quantize_dynamic(Embedded().eval(), backend=backend), inputs)
