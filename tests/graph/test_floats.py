@@ -192,6 +192,18 @@ def test_other_dtypes_and_active_dropout_run_on_modules(backend):
     assert torch.allclose(dropped, modules(model, x), atol=0.05)
 
 
+@native
+@torch.no_grad()
+def test_compile_leaves_the_modes_of_modules(backend):
+    block = qcore.quantize_dynamic(Block().eval(), backend=backend)
+    outer = nn.Sequential(block)  # in training mode, as modules are made
+    x = torch.randn(2, 5, 24)
+    expected = outer(x)
+    model = qcore.compile(outer, (x,))
+    assert model.training and not any(module.training for module in block.modules())
+    assert torch.equal(model(x), expected) and torch.equal(outer(x), expected)
+
+
 class Heads(nn.Module):
     """Attention as model libraries write it: code that takes shapes apart, and branches on sizes."""
 
