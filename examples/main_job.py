@@ -64,7 +64,7 @@ def text_rows(backends: list[str], quick: bool, progress: Progress) -> list[Row]
     models: dict[str, nn.Module] = {"fp32": text.SentenceEncoder()}
     progress.advance(task)
     for backend in backends:
-        models[backend] = text.quantize(models["fp32"], backend, inputs[0])
+        models[backend] = qcore.compile(text.quantize(models["fp32"], backend), tuple(inputs[0].values()))
         progress.advance(task)
     embeddings: dict[str, Tensor] = {}
     for name, model in models.items():
