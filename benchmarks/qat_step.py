@@ -1,5 +1,5 @@
-"""A training step of MobileNetV2, float, with qcore's fake-quantize modules and with torch.ao's:
-`python -m benchmarks.qat_step`.
+"""A training step of MobileNetV2, float, with qcore's fake-quantize modules, all, those of weights, and none of them
+switched on, and with torch.ao's: `python -m benchmarks.qat_step`.
 
 Forward, backward and optimizer on images of 224 x 224, one pinned thread, by turns; medians of ratios to float.
 """
@@ -20,6 +20,7 @@ from torch.nn import functional as F
 import qcore
 from benchmarks.models import MODELS, smooth_images
 from benchmarks.rounds import best_time, pin, ratio
+from qcore.api.fake_quantize import FakeQuantizeBase
 
 
 def step(module: nn.Module, images: torch.Tensor) -> Callable[[], Any]:
@@ -33,6 +34,16 @@ def step(module: nn.Module, images: torch.Tensor) -> Callable[[], Any]:
         optimizer.step()
 
     return run
+
+
+def ours(model: nn.Module, inputs: tuple[torch.Tensor, ...], kept: str) -> nn.Module:
+    """Prepared by qcore; only fake-quantize modules whose path ends in `kept` are switched on."""
+    prepared = qcore.prepare_qat_fx(deepcopy(model), example_inputs=inputs)
+    for path, module in prepared.named_modules():
+        if isinstance(module, FakeQuantizeBase) and not path.endswith(kept):
+            module.disable_fake_quant()
+            module.disable_observer()
+    return prepared
 
 
 def theirs(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> nn.Module:
@@ -55,7 +66,9 @@ def main() -> None:
     inputs = smooth_images(options.batch, 0)
     systems = {
         "float": deepcopy(model),
-        "qcore QAT": qcore.prepare_qat_fx(model, example_inputs=inputs),
+        "qcore, none": ours(model, inputs, "none"),
+        "qcore, weights": ours(model, inputs, "weight_fake_quant"),
+        "qcore QAT": ours(model, inputs, ""),
         "torch.ao QAT": theirs(model, inputs),
     }
     calls = {name: step(module, *inputs) for name, module in systems.items()}

@@ -1,7 +1,7 @@
 """Fake-quantize modules: they observe like observers, and round their input to what integers can hold, so that
 training sees it.
 
-Where they differ from torch.ao's of the same name: NaN stays NaN instead of becoming the lowest value,
+Where they differ from torch's of the same name: NaN stays NaN instead of becoming the lowest value,
 FusedMovingAvgObsFakeQuantize takes any channel axis, and arguments that make no sense are refused.
 """
 

@@ -1,6 +1,6 @@
 """Observers: modules that watch the tensors of a prepared model and choose scale and zero point for them.
 
-Where they differ from torch.ao's of the same name: data with NaN or infinity, and parameters asked for before any
+Where they differ from torch's of the same name: data with NaN or infinity, and parameters asked for before any
 data, are errors that name the module; arguments that make no sense are refused; HistogramObserver merges exactly (see
 there); `merge` adds up two observers.
 """

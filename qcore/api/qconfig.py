@@ -1,6 +1,6 @@
 """QConfigs: which observers a module gets for its activations and its weight, and the usual choices by name.
 
-The presets mean what torch.ao's of the same name mean, 7-bit activations included; a backend's own choice, from
+The presets mean what torch's of the same name mean, 7-bit activations included; a backend's own choice, from
 `get_default_qconfig`, uses all 8 bits.
 """
 

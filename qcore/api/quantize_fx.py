@@ -1,6 +1,6 @@
 """Graph mode: prepare_fx, prepare_qat_fx, convert_fx, convert_to_reference_fx, fuse_fx and lower_fx.
 
-As in torch.ao, with `backend="..."`: the model is bound to it here. What became of each call is `model.qcore_report`.
+As in torch, with `backend="..."`: the model is bound to it here. What became of each call is `model.qcore_report`.
 """
 
 from __future__ import annotations

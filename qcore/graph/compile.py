@@ -41,7 +41,10 @@ def compile(model: nn.Module, example_inputs: tuple[Any, ...]) -> nn.Module:
         raise QuantizationError(f"compile: this model {error}") from error
     traced.qcore_runs_on = registry.choose(getattr(model, "qcore_backend", None)).name  # type: ignore[assignment]
     traced.carry(model)
-    traced.training = model.training  # of its own alone: modules are shared, and keep their modes
+    shared = set(model.modules())  # which keep their modes
+    for module in traced.modules():
+        if module not in shared:
+            module.training = model.training
     return traced
 
 

@@ -202,6 +202,8 @@ def test_compile_leaves_the_modes_of_modules(backend):
     model = qcore.compile(outer, (x,))
     assert model.training and not any(module.training for module in block.modules())
     assert torch.equal(model(x), expected) and torch.equal(outer(x), expected)
+    evaluated = qcore.compile(outer.eval(), (x,))
+    assert not any(module.training for module in evaluated.modules())
 
 
 class Heads(nn.Module):

@@ -17,8 +17,8 @@ struct GemmPlan {
   int64_t panel_splits = 1;  // parts that the panels are cut into
 };
 
-// Blocks whose rows stay in the L2 cache; where that alone is too few for the threads, smaller ones, and parts of the panels. Parts come first
-// where the rows are at hand: weights are then read once.
+// Blocks whose rows stay in the L2 cache; where that alone is too few for the threads, smaller ones, and parts of the panels. Rows at hand are
+// cut for the threads alone, each of which so keeps its own from layer to layer, and then into parts of the panels.
 inline GemmPlan plan_gemm(const Layout& layout, int64_t row_bytes, int64_t panels, int64_t rows, bool at_hand, int threads) {
   constexpr int64_t kBlockBytes = 240 * 1024;
   const int64_t step = layout.piece > 0 ? 32 : 24;  // many heights of tiles divide 24; AMX has two of 16

@@ -1,6 +1,6 @@
 """Float modules taken apart into layers that are observed, trained and quantized one by one.
 
-Names and arguments as of torch.nn.quantizable.
+Names and arguments as of torch's modules of this kind.
 """
 
 from __future__ import annotations
