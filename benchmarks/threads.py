@@ -54,6 +54,7 @@ def main() -> None:
     """Print a line for each shape, system and condition."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=2.0, help="of each condition")
+    parser.add_argument("--isa", help="instruction set (default: the best that the CPU has)")
     options = parser.parse_args()
     warnings.filterwarnings("ignore", message=".*deprecat.*")
     torch.backends.quantized.engine = "fbgemm"
@@ -62,7 +63,7 @@ def main() -> None:
     shapes = {"linear 128x768x768": linear(128, 768, 768), "conv 64x56^2 3x3": conv(64, 56, 64)}
     print(f"{'shape':22}{'condition':26}{'system':14}{'median us':>10}{'slow us':>10}")
     for shape, (_, calls) in shapes.items():
-        chosen = {system: calls[system] for system in (next(iter(calls)), "torch")}
+        chosen = {system: calls[system] for system in (options.isa or next(iter(calls)), "torch")}
         for threads, busy in [(1, False), (2, False), (2, True)]:
             condition = f"{threads} threads" + (", one core taken" if busy else "")
             with neighbour(cores[1]) if busy else contextlib.nullcontext():
