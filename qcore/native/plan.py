@@ -100,12 +100,12 @@ class _Packed:
 
     def __init__(self, native: Any) -> None:
         self._native = native
-        self._made: dict[int, Any] = {}
+        self._made: dict[ops.LinearDynamic, Any] = {}
 
     def of(self, linear: ops.LinearDynamic) -> Any:
-        if id(linear) not in self._made:
-            self._made[id(linear)] = weighted.Linear(linear, self._native).packed
-        return self._made[id(linear)]
+        if linear not in self._made:
+            self._made[linear] = weighted.Linear(linear, self._native).packed
+        return self._made[linear]
 
 
 def _scale(value: Value) -> Scale:

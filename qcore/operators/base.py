@@ -10,8 +10,24 @@ from torch import Tensor
 from qcore.tensor.qparams import QParams
 
 
-@dataclass(frozen=True)
-class Operator:
+@dataclass(frozen=True, eq=False)
+class Frozen:
+    """Frozen data that may hold tensors. Two are equal where they are of one class and each field is: tensors as
+    objects, all else by value.
+
+    Subclasses with tensors among their fields are declared with eq=False, and so keep this equality; to others the
+    dataclass decorator gives the same in fewer steps.
+    """
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and all(map(_is_same, _values(self), _values(other)))
+
+    def __hash__(self) -> int:
+        return hash((type(self), *_values(self)))
+
+
+@dataclass(frozen=True, eq=False)
+class Operator(Frozen):
     """One operator with all that is known of it before it runs."""
 
     name: ClassVar[str]
@@ -47,10 +63,21 @@ def operators() -> dict[str, type[Operator]]:
 
 
 def is_constant_free(operator: Operator) -> bool:
-    """Whether the operator holds no tensors, so that one kernel serves every use of it."""
-    holds_tensors = any(isinstance(value, Tensor | QParams) for value in _values(operator))
-    return not holds_tensors and not hasattr(operator, "cells")
+    """Whether the operator holds no tensors, so that one kernel serves all that are equal to it."""
+    return not any(map(_holds_tensors, _values(operator)))
 
 
-def _values(operator: Operator) -> list[Any]:
-    return [getattr(operator, field.name) for field in fields(operator)]
+def _holds_tensors(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return any(map(_holds_tensors, value))
+    return isinstance(value, Tensor | QParams | Frozen)
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return len(one) == len(other) and all(map(_is_same, one, other))
+    return one is other or (not isinstance(one, Tensor) and bool(one == other))
+
+
+def _values(held: Frozen) -> list[Any]:
+    return [getattr(held, field.name) for field in fields(held)]

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from qcore.operators.base import Operator
+from qcore.operators.base import Frozen, Operator
 from qcore.tensor.qparams import QParams
 
 
 @dataclass(frozen=True, eq=False)
-class CellWeights:
+class CellWeights(Frozen):
     """Weights of one layer and direction: for its input (gates * hidden, in), for its state (gates * hidden, hidden).
 
     int8 with QParams per tensor or per channel on axis 0; or float16, without. Biases are float32 or None. Gates are
