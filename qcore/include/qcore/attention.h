@@ -5,6 +5,7 @@
 
 #include "qcore/buffer.h"
 #include "qcore/parallel.h"
+#include "qcore/sizes.h"
 
 namespace qcore {
 
@@ -37,7 +38,7 @@ inline void run_attention(const Kernels& kernels, const Attention& a, int thread
   constexpr int64_t kSerialProducts = 1 << 18;
   if (a.values == 0) return;
   const int64_t block = attention_rows(a), blocks = (a.queries + block - 1) / block, chunks = a.batches * a.heads * blocks;
-  if (chunks * block * a.keys * (a.width + a.values) < kSerialProducts) threads = 1;
+  if (saturated_product({chunks, block, a.keys, a.width + a.values}) < kSerialProducts) threads = 1;
   parallel(threads, chunks, [&](int64_t chunk) {
     const int64_t first = chunk % blocks * block, head = chunk / blocks % a.heads, batch = chunk / blocks / a.heads;
     AttentionBlock b{};

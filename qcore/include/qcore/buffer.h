@@ -8,18 +8,20 @@
 #include <new>
 
 #include "qcore/kernels.h"
+#include "qcore/sizes.h"
 
 namespace qcore {
 
-// Grows, never shrinks; 64 bytes behind the last element may be written. Contents are undefined after `reserve` has grown it.
+// Grows, never shrinks; 64 bytes behind the last element may be written, also of none. Contents are undefined after `reserve` has grown it.
 template <class T>
 class Buffer {
  public:
   T* reserve(int64_t count) {
     if (count > capacity_) {
+      if (count > kMostElements) throw std::bad_alloc();
       const size_t bytes = (static_cast<size_t>(count) * sizeof(T) + 127) / 64 * 64;
       data_.reset(static_cast<T*>(std::aligned_alloc(64, bytes)));
-      capacity_ = data_ ? count : 0;
+      capacity_ = data_ ? count : -1;
       if (!data_) throw std::bad_alloc();
     }
     return data_.get();
@@ -32,7 +34,7 @@ class Buffer {
     void operator()(T* p) const { std::free(p); }
   };
   std::unique_ptr<T, Free> data_;
-  int64_t capacity_ = 0;
+  int64_t capacity_ = -1;
 };
 
 struct Scratch {

@@ -116,7 +116,7 @@ inline void run_depthwise(const Kernels& kernels, const DepthwiseWeights& w, con
   const int64_t entries = std::min(kMostEntries / plan.quads, kLineBytes / (plan.lines() * windows.channels));
   const int64_t most = std::max<int64_t>((entries - halo) / stride + 1, 8);
   const int64_t splits = (row + most - 1) / most, groups = (windows.out[1] + plan.rows - 1) / plan.rows;
-  if (windows.pixels() * windows.channels * windows.taps() * 8 < kSerialMacs) threads = 1;
+  if (saturated_product({windows.pixels(), windows.channels, windows.taps(), 8}) < kSerialMacs) threads = 1;
   const int64_t strips = windows.batch * windows.out[0] * groups * splits;
   parallel_ranges(threads, strips, 1, [&](int64_t begin, int64_t end) {
     Scratch& scratch = Scratch::of_thread();

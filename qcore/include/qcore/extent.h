@@ -9,6 +9,7 @@
 
 #include "qcore/error.h"
 #include "qcore/parallel.h"
+#include "qcore/sizes.h"
 
 namespace qcore {
 
@@ -18,10 +19,15 @@ struct Extent {
   int rank = 0;
   std::array<int64_t, kMostDimensions> size{}, stride{};
 
+  // Raises ArgumentError for sizes that no memory holds, also where one of them is 0.
   int64_t numel() const {
     int64_t count = 1;
-    for (int i = 0; i < rank; ++i) count *= size[static_cast<size_t>(i)];
-    return count;
+    bool empty = false;
+    for (size_t i = 0; i < static_cast<size_t>(rank); ++i) {
+      if (size[i] == 0) empty = true;
+      else count = checked_product(count, size[i]);
+    }
+    return empty ? 0 : count;
   }
   // Negative ones count from the last. Raises ArgumentError for one that is not there.
   size_t dimension(int64_t d, int64_t room = 0) const {
@@ -39,6 +45,7 @@ inline std::array<size_t, kMostDimensions> order_of(int rank, bool channels_last
 }
 
 inline Extent laid_out(Extent x, bool channels_last) {
+  x.numel();  // raises ArgumentError where strides would overflow
   const auto order = order_of(x.rank, channels_last && x.rank > 2);
   int64_t step = 1;
   for (size_t i = static_cast<size_t>(x.rank); i-- > 0;) {

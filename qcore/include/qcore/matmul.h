@@ -56,7 +56,7 @@ class Held {
 template <class Weights, class Job>
 void run_gemm(const Weights& w, int64_t rows, int threads, const Job& job) {
   if (rows == 0 || w.panels.empty()) return;
-  if (rows * w.n * w.groups * std::max<int64_t>(w.k, 1) < kSerialMacs) threads = 1;
+  if (saturated_product({rows, w.n, w.groups, std::max<int64_t>(w.k, 1)}) < kSerialMacs) threads = 1;
   const auto panels = static_cast<int64_t>(w.panels.size());
   const GemmPlan plan = plan_gemm(job.kernels.layout, w.row_bytes_in_use(), panels, rows, job.at_hand(), threads);
   parallel(threads, plan.blocks * plan.panel_splits, [&](int64_t chunk) {

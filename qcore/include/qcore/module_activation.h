@@ -1,6 +1,8 @@
 // Python functions of softmax and of tables for each channel: arguments are checked here, then the GIL is released for the work.
 #pragma once
 
+#include <limits>
+
 #include "qcore/module_elementwise.h"
 
 namespace qcore {
@@ -12,7 +14,10 @@ inline void softmax(const Kernels& kernels, const py::object& x, const py::objec
   in.of_rank(2).contiguous(), out.of_rank(2).contiguous();
   check_alike(in, out);
   const auto* each = table.contiguous().with_elements(256).data<int64_t>();
-  if (each[0] < 1) table.fail("must begin with a positive number");
+  const int64_t most = std::numeric_limits<int64_t>::max() / std::max<int64_t>(in.shape(1), 1);
+  if (each[0] < 1 || *std::min_element(each, each + 256) < 0 || *std::max_element(each, each + 256) > most) {
+    table.fail("must begin with a positive number, and hold none that is negative, or so large that a row of x has no sum");
+  }
   const IntegerResult result = integer_result(out.qparams(scale_y, zero_y, "y"), inverse(scale_y), false);
   checked_threads(threads);
   const py::gil_scoped_release release;

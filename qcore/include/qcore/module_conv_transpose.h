@@ -18,14 +18,18 @@ class ConvTranspose {
     w.of_rank(5).contiguous();
     geometry_ = {{w.shape(2), w.shape(3), w.shape(4)}, stride, padding, output_padding, dilation, groups};
     check_window(geometry_.kernel, stride, padding, dilation);
-    if (*std::min_element(output_padding.begin(), output_padding.end()) < 0) throw ArgumentError("output padding must be at least 0");
+    for (size_t d = 0; d < 3; ++d) {
+      if (output_padding[d] < 0 || output_padding[d] >= std::max(stride[d], dilation[d])) {
+        throw ArgumentError("output padding must be at least 0, and below stride or dilation");
+      }
+    }
     if (groups < 1 || w.shape(0) % groups != 0) {
       throw ArgumentError("groups=" + std::to_string(groups) + " does not divide " + std::to_string(w.shape(0)) + " input channels");
     }
     in_channels_ = w.shape(0);
     const int64_t per_group = in_channels_ / groups, n = w.shape(1);
     const Sizes3& kernel = geometry_.kernel;
-    const int64_t taps = kernel[0] * kernel[1] * kernel[2];
+    const int64_t taps = w.numel() ? kernel[0] * kernel[1] * kernel[2] : 0;
     check_accumulated(w.numel() ? per_group * taps : 0);
     const WeightQuantization q = weight_quantization(scales, zeros, per_channel, n * groups);
     const float* biases = checked_bias(bias, n * groups);
@@ -111,7 +115,7 @@ class ConvTranspose {
 };
 
 inline void bind_conv_transpose(py::module_& m, py::class_<Kernels>& kernels) {
-  py::class_<ConvTranspose>(m, "ConvTranspose").def("run", &ConvTranspose::run);
+  native_class<ConvTranspose>(m, "ConvTranspose").def("run", &ConvTranspose::run);
   kernels.def("conv_transpose", [](const Kernels& k, const py::object& weight, const py::object& scales, const py::object& zeros, bool per_channel,
                                    const py::object& bias, bool relu, const Tuple3& stride, const Tuple3& padding, const Tuple3& output_padding,
                                    const Tuple3& dilation, int64_t groups) {

@@ -11,13 +11,11 @@ constexpr int64_t kElementwiseGrain = 1 << 15;
 // Same shape, same strides, no gaps: one run of memory.
 inline void check_alike(const TensorView& x, const TensorView& y) {
   y.of_rank(x.rank());
-  int64_t last = 0;
   for (int i = 0; i < x.rank(); ++i) {
     y.with_size(i, x.shape(i));
     if (x.numel() != 0 && x.shape(i) > 1 && x.stride(i) != y.stride(i)) y.fail("must have the strides of the input");
-    last += (x.shape(i) - 1) * x.stride(i);
   }
-  if (x.numel() != 0 && last + 1 != x.numel()) x.fail("must be dense in memory");
+  if (!x.is_dense()) x.fail("must be dense in memory");
 }
 
 struct Integers {
@@ -177,7 +175,7 @@ inline void lookup(const Kernels& kernels, const py::object& x, const py::object
   });
 }
 
-// Output sizes are those of y: the caller has settled ceil_mode; windows must begin inside of the padded input.
+// Output sizes are those of y: the caller has settled ceil_mode. Raises ArgumentError where a window begins beyond the padded input.
 inline Windows pooling_windows(const TensorView& in, const TensorView& out, const Tuple3& kernel, const Tuple3& stride, const Tuple3& padding,
                                const Tuple3& dilation) {
   in.channels_last(), out.of_rank(in.rank()).channels_last();
@@ -186,6 +184,10 @@ inline Windows pooling_windows(const TensorView& in, const TensorView& out, cons
   check_window(kernel, stride, padding, dilation);
   Windows windows = make_windows(in, kernel, stride, padding, dilation);
   take_output_sizes(windows, out);
+  for (size_t d = 0; d < 3; ++d) {
+    if (windows.in[d] < 1) in.fail("has no elements in a dimension that windows move over");
+    if (windows.out[d] - 1 > (windows.in[d] + 2 * padding[d] - 1) / stride[d]) out.fail("has more windows than begin inside of the padded input");
+  }
   return windows;
 }
 
@@ -208,19 +210,39 @@ inline int64_t counted(const Windows& v, size_t d, int64_t start, bool include_p
   return std::min(stop, v.in[d]) - std::max(start, int64_t{0});
 }
 
-inline AverageParameters average_parameters(int64_t rows, int64_t divisor, int32_t zero, bool fused, int32_t shift) {
-  return {static_cast<int32_t>(-rows * zero), 1.0f / static_cast<float>(divisor), zero - shift, fused, shift};
+// How the sum of a window becomes an average, but for the sum: as in AverageParameters.
+struct Averaging {
+  int32_t zero;
+  bool fused;
+  int32_t shift;
+};
+
+// As the kernel does it, for sums beyond int32.
+inline void average_many(const uint8_t* const* rows, int64_t count, uint8_t* y, int64_t channels, float multiplier, const Averaging& a) {
+  const auto zero = static_cast<float>(a.zero - a.shift), low = static_cast<float>(-a.shift), high = low + 255.0f;
+  for (int64_t c = 0; c < channels; ++c) {
+    int64_t sum = -count * a.zero;
+    for (int64_t r = 0; r < count; ++r) sum += rows[r][c];
+    const auto total = static_cast<float>(sum);
+    const float mean = a.fused ? std::nearbyint(std::clamp(std::fma(total, multiplier, zero), low, high)) : std::nearbyint(std::clamp(total * multiplier, low - zero, high - zero)) + zero;
+    y[c] = static_cast<uint8_t>(static_cast<int32_t>(mean) + a.shift);
+  }
+}
+
+// `divisor`: what the sum of the rows is divided by.
+inline void average(const Kernels& kernels, const uint8_t* const* rows, int64_t count, uint8_t* y, int64_t channels, float divisor, const Averaging& a) {
+  constexpr int64_t kMostRows = (int64_t{1} << 31) / 256;
+  const float multiplier = 1.0f / divisor;
+  if (count > kMostRows) return average_many(rows, count, y, channels, multiplier, a);
+  kernels.average(rows, count, y, channels, {static_cast<int32_t>(-count * a.zero), multiplier, a.zero - a.shift, a.fused, a.shift});
 }
 
 inline void run_avg_pool(const Kernels& kernels, const Windows& windows, const uint8_t* x, uint8_t* y, int32_t zero, bool include_pad, int64_t divisor,
                          int threads, int32_t shift = 0) {
   each_window(windows, x, y, threads, [&](const uint8_t* const* rows, int64_t count, uint8_t* to, const Windows::Place& place) {
-    int64_t n = divisor;
-    if (n == 0) {
-      n = 1;
-      for (size_t d = 0; d < 3; ++d) n *= counted(windows, d, place.start[d], include_pad);
-    }
-    kernels.average(rows, count, to, windows.channels, average_parameters(count, n, zero, false, shift));
+    double n = 1.0;  // the product of three sizes may be beyond int64
+    for (size_t d = 0; d < 3; ++d) n *= static_cast<double>(counted(windows, d, place.start[d], include_pad));
+    average(kernels, rows, count, to, windows.channels, divisor == 0 ? static_cast<float>(n) : static_cast<float>(divisor), {zero, false, shift});
   });
 }
 
@@ -240,7 +262,7 @@ inline void avg_pool(const Kernels& kernels, const py::object& x, const py::obje
 inline void run_adaptive_avg_pool(const Kernels& kernels, const Windows& windows, const uint8_t* x, uint8_t* y, int32_t zero, int threads,
                                   int32_t shift = 0) {
   each_adaptive_window(windows, x, y, threads, [&](const uint8_t* const* rows, int64_t count, uint8_t* to) {
-    kernels.average(rows, count, to, windows.channels, average_parameters(count, count, zero, true, shift));
+    average(kernels, rows, count, to, windows.channels, static_cast<float>(count), {zero, true, shift});
   });
 }
 
@@ -277,10 +299,10 @@ inline void translate_errors() {
 inline py::class_<Kernels> bind(py::module_& m, const Kernels* (*find)(const std::string&)) {
   translate_errors();
   m.attr("MAX_ACCUMULATED") = kMaxAccumulated;
-  py::class_<Linear>(m, "Linear").def("run", &Linear::run).def("run_dynamic", &Linear::run_dynamic);
-  py::class_<Conv>(m, "Conv").def("run", &Conv::run);
+  native_class<Linear>(m, "Linear").def("run", &Linear::run).def("run_dynamic", &Linear::run_dynamic);
+  native_class<Conv>(m, "Conv").def("run", &Conv::run);
   const auto reference = py::return_value_policy::reference;
-  py::class_<Kernels> kernels(m, "Kernels");
+  py::class_<Kernels> kernels = native_class<Kernels>(m, "Kernels");
   kernels.def_readonly("name", &Kernels::name)
       .def("linear",
            [](const Kernels& k, const py::object& weight, const py::object& scales, const py::object& zeros, bool per_channel, const py::object& bias, bool relu) {

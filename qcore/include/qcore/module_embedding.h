@@ -11,9 +11,10 @@ class Embedding {
  public:
   // weight (rows, dim) uint8; parameters (rows, 2): scale and offset; mapping: int64, or None.
   Embedding(const Kernels& kernels, const py::object& weight, const py::object& parameters, const py::object& mapping, bool nibbles)
-      : kernels_(kernels), weight_(weight), mapping_(mapping) {
+      : kernels_(kernels) {
     const TensorView w(weight, "weight", DType::u8), p(parameters, "parameters", DType::f32);
     w.of_rank(2).contiguous(), p.of_rank(2).contiguous().with_size(0, w.shape(0)).with_size(1, 2);
+    weight_ = weight.attr("detach")();
     float* kept = parameters_.reserve(p.numel());
     prefer_large_pages(kept, static_cast<size_t>(p.numel()) * sizeof(float));
     std::copy_n(p.data<float>(), p.numel(), kept);
@@ -22,6 +23,7 @@ class Embedding {
     if (!mapping.is_none()) {
       const TensorView m(mapping, "mapping", DType::i64);
       m.of_rank(1).contiguous();
+      mapping_ = mapping.attr("detach")();
       names_ = {m.shape(0), m.data<int64_t>(), w.shape(0)};
     }
     if (nibbles) pack(w.shape(0));
@@ -81,7 +83,7 @@ class Embedding {
   }
 
   const Kernels& kernels_;
-  py::object weight_, mapping_;  // keep alive what is read where it lies
+  py::object weight_, mapping_;  // keep the memory that is read where it lies, also where a tensor is given another one
   Table table_{};
   RowNames names_{};
   Buffer<float> parameters_;
@@ -89,7 +91,7 @@ class Embedding {
 };
 
 inline void bind_embedding(py::module_& m, py::class_<Kernels>& kernels) {
-  py::class_<Embedding>(m, "Embedding").def("run", &Embedding::run);
+  native_class<Embedding>(m, "Embedding").def("run", &Embedding::run);
   kernels.def("embedding", [](const Kernels& k, const py::object& weight, const py::object& parameters, const py::object& mapping, bool nibbles) {
     return std::make_unique<Embedding>(k, weight, parameters, mapping, nibbles);
   });

@@ -82,9 +82,10 @@ inline void check_same_dtype(const Activations& x, const Activations& y) {
   if (x.is_signed() != y.is_signed()) y.fail("must have the dtype of x");
 }
 
-inline int checked_threads(int threads) {
+// More than there may be are as many as there may be.
+inline void checked_threads(int& threads) {
   if (threads < 1) throw ArgumentError("threads must be at least 1, not " + std::to_string(threads));
-  return threads;
+  threads = std::min(threads, kMostThreads);
 }
 
 inline WeightQuantization weight_quantization(const py::object& scales, const py::object& zeros, bool per_channel, int64_t n) {
@@ -149,6 +150,7 @@ class Linear {
     run_gemm(packed_, rows, threads, StaticLinearJob{kernels_, packed_, x, out});
   }
 
+  const Kernels& kernels() const { return kernels_; }
   const PackedWeights& packed() const { return packed_; }
   bool relu() const { return relu_; }
 
@@ -215,7 +217,7 @@ class Conv {
     const TensorView w(weight, "weight", DType::s8);
     w.of_rank(5).contiguous();
     kernel_ = {w.shape(2), w.shape(3), w.shape(4)};
-    const int64_t outputs = w.shape(0), taps = kernel_[0] * kernel_[1] * kernel_[2];
+    const int64_t outputs = w.shape(0), taps = w.numel() ? kernel_[0] * kernel_[1] * kernel_[2] : 0;
     check_window(kernel_, stride, padding, dilation);
     per_group_ = w.shape(1);
     if (groups < 1 || outputs % groups != 0) {
@@ -225,12 +227,12 @@ class Conv {
     const WeightQuantization q = weight_quantization(scales, zeros, per_channel, outputs);
     const bool zero = std::all_of(q.zeros.begin(), q.zeros.end(), [](int32_t z) { return z == 0; });
     const auto* data = w.data<int8_t>();
-    depthwise_ = groups > 1 && per_group_ == 1 && outputs == groups && zero;
+    constexpr int64_t kMostStep = 64;  // beyond, what is copied of the input may be much larger than all that is read of it
+    depthwise_ = groups > 1 && per_group_ == 1 && outputs == groups && zero && std::max(stride[2], dilation[2]) <= kMostStep;
     if (depthwise_) {
       packed_.pack(Layout{kGroup, false, kernels.layout.signed_rows}, 1, outputs, taps, [&](int64_t, int64_t c, int64_t tap) { return data[c * taps + tap]; }, q, checked_bias(bias, outputs), 1);
       lines_.pack(kernel_, stride, dilation, outputs, [&](int64_t c, int64_t tap) { return data[c * taps + tap]; });
     } else {
-      constexpr int64_t kMostStep = 64;  // beyond, the padded input may be much larger than all that is read of it
       const bool near = std::max({stride[1], stride[2], padding[1], padding[2]}) <= kMostStep;
       const bool flat = kernel_[0] == 1 && stride[0] == 1 && padding[0] == 0 && zero && near;
       slices_ = ConvSlices::of(kernels.layout, kernel_, dilation, groups, per_group_, outputs / groups, flat, zero, !kernels.prepare_rows);
@@ -298,12 +300,14 @@ class Conv {
   }
 
   bool depthwise() const { return depthwise_; }
+  const Kernels& kernels() const { return kernels_; }
   int64_t channels() const { return packed_.n * packed_.groups; }
   const PackedWeights& packed() const { return packed_; }
   bool relu() const { return relu_; }
 
  private:
   static int64_t output_size(const Windows& v, size_t d) {
+    if (v.in[d] < 1) throw ArgumentError("x has no elements in a dimension that the kernel moves over");
     const int64_t room = v.in[d] + 2 * v.padding[d] - v.dilation[d] * (v.kernel[d] - 1) - 1;
     if (room < 0) throw ArgumentError("the kernel is larger than the padded input");
     return room / v.stride[d] + 1;

@@ -27,9 +27,9 @@ inline void matmul(const Kernels& kernels, const py::object& a, double scale_a, 
   const py::gil_scoped_release release;
   if (out.numel() == 0) return;
   // Many small products go to a thread each; a few large ones are split among all.
-  const bool whole = batches >= 2 * threads || m * n * k < kSerialMacs;
+  const bool whole = batches >= 2 * threads || saturated_product({m, n, k}) < kSerialMacs;
   const int inside = whole ? 1 : threads;
-  parallel(whole && out.numel() * k >= kSerialMacs ? threads : 1, batches, [&](int64_t batch) {
+  parallel(whole && saturated_product({out.numel(), k}) >= kSerialMacs ? threads : 1, batches, [&](int64_t batch) {
     int64_t at_a = 0, at_b = 0;
     for (int64_t d = rank - 3, rest = batch; d >= 0; --d) {
       const int i = static_cast<int>(d);

@@ -78,9 +78,9 @@ class RecurrentModule {
     const int64_t gates = gates_of(kind);
     std::unique_ptr<RecurrentLayers<Gates>> layers;
     for (size_t i = 0; i < cells.size(); ++i) {
-      const auto pair = cells[i].cast<py::tuple>();
-      const auto [state, rows] = gate_weight(pair[1].cast<py::tuple>(), half);
-      const auto [input, input_rows] = gate_weight(pair[0].cast<py::tuple>(), half);
+      const auto [of_input, of_state] = cast_argument<std::pair<py::object, py::object>>(cells[i], "a cell", "a pair of weights");
+      const auto [state, rows] = gate_weight(of_state, half);
+      const auto [input, input_rows] = gate_weight(of_input, half);
       if (i == 0) {
         hidden_ = state.in, in_ = input.in;
         layers = std::make_unique<RecurrentLayers<Gates>>(kernels, kind, hidden_, directions_, rule);
@@ -97,19 +97,21 @@ class RecurrentModule {
   }
 
   // The weight, and its number of rows.
-  static std::pair<GateWeight, int64_t> gate_weight(const py::tuple& from, bool half) {
-    const TensorView w(from[0], "weight", half ? DType::f16 : DType::s8);
+  static std::pair<GateWeight, int64_t> gate_weight(const py::object& given, bool half) {
+    using Weight = std::tuple<py::object, py::object, py::object, bool, py::object>;
+    const auto [weight, scales, zeros, per_channel, bias] = cast_argument<Weight>(given, "a weight of a cell", "(weight, scales, zero points, per channel, bias)");
+    const TensorView w(weight, "weight", half ? DType::f16 : DType::s8);
     w.of_rank(2).contiguous();
     const int64_t rows = w.shape(0);
     GateWeight found;
     found.in = w.shape(1);
     check_accumulated(w.numel() ? found.in : 0);
-    found.bias = checked_bias(from[4], rows);
+    found.bias = checked_bias(bias, rows);
     if (half) {
       found.halves = w.data<uint16_t>();
     } else {
       found.integers = w.data<int8_t>();
-      found.quantization = weight_quantization(from[1], from[2], from[3].cast<bool>(), rows);
+      found.quantization = weight_quantization(scales, zeros, per_channel, rows);
     }
     return {found, rows};
   }
@@ -158,8 +160,8 @@ class RecurrentModule {
 };
 
 inline void bind_recurrent(py::module_& m, py::class_<Kernels>& kernels) {
-  py::class_<HalfLinear>(m, "HalfLinear").def("run", &HalfLinear::run);
-  py::class_<RecurrentModule>(m, "Recurrent").def("run", &RecurrentModule::run).def("step", &RecurrentModule::step);
+  native_class<HalfLinear>(m, "HalfLinear").def("run", &HalfLinear::run);
+  native_class<RecurrentModule>(m, "Recurrent").def("run", &RecurrentModule::run).def("step", &RecurrentModule::step);
   kernels
       .def("linear_half", [](const Kernels& k, const py::object& weight, const py::object& bias, bool relu) { return std::make_unique<HalfLinear>(k, weight, bias, relu); })
       .def("recurrent", [](const Kernels& k, const std::string& kind, int directions, const py::list& cells, bool reduce_range, bool per_row, bool float16) {

@@ -129,7 +129,7 @@ inline void even_histogram(const Kernels& kernels, const py::object& x, float lo
   const TensorView in(x, "x", DType::f32), total(counts, "counts", DType::i64);
   channel_layout(in, -1);
   const int64_t count = total.contiguous().numel();
-  if (!(low < high)) throw ArgumentError("low must be below high");
+  if (!(low < high) || !std::isfinite(high - low)) throw ArgumentError("low must be below high, and both and their distance finite");
   if (count < 1 || count > 1 << 16) throw ArgumentError("bins must be 1 to 65536");
   checked_threads(threads);
   const py::gil_scoped_release release;

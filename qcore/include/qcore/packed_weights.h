@@ -7,6 +7,7 @@
 
 #include "qcore/buffer.h"
 #include "qcore/kernels.h"
+#include "qcore/sizes.h"
 
 namespace qcore {
 

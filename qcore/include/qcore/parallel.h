@@ -1,19 +1,24 @@
 // A small thread pool. Each thread begins with a share of the chunks, the same one whenever the work is the same, so that it finds in its
 // caches what it left there, and then helps the others; the caller works too. Nobody waits for a preempted thread but for the chunk it holds.
-// Safe after fork and for callers from several threads.
+// Safe after fork and for callers from several threads. Where no thread can be made, those that there are do the work: the caller at least.
 #pragma once
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <new>
+#include <system_error>
 #include <thread>
 
 namespace qcore {
+
+constexpr int kMostThreads = 1024;
 
 class ThreadPool {
  public:
@@ -81,11 +86,23 @@ class ThreadPool {
   void start(int helpers) {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
-      while (threads_ < helpers) std::thread([this, number = ++threads_] { serve(number); }).detach();
-      wanted_ = helpers;
+      while (threads_ < helpers && add_thread(threads_ + 1)) ++threads_;
+      wanted_ = std::min(helpers, threads_);
       epoch_.fetch_add(1, std::memory_order_release);
     }
     wake_.notify_all();
+  }
+
+  // False where the system has no room for another one.
+  bool add_thread(int number) {
+    try {
+      std::thread([this, number] { serve(number); }).detach();
+      return true;
+    } catch (const std::system_error&) {
+      return false;
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
   }
 
   // No helper may join from here on; those at work finish their chunk.

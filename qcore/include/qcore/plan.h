@@ -1,7 +1,6 @@
 // A compiled graph: bound once to the sizes of its inputs, which makes a program of steps in one planned piece of memory.
 #pragma once
 
-#include <algorithm>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -9,30 +8,23 @@
 #include <string>
 #include <vector>
 
+#include "qcore/arena.h"
 #include "qcore/buffer.h"
 #include "qcore/error.h"
-#include "qcore/extent.h"
 
 namespace qcore {
-
-// A value in a program: which buffer holds it, from which byte on, and how.
-struct Place {
-  int buffer = -1;
-  int64_t offset = 0;
-  int item = 1;  // bytes of an element
-  Extent extent;
-};
 
 class Program {
  public:
   // Pointers to the places of a step: its inputs, and its result.
   using Work = std::function<void(const uint8_t* const* in, uint8_t* out, int threads)>;
 
-  // For operations: a step that computes a result in a dense layout; `in_place`: it may overwrite its first input, element by element.
+  // For operations: a step that computes a result in a dense layout; `in_place`: it goes element by element, as `may_overwrite` says.
+  // Raises ArgumentError where an input lies beyond its memory.
   Place step(const std::vector<Place>& in, const Extent& out, int item, Work work, bool in_place = false) {
     const int index = static_cast<int>(steps_.size());
-    const Place result{new_buffer(Kind::arena, out.numel() * item, index), 0, item, out};
-    for (const Place& place : in) use(place.buffer, index);
+    for (const Place& place : in) use(place, index);
+    const Place result{new_buffer(Kind::arena, checked_product(out.numel(), item), index), 0, item, out};
     steps_.push_back({node_, std::move(work), in, result, in_place});
     return result;
   }
@@ -50,7 +42,8 @@ class Program {
   Place input(const Extent& extent, int item) {
     input_items_.push_back(item);
     inputs_.push_back(extent);
-    return {new_buffer(Kind::input, 0, 0), 0, item, extent};
+    const Place whole{0, 0, item, extent};
+    return {new_buffer(Kind::input, whole.end(), 0), 0, item, extent};
   }
 
   void begin(int node) { node_ = node; }
@@ -68,6 +61,29 @@ class Program {
   int input_item(size_t i) const { return input_items_[i]; }
   int64_t arena_bytes() const { return arena_bytes_; }
 
+  // What a step reads and writes: which memory ("arena", or an input or output with its number), its first byte and that behind its last one,
+  // and the number of the value that lies there.
+  struct Range {
+    std::string memory;
+    int64_t begin, end;
+    int value;
+  };
+  struct Access {
+    std::vector<Range> reads;
+    Range write;
+  };
+
+  // Of all steps in order: for tests, which follow what the memory holds.
+  std::vector<Access> accesses() const {
+    std::vector<Access> found;
+    for (const Step& step : steps_) {
+      Access access{{}, range(step.out)};
+      for (const Place& place : step.in) access.reads.push_back(range(place));
+      found.push_back(std::move(access));
+    }
+    return found;
+  }
+
   // Reentrant: each call has an arena of its own. `seconds`, if given, gets the time of each node added.
   // `failed(node)` says what the error of a node is about.
   void run(const uint8_t* const* inputs, uint8_t* const* outputs, int threads, std::vector<double>* seconds, int* failed) const {
@@ -79,7 +95,7 @@ class Program {
       *failed = step.node;
       const auto begin = std::chrono::steady_clock::now();
       step.work(in.data(), const_cast<uint8_t*>(address(step.out, inputs, outputs, arena->data())), threads);
-      if (seconds) (*seconds)[static_cast<size_t>(step.node)] += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+      if (seconds && !seconds->empty()) (*seconds)[static_cast<size_t>(step.node)] += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     }
     const std::lock_guard<std::mutex> lock(mutex_);
     free_.push_back(std::move(arena));
@@ -112,9 +128,19 @@ class Program {
     return static_cast<int>(buffers_.size()) - 1;
   }
 
-  void use(int buffer, int step) {
-    Memory& memory = buffers_[static_cast<size_t>(buffer)];
+  void use(const Place& place, int step) {
+    Memory& memory = buffers_[static_cast<size_t>(place.buffer)];
+    if (place.item == 0) throw ArgumentError("only the sizes of a value are there, and so nothing to read");
+    if (place.end() > memory.bytes) throw ArgumentError("a value is read beyond its end");
     memory.last = std::max(memory.last, step);
+  }
+
+  Range range(const Place& place) const {
+    const Memory& memory = buffers_[static_cast<size_t>(root(place.buffer))];
+    const char* const names[] = {"input", "arena", "output"};
+    const std::string name = names[static_cast<int>(memory.kind)];
+    const int64_t start = memory.kind == Kind::arena ? memory.offset : 0;
+    return {memory.kind == Kind::arena ? name : name + " " + std::to_string(memory.index), start + place.offset, start + place.end(), place.buffer};
   }
 
   Place copy(const Place& x, const Extent& to) {
@@ -142,6 +168,7 @@ class Program {
     const int source = root(step.in[0].buffer);
     Memory& in = buffers_[static_cast<size_t>(source)];
     if (out.kind != Kind::arena || in.kind != Kind::arena || in.last != index || in.bytes != out.bytes) return;
+    if (!may_overwrite(step.in, step.out, in.bytes, [this](int buffer) { return root(buffer); })) return;
     out.merged = source;
     in.last = out.last;
   }
@@ -151,25 +178,17 @@ class Program {
     return buffer;
   }
 
-  // Largest first, each at the lowest place that is free for as long as it lives.
   void place_buffers() {
-    std::vector<Memory*> order, placed;
+    std::vector<Memory*> own;
+    std::vector<Lifetime> lives;
     for (Memory& memory : buffers_) {
-      if (memory.kind == Kind::arena && memory.merged < 0) order.push_back(&memory);
+      if (memory.kind != Kind::arena || memory.merged >= 0) continue;
+      own.push_back(&memory);
+      lives.push_back({memory.bytes, memory.first, memory.last});
     }
-    std::stable_sort(order.begin(), order.end(), [](const Memory* a, const Memory* b) { return a->bytes > b->bytes; });
-    for (Memory* memory : order) {
-      int64_t offset = 0;
-      for (const Memory* other : placed) {  // by offset
-        const bool overlaps = other->first <= memory->last && memory->first <= other->last;
-        if (!overlaps) continue;
-        if (offset + memory->bytes <= other->offset) break;
-        offset = std::max(offset, (other->offset + other->bytes + 63) / 64 * 64);
-      }
-      memory->offset = offset;
-      arena_bytes_ = std::max(arena_bytes_, offset + memory->bytes);
-      placed.insert(std::upper_bound(placed.begin(), placed.end(), memory, [](const Memory* a, const Memory* b) { return a->offset < b->offset; }), memory);
-    }
+    const Placement found = placed(lives);
+    for (size_t i = 0; i < own.size(); ++i) own[i]->offset = found.offsets[i];
+    arena_bytes_ = found.bytes;
   }
 
   const uint8_t* address(const Place& place, const uint8_t* const* inputs, uint8_t* const* outputs, const uint8_t* arena) const {
@@ -204,6 +223,18 @@ class Program {
   mutable std::vector<std::unique_ptr<Buffer<uint8_t>>> free_;
 };
 
+// What an operation takes; `elements`: of any kind, since it only says where they lie; `anything`: it looks for itself.
+enum class Takes { integers, floats, indices, elements, anything };
+
+inline void check_taken(const Place& x, Takes takes) {
+  if (takes == Takes::anything) return;
+  if (x.row_values != 0) throw ArgumentError("it reads quantized rows, which only dynamic linears do");
+  if (takes == Takes::elements) return;
+  const int item = takes == Takes::integers ? 1 : takes == Takes::floats ? 4 : 8;
+  const char* const names[] = {"integers of 8 bits", "float32 numbers", "int64 indices"};
+  if (x.item != item) throw ArgumentError(std::string("it takes ") + names[static_cast<int>(takes)] + ", and reads elements of " + std::to_string(x.item) + " bytes");
+}
+
 // The nodes of a graph in order, each an operation that adds its steps to a program.
 class Plan {
  public:
@@ -214,15 +245,19 @@ class Plan {
     return values_++;
   }
 
-  int add(std::string path, std::vector<int> inputs, Operation operation) {
+  int add(std::string path, std::vector<int> inputs, Takes takes, Operation operation) {
     for (const int value : inputs) {
-      if (value < 0 || value >= values_) throw ArgumentError("node '" + path + "' reads a value that is not there");
+      if (!has(value)) throw ArgumentError("node '" + path + "' reads value " + std::to_string(value) + ", which is not there");
     }
-    nodes_.push_back({std::move(path), std::move(inputs), std::move(operation)});
+    if (inputs.empty()) throw ArgumentError("node '" + path + "' reads nothing");
+    nodes_.push_back({std::move(path), std::move(inputs), takes, std::move(operation)});
     return values_++;
   }
 
-  void output(int value) { outputs_.push_back(value); }
+  void output(int value) {
+    if (!has(value)) throw ArgumentError("output " + std::to_string(value) + " is not a value of the plan, which has " + std::to_string(values_));
+    outputs_.push_back(value);
+  }
 
   std::unique_ptr<Program> bind(const std::vector<Extent>& extents) const {
     if (extents.size() != items_.size()) throw ArgumentError("the plan takes " + std::to_string(items_.size()) + " inputs");
@@ -234,26 +269,34 @@ class Plan {
       for (const int value : nodes_[i].inputs) in.push_back(values[static_cast<size_t>(value)]);
       program->begin(static_cast<int>(i));
       try {
+        for (const Place& place : in) check_taken(place, nodes_[i].takes);
         values.push_back(nodes_[i].operation(*program, in));
       } catch (const ArgumentError& error) {
         throw ArgumentError(about(static_cast<int>(i)) + error.what());
       }
     }
     std::vector<Place> results;
-    for (const int value : outputs_) results.push_back(values[static_cast<size_t>(value)]);
+    for (const int value : outputs_) {
+      const Place& place = values[static_cast<size_t>(value)];
+      if (place.item == 0 || place.row_values != 0) throw ArgumentError("output " + std::to_string(value) + " has no elements of its own: it serves dynamic linears alone");
+      results.push_back(place);
+    }
     program->finish(results);
     return program;
   }
 
-  std::string about(int node) const { return "node '" + nodes_[static_cast<size_t>(node)].path + "': "; }
+  std::string about(int node) const { return nodes_.empty() ? "" : "node '" + nodes_[static_cast<size_t>(node)].path + "': "; }
   size_t nodes() const { return nodes_.size(); }
 
  private:
   struct Node {
     std::string path;
     std::vector<int> inputs;
+    Takes takes;
     Operation operation;
   };
+
+  bool has(int value) const { return value >= 0 && value < values_; }
 
   int values_ = 0;
   std::vector<int> items_;

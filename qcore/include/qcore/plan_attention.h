@@ -24,6 +24,7 @@ inline HeadMatrices head_matrices(const Extent& x, const uint8_t* data) {
 // A mask of floats as it is; of one of bytes, 0 where they are not 0, else -inf. What repeats is there once.
 inline Place float_mask(Program& program, Place mask) {
   if (mask.item == 4) return mask;
+  check_taken(mask, Takes::integers);
   for (int d = 0; d < mask.extent.rank; ++d) {
     const auto dim = static_cast<size_t>(d);
     if (mask.extent.stride[dim] == 0 && mask.extent.size[dim] > 1) mask.extent.size[dim] = 1;
@@ -43,6 +44,7 @@ inline Plan::Operation attention_operation(const Kernels& kernels, std::optional
     int64_t batch = 1, heads = 1;
     for (size_t i = 0; i < 3; ++i) {
       const Extent& x = in[i].extent;
+      check_taken(in[i], Takes::floats);
       if (x.rank != 4) throw ArgumentError("q, k and v must have 4 dimensions");
       if (x.size[0] != 1) batch = x.size[0];
       if (x.size[1] != 1) heads = x.size[1];

@@ -156,7 +156,7 @@ inline Place chain_step(Program& program, const std::vector<Place>& in, const Ke
   };
   if (!chain.quantization) return program.step(reads, floats, 4, work);
   Place made = program.step(reads, contiguous_like(bytes), 1, work);
-  made.item = 4;
+  made.item = stored ? 4 : 0;
   made.extent = contiguous_like(floats);
   return made;
 }
@@ -171,6 +171,7 @@ inline Plan::Operation quantized_part_operation(const PackedWeights& weights, bo
     Place rows = in[0];
     rows.offset += stored ? floats_before(in[0].extent) : 0;
     rows.item = 1;
+    rows.row_values = weights.k;
     rows.extent = QuantizedRows{rows_of(in[0].extent, weights.k), weights.row_bytes()}.extent();
     return rows;
   };
@@ -179,7 +180,6 @@ inline Plan::Operation quantized_part_operation(const PackedWeights& weights, bo
 // Rows of a table, by int64 indices.
 inline Plan::Operation float_embedding_operation(const FloatRows& table) {
   return [table](Program& program, const std::vector<Place>& in) {
-    if (in[0].item != 8) throw ArgumentError("indices must be int64");
     const Place indices = program.contiguous(in[0]);
     Extent out = indices.extent;
     if (out.rank == kMostDimensions) throw ArgumentError("indices have too many dimensions");
@@ -220,6 +220,7 @@ inline Plan::Operation dynamic_linear_operation(const Kernels& kernels, const Li
     const PackedWeights& w = linear.packed();
     Extent out = in[1].extent;
     const QuantizedRows quantized{rows_of(out, w.k), w.row_bytes()};
+    if (in[0].row_values != w.k || !same_sizes(in[0].extent, quantized.extent())) throw ArgumentError("its rows were not quantized for these weights and sizes");
     out.size[static_cast<size_t>(out.rank) - 1] = w.n;
     return program.step({in[0]}, contiguous_like(out), 4, [=, &kernels, &linear, &w](const uint8_t* const* from, uint8_t* to, int threads) {
       run_gemm(w, quantized.rows, threads, QuantizedRowsJob{kernels, w, from[0], quantized, reinterpret_cast<float*>(to), linear.relu()});

@@ -47,7 +47,7 @@ inline Plan::Operation reshape_operation(std::vector<ReshapedSize> sizes) {
       if (size == -1) {
         open = static_cast<int64_t>(i);
       } else {
-        known *= to.size[i] = size;
+        known = checked_product(known, to.size[i] = size);
       }
     }
     if (open >= 0) {
@@ -67,7 +67,7 @@ inline Plan::Operation flatten_operation(int64_t start, int64_t end) {
     Extent to;
     int64_t joined = 1;
     for (size_t i = 0; i < static_cast<size_t>(x.rank); ++i) {
-      if (i >= first && i <= last) joined *= x.size[i];
+      if (i >= first && i <= last) joined = checked_product(joined, x.size[i]);
       if (i < first || i > last) to.size[static_cast<size_t>(to.rank++)] = x.size[i];
       if (i == last) to.size[static_cast<size_t>(to.rank++)] = joined;
     }
@@ -155,8 +155,8 @@ inline Place sliced(Place x, size_t d, int64_t start, int64_t stop, int64_t step
   const auto inside = [&](int64_t i) { return std::clamp(i < 0 ? i + size : i, int64_t{0}, size); };
   const int64_t first = inside(start), end = std::max(inside(stop), first);
   x.offset += first * x.extent.stride[d] * x.item;
-  x.extent.size[d] = (end - first + step - 1) / step;
-  x.extent.stride[d] *= step;
+  x.extent.size[d] = divided_up(end - first, step);
+  if (x.extent.size[d] > 1) x.extent.stride[d] *= step;  // of a single one it means nothing, and could overflow
   return x;
 }
 
@@ -169,7 +169,7 @@ inline Plan::Operation chunk_operation(int64_t chunks, int64_t dim, int64_t inde
     const size_t d = in[0].extent.dimension(dim);
     const int64_t size = in[0].extent.size[d];
     if (chunks < 1) throw ArgumentError("chunks must be at least 1");
-    const int64_t length = std::max<int64_t>((size + chunks - 1) / chunks, 1), count = std::max<int64_t>((size + length - 1) / length, 1);
+    const int64_t length = std::max<int64_t>(divided_up(size, chunks), 1), count = std::max<int64_t>(divided_up(size, length), 1);
     const int64_t piece = index < 0 ? index + count : index;
     if (piece < 0 || piece >= count) throw ArgumentError("there are " + std::to_string(count) + " chunks, and none numbered " + std::to_string(index));
     return sliced(in[0], d, piece * length, (piece + 1) * length, 1);

@@ -21,6 +21,10 @@ struct PoolingGeometry {
   }
 };
 
+inline void check_rank(int rank) {
+  if (rank < 1 || rank > 3) throw ArgumentError("pooling goes over 1 to 3 dimensions, not " + std::to_string(rank));
+}
+
 // x with a batch and channels innermost, and the windows over it but for their output sizes.
 inline Place pooling_input(Program& program, Place x, int rank, Windows& windows) {
   Extent& sizes = x.extent;
@@ -65,6 +69,7 @@ Place pooled(Program& program, const Place& given, const PoolingGeometry& geomet
 }
 
 inline Plan::Operation max_pool_operation(const Kernels& kernels, const PoolingGeometry& geometry) {
+  check_rank(geometry.rank);
   check_window(geometry.kernel, geometry.stride, geometry.padding, geometry.dilation);
   return [=, &kernels](Program& program, const std::vector<Place>& in) {
     return pooled(program, in[0], geometry, [&kernels](const Windows& v, const uint8_t* x, uint8_t* y, int threads) { run_max_pool(kernels, v, x, y, threads); });
@@ -72,6 +77,7 @@ inline Plan::Operation max_pool_operation(const Kernels& kernels, const PoolingG
 }
 
 inline Plan::Operation avg_pool_operation(const Kernels& kernels, const PoolingGeometry& geometry, int32_t zero, bool include_pad, int64_t divisor) {
+  check_rank(geometry.rank);
   check_window(geometry.kernel, geometry.stride, geometry.padding, geometry.dilation);
   return [=, &kernels](Program& program, const std::vector<Place>& in) {
     return pooled(program, in[0], geometry, [=, &kernels](const Windows& v, const uint8_t* x, uint8_t* y, int threads) {
@@ -82,6 +88,8 @@ inline Plan::Operation avg_pool_operation(const Kernels& kernels, const PoolingG
 
 // `sizes`: of the last three dimensions; 0 for that of x.
 inline Plan::Operation adaptive_avg_pool_operation(const Kernels& kernels, int rank, const Tuple3& sizes, int32_t zero) {
+  check_rank(rank);
+  if (*std::min_element(sizes.begin(), sizes.end()) < 0) throw ArgumentError("sizes must be at least 1, or 0 for that of x");
   return [=, &kernels](Program& program, const std::vector<Place>& in) {
     Windows windows;
     windows.kernel = windows.stride = windows.dilation = {1, 1, 1};

@@ -15,15 +15,13 @@ namespace qcore {
 template <class Finish>
 void each_window(const Windows& v, const uint8_t* x, uint8_t* y, int threads, const Finish& finish) {
   constexpr int64_t kGrainBytes = 1 << 16;
-  const int64_t grain = kGrainBytes / (v.channels * v.taps() + 1) + 1;
+  const int64_t grain = kGrainBytes / (v.channels * v.most_inside() + 1) + 1;
   parallel_ranges(threads, v.pixels(), grain, [&](int64_t begin, int64_t end) {
-    const uint8_t** rows = Scratch::of_thread().taps.reserve(v.taps());
+    const uint8_t** rows = Scratch::of_thread().taps.reserve(v.most_inside());
     Windows::Place place = v.place(begin);
     for (int64_t pixel = begin; pixel < end; ++pixel, v.advance(place)) {
       int64_t count = 0;
-      v.each_tap(x, place, [&](const uint8_t* tap) {
-        if (tap) rows[count++] = tap;
-      });
+      v.each_tap(x, place, [&](const uint8_t* tap) { rows[count++] = tap; });
       finish(rows, count, y + pixel * v.channels, place);
     }
   });
@@ -63,13 +61,11 @@ struct MaxPool {
     const Windows::Place place = v.place(index * v.out[2]);
     uint8_t* to = y + index * v.out[2] * v.channels;
     Scratch& scratch = Scratch::of_thread();
-    const uint8_t** rows = scratch.taps.reserve(v.taps());
+    const uint8_t** rows = scratch.taps.reserve(v.most_inside(0) * v.most_inside(1));
     int64_t count = 0;
-    for (int64_t kd = 0; kd < v.kernel[0]; ++kd) {
-      for (int64_t kh = 0; kh < v.kernel[1]; ++kh) {
-        const int64_t d = place.start[0] + kd * v.dilation[0], h = place.start[1] + kh * v.dilation[1];
-        if (v.inside(0, d) && v.inside(1, h)) rows[count++] = v.at(x, place.sample, d, h, 0);
-      }
+    const Windows::Taps depth = v.inside_taps(0, place.start[0]), height = v.inside_taps(1, place.start[1]);
+    for (int64_t kd = depth.begin; kd < depth.end; ++kd) {
+      for (int64_t kh = height.begin; kh < height.end; ++kh) rows[count++] = v.at(x, place.sample, place.start[0] + kd * v.dilation[0], place.start[1] + kh * v.dilation[1], 0);
     }
     if (count == 0) {
       std::memset(to, 0, static_cast<size_t>(v.out[2] * v.channels));
@@ -93,12 +89,11 @@ struct MaxPool {
   }
 
   void outputs(const uint8_t* from, int64_t first, int64_t count, uint8_t* to) const {
-    const uint8_t** taps = Scratch::of_thread().taps.reserve(v.taps());
+    const uint8_t** taps = Scratch::of_thread().taps.reserve(v.most_inside(2));
     int64_t inside = 0;
-    for (int64_t k = 0; k < v.kernel[2]; ++k) {
-      const int64_t w = first * v.stride[2] - v.padding[2] + k * v.dilation[2];
-      if (v.inside(2, w)) taps[inside++] = from + w * v.channels;
-    }
+    const int64_t start = first * v.stride[2] - v.padding[2];
+    const Windows::Taps width = v.inside_taps(2, start);
+    for (int64_t k = width.begin; k < width.end; ++k) taps[inside++] = from + (start + k * v.dilation[2]) * v.channels;
     to += first * v.channels;
     if (inside == 0) {
       std::memset(to, 0, static_cast<size_t>(v.channels));
@@ -113,7 +108,7 @@ struct MaxPool {
 inline void run_max_pool(const Kernels& kernels, const Windows& v, const uint8_t* x, uint8_t* y, int threads) {
   constexpr int64_t kGrainBytes = 1 << 16;
   const MaxPool pool{kernels, v, x, y};
-  const int64_t line_bytes = v.in[2] * v.channels * v.kernel[0] * v.kernel[1];
+  const int64_t line_bytes = v.in[2] * v.channels * v.most_inside(0) * v.most_inside(1);
   parallel_ranges(threads, v.batch * v.out[0] * v.out[1], kGrainBytes / (line_bytes + 1) + 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) pool.line(i);
   });

@@ -202,7 +202,7 @@ class RecurrentLayers : public Recurrent {
       v.begin = v.end = 0;
     }
     // Threads share each step of both directions; a single one does a direction at a time, whose weights then stay in the cache.
-    if (threads > 1 && directions_ * s.batch * columns_.count() * hidden >= kSerialMacs) {
+    if (threads > 1 && saturated_product({directions_, s.batch, columns_.count(), hidden}) >= kSerialMacs) {
       run_steps(directions, directions_, range, s, starts, threads);
     } else {
       for (int d = 0; d < directions_; ++d) run_steps(directions + d, 1, range, s, starts, threads, true);

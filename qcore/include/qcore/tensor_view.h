@@ -7,6 +7,7 @@
 #include <string>
 
 #include "qcore/error.h"
+#include "qcore/sizes.h"
 
 namespace qcore {
 
@@ -19,14 +20,14 @@ constexpr int kMaxRank = 8;
 // Objects that are looked up once a process.
 struct TorchNames {
   std::array<py::object, 7> dtypes;
-  py::object dtype, is_cpu, shape, stride, data_ptr;
+  py::object tensor, dtype, is_cpu, shape, stride, data_ptr;
 
   static const TorchNames& get() {
     static const TorchNames* names = [] {
       const py::module_ torch = py::module_::import("torch");
       return new TorchNames{{torch.attr("uint8"), torch.attr("int8"), torch.attr("int32"), torch.attr("int64"), torch.attr("float16"), torch.attr("float32"),
                              torch.attr("float64")},
-                            intern("dtype"), intern("is_cpu"), intern("shape"), intern("stride"), intern("data_ptr")};
+                            torch.attr("Tensor"), intern("dtype"), intern("is_cpu"), intern("shape"), intern("stride"), intern("data_ptr")};
     }();
     return *names;
   }
@@ -40,17 +41,34 @@ inline const char* name_of(DType dtype) {
   return kNames[static_cast<int>(dtype)];
 }
 
+// A class whose objects only the functions of the module make.
+template <class T>
+py::class_<T> native_class(py::handle module, const char* name) {
+  py::class_<T> made(module, name);
+  made.attr("__new__") = py::staticmethod(py::cpp_function(
+      [text = std::string(name)](const py::args&, const py::kwargs&) -> py::object { throw py::type_error(text + " objects are made by the kernels alone"); }));
+  return made;
+}
+
+// An object of Python as one of C++, or ArgumentTypeError; `wanted` says in words what it must be.
+template <class T>
+T cast_argument(py::handle given, const char* name, const char* wanted) {
+  try {
+    if (!given.is_none()) return given.cast<T>();
+  } catch (const py::cast_error&) {
+  }
+  throw ArgumentTypeError(std::string(name) + " must be " + wanted + ", not " + py::str(py::type::handle_of(given)).cast<std::string>());
+}
+
 class TensorView {
  public:
   // Checks that `tensor` is a CPU tensor of this dtype; `name` is what errors call it.
   TensorView(py::handle tensor, const char* name, DType dtype) : name_(name), owner_(tensor) {
     const TorchNames& names = TorchNames::get();
-    PyObject* raw = PyObject_GetAttr(tensor.ptr(), names.dtype.ptr());
-    if (!raw) {
-      PyErr_Clear();
+    if (!PyObject_TypeCheck(tensor.ptr(), reinterpret_cast<PyTypeObject*>(names.tensor.ptr()))) {
       throw ArgumentTypeError(std::string(name) + " must be a tensor, not " + py::str(py::type::handle_of(tensor)).cast<std::string>());
     }
-    const auto given = py::reinterpret_steal<py::object>(raw);
+    const py::object given = attribute(names.dtype);
     if (!given.is(names.dtypes[static_cast<size_t>(dtype)])) {
       throw ArgumentTypeError(std::string(name) + " must be " + name_of(dtype) + ", not " + py::str(given).cast<std::string>());
     }
@@ -60,12 +78,14 @@ class TensorView {
     if (!PyTuple_Check(shape.ptr()) || !PyTuple_Check(stride.ptr()) || PyTuple_GET_SIZE(shape.ptr()) != PyTuple_GET_SIZE(stride.ptr())) {
       throw ArgumentTypeError(std::string(name) + " must be a strided tensor");
     }
+    if (PyTuple_GET_SIZE(shape.ptr()) > kMaxRank) throw ArgumentError(std::string(name) + " has more than " + std::to_string(kMaxRank) + " dimensions");
     rank_ = static_cast<int>(PyTuple_GET_SIZE(shape.ptr()));
-    if (rank_ > kMaxRank) throw ArgumentError(std::string(name) + " has more than " + std::to_string(kMaxRank) + " dimensions");
+    int64_t most = 1;  // elements, were there no dimension of size 0
     for (int i = 0; i < rank_; ++i) {
-      shape_[static_cast<size_t>(i)] = integer(PyTuple_GET_ITEM(shape.ptr(), i));
+      const int64_t size = shape_[static_cast<size_t>(i)] = integer(PyTuple_GET_ITEM(shape.ptr(), i));
       stride_[static_cast<size_t>(i)] = integer(PyTuple_GET_ITEM(stride.ptr(), i));
-      numel_ *= shape_[static_cast<size_t>(i)];
+      if (size < 0 || __builtin_mul_overflow(most, size > 0 ? size : 1, &most) || most > kMostElements) fail("has more elements than memory holds");
+      numel_ *= size;
     }
     data_ = PyLong_AsVoidPtr(call(names.data_ptr).ptr());
     if (PyErr_Occurred()) throw py::error_already_set();
@@ -91,6 +111,18 @@ class TensorView {
   const TensorView& of_rank(int rank) const {
     if (rank_ != rank) fail("must have " + std::to_string(rank) + " dimensions, not " + std::to_string(rank_));
     return *this;
+  }
+
+  // Whether its elements fill one run of memory, each once, in any order of the dimensions.
+  bool is_dense() const {
+    int64_t filled = 1;
+    while (filled < numel_) {
+      int next = 0;
+      while (next < rank_ && (shape(next) == 1 || stride(next) != filled)) ++next;
+      if (next == rank_) return false;
+      filled *= shape(next);
+    }
+    return true;
   }
 
   const TensorView& contiguous() const {
@@ -131,7 +163,10 @@ class TensorView {
 
   py::object call(const py::object& method) const {
     PyObject* value = PyObject_CallMethodNoArgs(owner_.ptr(), method.ptr());
-    if (!value) throw py::error_already_set();
+    if (!value) {
+      const py::error_already_set error;
+      throw ArgumentTypeError(std::string(name_) + " must be a strided tensor with memory of its own: " + error.what());
+    }
     return py::reinterpret_steal<py::object>(value);
   }
 

@@ -106,7 +106,7 @@ class FakeQuantizeParameters {
       low_.push_back(static_cast<float>(int64_t{range.low} - zeros[c]));
       high_.push_back(static_cast<float>(int64_t{range.high} - zeros[c]));
     }
-    if (layout.channels == 1) layout_.inner = layout.numel;
+    if (layout.channels == 1) layout_.inner = std::max<int64_t>(layout.numel, kLanes);  // of 1, the kernel would read 16 channels
   }
 
   // From the end to the beginning: what was read for the range just before is still in the cache there.

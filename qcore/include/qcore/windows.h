@@ -1,8 +1,11 @@
 // Sliding windows over channels-last activations, in three spatial dimensions (fewer have sizes of 1).
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
+
+#include "qcore/sizes.h"
 
 namespace qcore {
 
@@ -14,6 +17,17 @@ struct Windows {
 
   int64_t pixels() const { return batch * out[0] * out[1] * out[2]; }
   int64_t taps() const { return kernel[0] * kernel[1] * kernel[2]; }
+
+  // The taps along a dimension that lie in the input where a window begins at `start`; as many as any window has at most.
+  struct Taps {
+    int64_t begin, end;
+  };
+  Taps inside_taps(size_t d, int64_t start) const {
+    if (dilation[d] == 1) return clipped(d, std::max(-start, int64_t{0}), in[d] - start);  // without a division
+    return clipped(d, start < 0 ? divided_up(-start, dilation[d]) : 0, start < in[d] ? divided_up(in[d] - start, dilation[d]) : 0);
+  }
+  int64_t most_inside(size_t d) const { return std::min(kernel[d], in[d] > 0 ? (in[d] - 1) / dilation[d] + 1 : 0); }
+  int64_t most_inside() const { return most_inside(0) * most_inside(1) * most_inside(2); }
 
   // An output pixel, and where its window begins, which may be negative by the padding.
   struct Place {
@@ -55,20 +69,18 @@ struct Windows {
     return x + (((sample * in[0] + d) * in[1] + h) * in[2] + w) * channels;
   }
 
+  Taps clipped(size_t d, int64_t begin, int64_t end) const { return {begin, std::max(begin, std::min(end, kernel[d]))}; }
+
   bool inside(size_t dimension, int64_t position) const { return position >= 0 && position < in[dimension]; }
 
-  // Calls visit(pointer or null where the tap is padding) for each tap, kernel order.
+  // Calls visit(pointer) for each tap that lies in the input, in the order of the kernel.
   template <class Visit>
   void each_tap(const uint8_t* x, const Place& p, const Visit& visit) const {
-    for (int64_t kd = 0; kd < kernel[0]; ++kd) {
-      const int64_t d = p.start[0] + kd * dilation[0];
-      for (int64_t kh = 0; kh < kernel[1]; ++kh) {
-        const int64_t h = p.start[1] + kh * dilation[1];
-        const uint8_t* line = inside(0, d) && inside(1, h) ? at(x, p.sample, d, h, 0) : nullptr;
-        for (int64_t kw = 0; kw < kernel[2]; ++kw) {
-          const int64_t w = p.start[2] + kw * dilation[2];
-          visit(line && inside(2, w) ? line + w * channels : nullptr);
-        }
+    const Taps depth = inside_taps(0, p.start[0]), height = inside_taps(1, p.start[1]), width = inside_taps(2, p.start[2]);
+    for (int64_t kd = depth.begin; kd < depth.end; ++kd) {
+      for (int64_t kh = height.begin; kh < height.end; ++kh) {
+        const uint8_t* line = at(x, p.sample, p.start[0] + kd * dilation[0], p.start[1] + kh * dilation[1], 0);
+        for (int64_t kw = width.begin; kw < width.end; ++kw) visit(line + (p.start[2] + kw * dilation[2]) * channels);
       }
     }
   }
