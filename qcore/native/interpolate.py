@@ -9,7 +9,7 @@ from torch import Tensor, get_num_threads
 
 from qcore import operators as ops
 from qcore.errors import ArgumentError
-from qcore.native.memory import empty_channels_last, is_channels_last
+from qcore.native.memory import empty_channels_last, empty_contiguous, is_channels_last
 from qcore.tensor.qparams import QParams
 
 
@@ -33,7 +33,7 @@ class Interpolate:
             call = f"mode {operator.mode!r} with {len(given)} sizes or factors"
             raise ArgumentError(f"interpolate: x {tuple(x.shape)} does not fit {call}")
         factors = operator.scale_factor or (0.0,) * rank
-        sizes = operator.size or tuple(int(n * factor) for n, factor in zip(x.shape[2:], factors, strict=True))
+        sizes = operator.size or tuple(int(min(n * factor, 2.0**62)) for n, factor in zip(x.shape[2:], factors, strict=True))
         if min(sizes) < 1 or min(x.shape[2:]) < 1:
             raise ArgumentError(f"interpolate: from {tuple(x.shape[2:])} to {sizes}: all sizes must be at least 1")
         if sizes == tuple(x.shape[2:]):
@@ -42,7 +42,7 @@ class Interpolate:
             y = empty_channels_last((*x.shape[:2], *sizes), x.dtype)
             self._run(x.movedim(1, -1), y.movedim(1, -1), qx, factors)
         else:
-            y = x.new_empty((*x.shape[:2], *sizes))
+            y = empty_contiguous((*x.shape[:2], *sizes), x.dtype)
             self._run(x.contiguous().flatten(0, 1)[..., None], y.flatten(0, 1)[..., None], qx, factors)
         return y
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from qcore.errors import ArgumentError
 from qcore.tensor.qparams import QParams
 
 _FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -20,13 +21,29 @@ def channels_last(x: Tensor) -> Tensor:
     return x.transpose(1, 2).contiguous().transpose(1, 2)
 
 
+def no_room(shape: Sequence[int], error: Exception) -> ArgumentError:
+    """What to raise where torch has no memory for a result of this shape."""
+    return ArgumentError(f"a result of {tuple(shape)} does not fit into memory: {str(error).splitlines()[0]}")
+
+
 def empty_channels_last(shape: Sequence[int], dtype: torch.dtype = torch.uint8) -> Tensor:
-    """A tensor with channels innermost in memory."""
+    """A tensor with channels innermost in memory. Raises ArgumentError where there is no room for it."""
     found = _FORMATS.get(len(shape))
-    if found is not None:
-        return torch.empty(*shape, dtype=dtype, memory_format=found)  # sizes one by one are parsed faster than a tuple
-    batch, channels, length = shape
-    return torch.empty((batch, length, channels), dtype=dtype).transpose(1, 2)
+    try:
+        if found is not None:  # sizes one by one are parsed faster than a tuple
+            return torch.empty(*shape, dtype=dtype, memory_format=found)
+        batch, channels, length = shape
+        return torch.empty((batch, length, channels), dtype=dtype).transpose(1, 2)
+    except (RuntimeError, TypeError) as error:
+        raise no_room(shape, error) from None
+
+
+def empty_contiguous(shape: Sequence[int], dtype: torch.dtype = torch.uint8) -> Tensor:
+    """A contiguous tensor. Raises ArgumentError where there is no room for it."""
+    try:
+        return torch.empty(*shape, dtype=dtype)
+    except (RuntimeError, TypeError) as error:
+        raise no_room(shape, error) from None
 
 
 def is_channels_last(x: Tensor) -> bool:

@@ -14,6 +14,7 @@ from qcore.graph.ir import Graph, Node, Value
 from qcore.native import elementwise, weighted
 from qcore.native.floats import norm_constants
 from qcore.native.fusion import CHAIN, Step, fused, is_rows
+from qcore.native.memory import no_room
 from qcore.native.pooling import Windows
 from qcore.native.rows import RowsLinear, with_rows
 from qcore.tensor.dtypes import quint8
@@ -75,7 +76,10 @@ class NativePlan:
             inputs = tuple(x.view(torch.uint8) if x.dtype is torch.bool else x for x in inputs)
         key = tuple((x.shape, x.stride()) for x in inputs)
         program, outputs = self._programs.get(key) or self._bind(key)
-        results = tuple(empty_strided(size, stride, dtype=dtype) for size, stride, dtype in outputs)
+        try:
+            results = tuple(empty_strided(size, stride, dtype=dtype) for size, stride, dtype in outputs)
+        except (RuntimeError, TypeError) as error:
+            raise no_room([size for size, _, _ in outputs], error) from None
         return results, program.run(inputs, results, get_num_threads(), timed)
 
     def _bind(self, key: tuple[Any, ...]) -> tuple[Any, list[tuple[Any, ...]]]:

@@ -175,7 +175,7 @@ inline void lookup(const Kernels& kernels, const py::object& x, const py::object
   });
 }
 
-// Output sizes are those of y: the caller has settled ceil_mode. Raises ArgumentError where a window begins beyond the padded input.
+// Output sizes are those of y.
 inline Windows pooling_windows(const TensorView& in, const TensorView& out, const Tuple3& kernel, const Tuple3& stride, const Tuple3& padding,
                                const Tuple3& dilation) {
   in.channels_last(), out.of_rank(in.rank()).channels_last();
@@ -184,8 +184,15 @@ inline Windows pooling_windows(const TensorView& in, const TensorView& out, cons
   check_window(kernel, stride, padding, dilation);
   Windows windows = make_windows(in, kernel, stride, padding, dilation);
   take_output_sizes(windows, out);
+  if (std::min({windows.channels, windows.in[0], windows.in[1], windows.in[2]}) < 1) in.fail("is empty, and not only in its batch");
+  return windows;
+}
+
+// The caller has settled ceil_mode. Raises ArgumentError where a window begins beyond the padded input.
+inline Windows sliding_windows(const TensorView& in, const TensorView& out, const Tuple3& kernel, const Tuple3& stride, const Tuple3& padding,
+                               const Tuple3& dilation) {
+  const Windows windows = pooling_windows(in, out, kernel, stride, padding, dilation);
   for (size_t d = 0; d < 3; ++d) {
-    if (windows.in[d] < 1) in.fail("has no elements in a dimension that windows move over");
     if (windows.out[d] - 1 > (windows.in[d] + 2 * padding[d] - 1) / stride[d]) out.fail("has more windows than begin inside of the padded input");
   }
   return windows;
@@ -195,7 +202,7 @@ inline void max_pool(const Kernels& kernels, const py::object& x, const py::obje
                      const Tuple3& dilation, int threads) {
   const Activations in(x, "x"), out(y, "y");
   check_same_dtype(in, out);
-  const Windows windows = pooling_windows(in, out, kernel, stride, padding, dilation);
+  const Windows windows = sliding_windows(in, out, kernel, stride, padding, dilation);
   checked_threads(threads);
   const py::gil_scoped_release release;
   std::vector<uint8_t> room;
@@ -250,7 +257,7 @@ inline void avg_pool(const Kernels& kernels, const py::object& x, const py::obje
                      const Tuple3& padding, bool include_pad, int64_t divisor, int threads) {
   const Activations in(x, "x"), out(y, "y");
   check_same_dtype(in, out);
-  const Windows windows = pooling_windows(in, out, kernel, stride, padding, {1, 1, 1});
+  const Windows windows = sliding_windows(in, out, kernel, stride, padding, {1, 1, 1});
   const int32_t z = in.qparams(1.0, zero, "x").zero;
   checked_threads(threads);
   const py::gil_scoped_release release;
@@ -322,7 +329,12 @@ inline py::class_<Kernels> bind(py::module_& m, const Kernels* (*find)(const std
       .def("requantize", &requantize)
       .def("clamp", &clamp)
       .def("lookup", &lookup)
-      .def("peak", [](const Kernels& k, int64_t rounds) { return k.peak(rounds); })
+      .def("peak",
+           [](const Kernels& k, int64_t rounds) {
+             constexpr int64_t kMost = 1 << 24;
+             if (rounds < 0 || rounds > kMost) throw ArgumentError("rounds must be in [0, 2^24], not " + std::to_string(rounds));
+             return k.peak(rounds);
+           })
       .def("max_pool", &max_pool)
       .def("avg_pool", &avg_pool)
       .def("adaptive_avg_pool", &adaptive_avg_pool);

@@ -43,6 +43,7 @@ class Embedding {
     const float* p = weights.is_none() ? nullptr : TensorView(weights, "per_sample_weights", DType::f32).contiguous().with_elements(in.numel()).data<float>();
     checked_threads(threads);
     const py::gil_scoped_release release;
+    if (out.numel() == 0) return;
     if (wide) {
       sum_bags(kernels_, table_, names_, bags, in.data<int64_t>(), p, mean, out.data<float>(), threads);
     } else {

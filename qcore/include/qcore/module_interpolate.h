@@ -30,6 +30,7 @@ inline void interpolate_nearest(const Kernels&, const py::object& x, const py::o
   const std::vector<Resampling> r = resamplings(in, out, factors);
   checked_threads(threads);
   const py::gil_scoped_release release;
+  if (in.numel() == 0) return;
   nearest(in.data<uint8_t>(), out.data<uint8_t>(), in.shape(0), in.shape(4), r[0], r[1], r[2], threads);
 }
 

@@ -120,7 +120,7 @@ class RecurrentModule {
     if (sizes.is_none()) {
       x.with_size(1, batch);
       if (x.shape(0) == 0) x.fail("must have at least one step");
-      return std::vector<int64_t>(static_cast<size_t>(x.shape(0)), batch);
+      return std::vector<int64_t>(static_cast<size_t>(batch > 0 ? x.shape(0) : 0), batch);
     }
     const TensorView given(sizes, "batch_sizes", DType::i64);
     given.of_rank(1).contiguous();
