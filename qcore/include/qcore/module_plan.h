@@ -225,7 +225,9 @@ class PythonPlan {
 // A program with the plan that it belongs to.
 class PythonProgram {
  public:
-  PythonProgram(const PythonPlan& plan, const std::vector<SizesAndStrides>& sizes) : plan_(plan.plan()) {
+  // py::keep_alive would keep the plan as well, but crashes in pybind11 3.1 where an argument is none that the function takes.
+  PythonProgram(const py::object& plan, const std::vector<SizesAndStrides>& sizes)
+      : kept_(plan), plan_(cast_argument<const PythonPlan&>(plan, "self", "a plan").plan()) {
     std::vector<Extent> extents;
     for (const SizesAndStrides& each : sizes) extents.push_back(checked_extent(each));
     program_ = plan_.bind(extents);
@@ -290,6 +292,7 @@ class PythonProgram {
     return view.data<uint8_t>();
   }
 
+  py::object kept_;
   const Plan& plan_;
   std::unique_ptr<Program> program_;
 };
@@ -309,8 +312,8 @@ inline void bind_plan(py::module_& m, py::class_<Kernels>& kernels) {
   plan.def("identity", &P::identity).def("contiguous", &P::contiguous).def("reshape", &P::reshape).def("flatten", &P::flatten).def("permute", &P::permute);
   plan.def("transpose", &P::transpose).def("squeeze", &P::squeeze).def("unsqueeze", &P::unsqueeze).def("select", &P::select).def("slice", &P::slice);
   plan.def("chunk", &P::chunk);
-  plan.def("bind", [](const P& p, const std::vector<SizesAndStrides>& sizes) { return std::make_unique<PythonProgram>(p, sizes); }, py::keep_alive<0, 1>());
-  kernels.def("plan", [](const Kernels& k) { return std::make_unique<PythonPlan>(k); }, py::keep_alive<0, 1>());
+  plan.def("bind", [](const py::object& self, const std::vector<SizesAndStrides>& sizes) { return std::make_unique<PythonProgram>(self, sizes); });
+  kernels.def("plan", [](const Kernels& k) { return std::make_unique<PythonPlan>(k); });
 }
 
 }  // namespace qcore
