@@ -33,7 +33,9 @@ class Interpolate:
             call = f"mode {operator.mode!r} with {len(given)} sizes or factors"
             raise ArgumentError(f"interpolate: x {tuple(x.shape)} does not fit {call}")
         factors = operator.scale_factor or (0.0,) * rank
-        sizes = operator.size or tuple(int(min(n * factor, 2.0**62)) for n, factor in zip(x.shape[2:], factors, strict=True))
+        sizes = operator.size or tuple(
+            int(min(n * factor, 2.0**62)) for n, factor in zip(x.shape[2:], factors, strict=True)
+        )
         if min(sizes) < 1 or min(x.shape[2:]) < 1:
             raise ArgumentError(f"interpolate: from {tuple(x.shape[2:])} to {sizes}: all sizes must be at least 1")
         if sizes == tuple(x.shape[2:]):

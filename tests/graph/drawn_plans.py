@@ -100,7 +100,11 @@ class Drawing:
         other = self.random.randint(-rank, rank - 1) if rank else 0
         index = self.random.randint(0, 1)
         dims = tuple(self.random.sample(range(rank), rank))
-        window = self.random.choice((0, 0, 1, -1)), self.random.choice((None, 1, 1, 2, -1)), self.random.choice((1, 1, 2))
+        window = (
+            self.random.choice((0, 0, 1, -1)),
+            self.random.choice((None, 1, 1, 2, -1)),
+            self.random.choice((1, 1, 2)),
+        )
         move = self.random.choice(
             (
                 moves.Permute(dims),
@@ -111,7 +115,9 @@ class Drawing:
                 moves.Select(axis, 0),
                 moves.Unsqueeze(axis),
                 moves.Squeeze(axis),
-                moves.Flatten(min(axis % max(rank, 1), other % max(rank, 1)), max(axis % max(rank, 1), other % max(rank, 1))),
+                moves.Flatten(
+                    min(axis % max(rank, 1), other % max(rank, 1)), max(axis % max(rank, 1), other % max(rank, 1))
+                ),
                 moves.Reshape((-1, *self.results[x.name].shape[1:])),
                 moves.Reshape((moves.SizeOf(0, 0), -1, 1, 1)),
                 moves.Contiguous(),
@@ -144,7 +150,9 @@ class Drawing:
     def one(self) -> None:
         x = self._value()
         assert x is not None
-        operator = self.random.choice((ops.Clamp(-1.0, 2.0), ops.Clamp(0.0), ops.Lookup("tanh"), ops.Lookup("hardswish")))
+        operator = self.random.choice(
+            (ops.Clamp(-1.0, 2.0), ops.Clamp(0.0), ops.Lookup("tanh"), ops.Lookup("hardswish"))
+        )
         self._node(operator, (x,), self._qparams())
 
     def cat(self) -> None:
@@ -189,7 +197,9 @@ class Drawing:
         channels = self.results[x.name].shape[1]
         size, step = self.random.choice(((1, 1), (3, 1), (3, 2)))
         groups = self.random.choice((1, channels))
-        weight = self._weight(channels if groups > 1 else self.random.choice((channels, 5)), channels // groups, size, size)
+        weight = self._weight(
+            channels if groups > 1 else self.random.choice((channels, 5)), channels // groups, size, size
+        )
         operator = ops.Conv(*weight, self.random.random() < 0.3, (step, step), (size // 2, size // 2), (1, 1), groups)
         self._node(operator, (x,), self._qparams())
         if self.random.random() < 0.5:  # a sum, which may join the step
@@ -221,7 +231,9 @@ class Drawing:
             elif kind == 1:
                 self._node(ops.FloatFunction(self.random.choice(("relu", "gelu"))), (y,), None)
             elif kind == 2 and features:
-                self._node(ops.LinearDynamic(*self._weight(6, features), per_row=self.random.random() < 0.5), (y,), None)
+                self._node(
+                    ops.LinearDynamic(*self._weight(6, features), per_row=self.random.random() < 0.5), (y,), None
+                )
             else:
                 self._node(moves.Unsqueeze(0), (y,), None)
         y = self._value(integers=False)

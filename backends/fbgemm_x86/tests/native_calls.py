@@ -1,9 +1,9 @@
-"""Calls that every entry of the native module takes, with what a call may spoil: for a process of its own, which a crash would end.
+"""Calls that every entry of the native module takes, and what may spoil them: for a process that a crash would end.
 
     python native_calls.py ISA SEED COUNT LOG
 
-Each of COUNT drawn calls has an argument or two replaced, or is a drawn plan. Its line is in LOG before it is made, so that the last line of a
-process that crashed names the call.
+Each of COUNT drawn calls has an argument or two replaced, or is a drawn plan. LOG holds the call that is being made, so
+that it names the one that crashed.
 """
 
 from __future__ import annotations
@@ -93,7 +93,10 @@ def kernels_calls(k: Any, t: Tensors) -> list[Call]:
         (k, "dequantize", (t(U8, 4, 5), t(F32, 4, 5), False, 0.1, 3, 2)),
         (k, "quantize_channels", (t(F32, 4, 5), t(S8, 4, 5), True, torch.ones(5).double(), t(I64, 5), 1, 2)),
         (k, "dequantize_channels", (t(U8, 4, 5), t(F32, 4, 5), False, torch.ones(4).double(), t(I64, 4), 0, 2)),
-        *((k, name, (t(U8, 4, 5), 0.1, 3, t(U8, 4, 5), 0.1, 4, t(U8, 4, 5), 0.2, 5, True, 2)) for name in ("add", "mul")),
+        *(
+            (k, name, (t(U8, 4, 5), 0.1, 3, t(U8, 4, 5), 0.1, 4, t(U8, 4, 5), 0.2, 5, True, 2))
+            for name in ("add", "mul")
+        ),
         (k, "requantize", (t(U8, 4, 5), 0.1, 3, t(U8, 4, 5), 0.2, 5, True, 2)),
         (k, "clamp", (t(U8, 4, 5), t(U8, 4, 5), 3, 90, 2)),
         (k, "lookup", (t(U8, 4, 5), t(U8, 4, 5), t(U8, 256), 2)),
@@ -106,7 +109,20 @@ def kernels_calls(k: Any, t: Tensors) -> list[Call]:
         (k, "batch_norm", (t(U8, 2, 3, 4), 3, t(F32, 3), t(F32, 3), True, t(U8, 2, 3, 4), 5, 2)),
         (k, "mean_of_rows", (t(U8, 3, 9), 3, t(U8, 3), 2)),
         (k, "softmax", (t(U8, 3, 9), torch.arange(256).flip(0), t(U8, 3, 9), 0.01, 0, 2)),
-        (k, "attention", (t(F32, 2, 1, 3, 4), t(F32, 2, 1, 5, 4), t(F32, 2, 1, 5, 6), t(F32, 2, 1, 3, 5), t(F32, 2, 1, 3, 6), 0.5, True, 2)),
+        (
+            k,
+            "attention",
+            (
+                t(F32, 2, 1, 3, 4),
+                t(F32, 2, 1, 5, 4),
+                t(F32, 2, 1, 5, 6),
+                t(F32, 2, 1, 3, 5),
+                t(F32, 2, 1, 3, 6),
+                0.5,
+                True,
+                2,
+            ),
+        ),
         (k, "nearest", (t(U8, 2, 1, 3, 4, 1), t(U8, 2, 1, 5, 6, 1), [0.0, 0.0, 1.5], 2)),
         (k, "bilinear", (t(U8, 2, 3, 4, 1), t(U8, 2, 5, 6, 1), [0.0, 1.5], True, 3, 2)),
         (k, "matmul", (t(U8, 2, 3, 4), 0.1, 3, t(U8, 2, 4, 5), 0.1, 4, t(U8, 2, 3, 5), 0.2, 5, 2)),
@@ -114,11 +130,32 @@ def kernels_calls(k: Any, t: Tensors) -> list[Call]:
         (k, "float_add", (t(F32, 4, 5), t(F32, 4, 5), t(F32, 4, 5), 2)),
         (k, "float_layer_norm", (t(F32, 4, 5), t(F32, 5), t(F32, 5), 1e-5, t(F32, 4, 5), 2)),
         (k, "float_embedding", (t(I64, 3, high=10), True, t(F32, 10, 4), t(F32, 3, 4), 2)),
-        *((k, "fake_quantize", (t(F32, n, 5), t(F32, n) + 1, t(I32, n), 0, 0, 255, t(F32, n, 5), t(U8, 2), 2)) for n in (1, 3)),
+        *(
+            (k, "fake_quantize", (t(F32, n, 5), t(F32, n) + 1, t(I32, n), 0, 0, 255, t(F32, n, 5), t(U8, 2), 2))
+            for n in (1, 3)
+        ),
         (k, "fake_quantize", (t(F32, 1), t(F32, 1) + 1, t(I32, 1), -1, 0, 255, t(F32, 1), t(U8, 2), 2)),
         (k, "keep_inside", (t(F32, 3, 5), t(U8, 2), t(F32, 3, 5), 2)),
         (k, "ranges", (t(F32, 3, 5), 1, t(F32, 5), t(F32, 5), 2)),
-        (k, "observe_fake_quantize", (t(F32, 3, 5), -1, 0.1, 0, 255, False, 1e-4, 128, *(t(F32, 1) for _ in range(3)), t(I32, 1), t(F32, 3, 5), t(U8, 2), 2)),
+        (
+            k,
+            "observe_fake_quantize",
+            (
+                t(F32, 3, 5),
+                -1,
+                0.1,
+                0,
+                255,
+                False,
+                1e-4,
+                128,
+                *(t(F32, 1) for _ in range(3)),
+                t(I32, 1),
+                t(F32, 3, 5),
+                t(U8, 2),
+                2,
+            ),
+        ),
         (k, "grid_histogram", (t(F32, 30), 2, -3, t(I64, 50), t(F32, 2), 2)),
         (k, "even_histogram", (t(F32, 30), 0.0, 5.0, t(I64, 50), 2)),
         (_native, "kernels", ("scalar",)),
@@ -130,7 +167,19 @@ def kernels_calls(k: Any, t: Tensors) -> list[Call]:
 
 CLASSES = {name: each for name, each in vars(_native).items() if inspect.isclass(each)}
 NUMBERS = (-1, 0, 1, 7, 2**31, 2**40, 2**62, 2**63, -(2**62), math.nan, math.inf, -1.0, 1e300, 1e-46)
-OTHERS = (None, [], (), "x", {}, object(), True, *NUMBERS, torch.empty(0), torch.tensor(1.0), torch.empty(3, 2, dtype=U8))
+OTHERS = (
+    None,
+    [],
+    (),
+    "x",
+    {},
+    object(),
+    True,
+    *NUMBERS,
+    torch.empty(0),
+    torch.tensor(1.0),
+    torch.empty(3, 2, dtype=U8),
+)
 
 
 def spoiled(value: Any, draw: random.Random) -> Any:
@@ -193,7 +242,10 @@ def drawn_plan(k: Any, other: Any, t: Tensors, draw: random.Random) -> list[str]
     done: list[str] = []
     plan, q = k.plan(), (0.1, 3)
     maker = k if draw.randrange(8) else other
-    linear, conv = maker.linear(*weights(t, 7, 6)), maker.conv(*weights(t, 4, 4, 1, 1, 1), *[(1, 1, 1), (0, 0, 0), (1, 1, 1)], 1)
+    linear, conv = (
+        maker.linear(*weights(t, 7, 6)),
+        maker.conv(*weights(t, 4, 4, 1, 1, 1), *[(1, 1, 1), (0, 0, 0), (1, 1, 1)], 1),
+    )
     norm = (t(F32, 6), t(F32, 6), [6], 1e-5)
     integers, floats, rest = [plan.input(1)], [plan.input(4)], [plan.input(8)]
     one, window = (1, 1, 1), ((1, 2, 2), (1, 1, 1), (0, 1, 1))
@@ -255,7 +307,9 @@ def drawn_plan(k: Any, other: Any, t: Tensors, draw: random.Random) -> list[str]
             rest.append(made[1])
         elif made is not None:
             (floats if name in floating else integers).append(made)
-    sizes = draw.choice(((2, 4, 3, 6), (1, 4, 1, 6), (2, 6), (0, 4, 3, 6), (1, 1, 1, 6), (2**20, 2**20, 2**20, 6), (-1, 6), (2**40,)))
+    sizes = draw.choice(
+        ((2, 4, 3, 6), (1, 4, 1, 6), (2, 6), (0, 4, 3, 6), (1, 1, 1, 6), (2**20, 2**20, 2**20, 6), (-1, 6), (2**40,))
+    )
     extents: list[Any] = []
     for x in (sizes, sizes, sizes[:1]):
         strides = [math.prod(x[d + 1 :]) for d in range(len(x))]
@@ -269,7 +323,9 @@ def drawn_plan(k: Any, other: Any, t: Tensors, draw: random.Random) -> list[str]
             if math.prod(map(abs, sizes)) > 10**6:
                 return done
             inputs = [t(dtype, *x[0], high=5) for dtype, x in zip((U8, F32, I64), extents, strict=True)]
-            results = [t(F32 if real else U8, math.prod(size)).as_strided(size, stride) for size, stride, real in outputs]
+            results = [
+                t(F32 if real else U8, math.prod(size)).as_strided(size, stride) for size, stride, real in outputs
+            ]
             arguments = [inputs, results, 2, bool(draw.randrange(2))]
             if draw.randrange(4) == 0:
                 at = draw.randrange(4)
@@ -300,7 +356,9 @@ def main(isa: str, seed: int, count: int) -> None:
     other = _native.kernels(next((each for each in _native.supported_isas() if each != isa), isa))
     methods = {(type(owner).__name__, name) for owner, name, _ in kernels_calls(k, Tensors(0))}
     for name, each in CLASSES.items():
-        left = {m for m in dir(each) if not m.startswith("_") and m != "name"} - {m for owner, m in methods if owner == name}
+        left = {m for m in dir(each) if not m.startswith("_") and m != "name"} - {
+            m for owner, m in methods if owner == name
+        }
         assert not left or name in ("Plan", "Program"), f"{name} has methods that no call is made of: {left}"
         for make in (each, lambda each=each: each.__new__(each)):
             try:

@@ -1,4 +1,4 @@
-"""The native module called directly with what it cannot take: an exception, never a signal, and nothing written around a tensor."""
+"""The native module called with what it cannot take: an exception, no signal, and nothing written around a tensor."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).with_name("native_calls.py")
 @pytest.mark.parametrize("seed", [0])
 def test_spoiled_calls_end_in_exceptions(isa, seed, tmp_path):
     log = tmp_path / "last_call"
-    command = [sys.executable, str(SCRIPT), isa, str(seed), "500", str(log)]
+    command = [sys.executable, str(SCRIPT), isa, str(seed), "150", str(log)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, f"status {done.returncode} in {log.read_text()}\n{done.stderr}"
 
@@ -26,7 +26,8 @@ from qcore import operators as ops
 from qcore.tensor.dtypes import qint8
 from qcore.tensor.qparams import per_tensor
 
-kernel = FbgemmX86().build(ops.LinearDynamic(torch.ones(64, 64, dtype=torch.int8), per_tensor(1.0, 0, qint8), per_row=True))
+weight = torch.ones(64, 64, dtype=torch.int8)
+kernel = FbgemmX86().build(ops.LinearDynamic(weight, per_tensor(1.0, 0, qint8), per_row=True))
 x = torch.randn(2000, 64)
 torch.set_num_threads(1)
 expected = kernel(x)
@@ -49,7 +50,12 @@ print(all(torch.equal(each, expected) for each in found))
 def test_where_no_thread_can_be_made_the_caller_works():
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_THREADS], env=environment, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", WITHOUT_THREADS],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "no thread can be made\nTrue\n"
