@@ -61,6 +61,9 @@ CALLS: dict[type[Operator], tuple[str, ...]] = {
 }
 """What each operator is called with, as its docstring says: q... and out are QParams, x... lists, ? may be None."""
 
+PARAMETERS = ("out", "qx", "qa", "qb", "qxs")
+"""Which of these are QParams, of the tensor that is named after the q, or of the result."""
+
 RESULTS = {ops.LSTM: 3, ops.GRU: 2, ops.LSTMCell: 2}
 """How many tensors those give that do not give one."""
 

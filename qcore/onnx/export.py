@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import tempfile
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from qcore.errors import ArgumentError, QcoreError, UnsupportedError
+from qcore.errors import ArgumentError, ArgumentTypeError, QcoreError, QuantizationError, UnsupportedError
 from qcore.graph.ir import Graph
 from qcore.nn.quantized.base import QuantizedModule
 
@@ -31,8 +34,8 @@ def export_onnx(
     """Write a converted model as ONNX: QuantizeLinear and DequantizeLinear around float operators, int8 weights.
 
     Static, dynamic, graph mode or eager; what stayed float is exported as it is. `example_inputs`: a tuple as the model
-    is called with. The first dimension of every input is free, unless `dynamic_shapes`, as of torch.onnx.export, says
-    otherwise. With `unsigned_weights`, int8 weights are stored as uint8, 128 greater: for ONNX Runtime on x86 CPUs
+    is called with. The first dimension of every input is free, or, where the model forbids that, of the first input and
+    of those others that it lets; unless `dynamic_shapes`, as of torch.onnx.export, says otherwise. With `unsigned_weights`, int8 weights are stored as uint8, 128 greater: for ONNX Runtime on x86 CPUs
     without VNNI, whose kernels for int8 weights saturate. Results of an operator are within one step of the model's
     own: ONNX rounds a little differently.
     Raises UnsupportedError that names each module without a translation, or the function that torch has none for;
@@ -50,12 +53,7 @@ def export_onnx(
             "torch.onnx.export for a float model"
         )
     _need_packages("onnx", "onnxscript")
-    from qcore.onnx.rewrite import rewritten
-
-    if dynamic_shapes is None:
-        dynamic_shapes = _free_batch(model, example_inputs)
-    exported = _export(rewritten(model, example_inputs, unsigned_weights), example_inputs, dynamic_shapes)
-    exported.save(str(path))
+    _save(_written(model, example_inputs, dynamic_shapes, unsigned_weights), Path(path))
 
 
 def export_graph(graph: Graph, ranks: tuple[int, ...], *, unsigned_weights: bool = False) -> bytes:
@@ -70,10 +68,57 @@ def export_graph(graph: Graph, ranks: tuple[int, ...], *, unsigned_weights: bool
     return written(graph, ranks, unsigned_weights)
 
 
-def _free_batch(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The first dimension of each input free; of tensors in lists, such as the states of an LSTM, where that may be."""
+def _written(model: nn.Module, inputs: tuple[Any, ...], dynamic_shapes: Any, unsigned: bool) -> Any:
+    from qcore.onnx.custom_ops import OPSET, translations
+    from qcore.onnx.rewrite import rewrite
+
+    if any(module.training for module in model.modules()):
+        model = copy.deepcopy(model).eval()
+    with _quiet(), torch.no_grad():
+        recorded, shapes = _recorded(model, inputs, dynamic_shapes)
+        rewrite(recorded, unsigned)
+        for module in recorded.modules():
+            module.training = False  # eval() is not for modules of torch.export
+        try:
+            return torch.onnx.export(
+                recorded,
+                inputs,
+                dynamo=True,
+                opset_version=OPSET,
+                dynamic_shapes=shapes,
+                custom_translation_table=translations(),
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise UnsupportedError(_told(_causes(error))) from error
+
+
+def _recorded(model: nn.Module, inputs: tuple[Any, ...], dynamic_shapes: Any) -> tuple[Any, Any]:
+    """What the model does to these inputs, as a graph of operators on plain tensors, and the sizes that are free."""
+    if dynamic_shapes is None:
+        try:
+            return _recorded(model, inputs, _free_batch(model, inputs, torch.export.Dim.DYNAMIC))
+        except UnsupportedError:
+            if sum(isinstance(each, Tensor) for each in inputs) < 2:
+                raise
+        return _recorded(model, inputs, _free_batch(model, inputs, torch.export.Dim.AUTO))
+    free = tree_map(lambda each: torch.export.Dim.DYNAMIC if isinstance(each, str) else each, dynamic_shapes)
+    try:
+        program = torch.export.export(model, inputs, dynamic_shapes=free, strict=False)
+    except (ArgumentError, ArgumentTypeError, QuantizationError):
+        raise
+    except Exception as error:
+        path = _innermost(model, error)
+        raise UnsupportedError(_told(f"{f'module {path!r}: ' if path else ''}{error}")) from error
+    return program.module(check_guards=False), dynamic_shapes
+
+
+def _free_batch(model: nn.Module, inputs: tuple[Any, ...], others: Any) -> tuple[Any, ...]:
+    """The first dimension of the first input free, of further ones as `others` says; of tensors in lists, such as the
+    states of an LSTM, where that may be."""
+    dims = iter([torch.export.Dim.DYNAMIC])
     shapes = tuple(
-        {0: torch.export.Dim.DYNAMIC}
+        {0: next(dims, others)}
         if isinstance(each, Tensor) and each.ndim
         else tree_map(lambda part: {0: torch.export.Dim.AUTO} if isinstance(part, Tensor) and part.ndim else None, each)
         for each in inputs
@@ -85,25 +130,30 @@ def _free_batch(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return (*shapes[:named], shapes[named:])
 
 
-def _export(module: nn.Module, inputs: tuple[Any, ...], dynamic_shapes: Any) -> Any:
-    from qcore.onnx.custom_ops import OPSET, translations
+def _innermost(model: nn.Module, error: Exception) -> str:
+    """The path of the module in whose code an error was raised."""
+    paths = {id(module): path for path, module in model.named_modules()}
+    found = ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, nn.Module):
+            found = paths.get(id(owner), found)
+    return found
 
-    try:
-        with _quiet(), torch.no_grad():
-            return torch.onnx.export(
-                module,
-                inputs,
-                dynamo=True,
-                opset_version=OPSET,
-                dynamic_shapes=dynamic_shapes,
-                custom_translation_table=translations(),
-                verbose=False,
-            )
-    except torch.onnx.OnnxExporterError as error:
-        raise UnsupportedError(
-            f"cannot be exported to ONNX: {_causes(error)}\nChange this part of the model; where a size cannot be "
-            "free, leave it out of `dynamic_shapes`"
-        ) from error
+
+def _told(why: str) -> str:
+    return (
+        f"cannot be exported to ONNX: {why}\nChange this part of the model; where a size cannot be free, leave it out "
+        "of `dynamic_shapes`"
+    )
+
+
+def _save(exported: Any, path: Path) -> None:
+    """Write a model, and the file of its weights where it has one beside it: both whole, or neither."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        exported.save(str(Path(folder) / path.name))
+        for part in sorted(Path(folder).iterdir(), key=lambda part: part.name == path.name):
+            part.replace(path.parent / part.name)
 
 
 def _causes(error: BaseException) -> str:

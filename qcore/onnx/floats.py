@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -12,26 +12,9 @@ from torch.nn import functional as F
 from qcore import operators as ops
 from qcore.onnx.custom_ops import dequantize
 from qcore.onnx.dynamic import Embedding, EmbeddingBag, LinearDynamic, LinearFp16
-from qcore.onnx.recurrent import Cell
+from qcore.onnx.recurrent import Cell, Layers
 from qcore.onnx.weights import Ends, IntegerWeight, scale_and_zero_point
 from qcore.operators import Operator
-from qcore.tensor.qparams import QParams
-
-
-class QuantizeDequantize(nn.Module):
-    """Float -> the numbers that integers with these parameters stand for."""
-
-    def __init__(self, q: QParams) -> None:
-        super().__init__()
-        scale, zero_point = scale_and_zero_point(q)
-        self.register_buffer("scale", scale)
-        self.register_buffer("zero_point", zero_point)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Shape of x."""
-        integers = torch.ops.qcore_onnx.quantize(x, self.scale, self.zero_point)
-        result: Tensor = torch.ops.qcore_onnx.dequantize(integers, self.scale, self.zero_point, 0)
-        return result
 
 
 class WithWeight(nn.Module):
@@ -178,7 +161,18 @@ def _interpolate(op: ops.Interpolate) -> Callable[..., Tensor]:
     return lambda x: F.interpolate(x, op.size, op.scale_factor, op.mode, align)
 
 
+def _attention(op: ops.Attention) -> Callable[..., Tensor]:
+    return lambda q, k, v, mask: F.scaled_dot_product_attention(q, k, v, mask, is_causal=op.causal, scale=op.scale)
+
+
 _FUNCTIONS: dict[type[Operator], Callable[[Any], Callable[..., Tensor]]] = {
+    ops.Quantize: lambda op: lambda x: x,
+    ops.Dequantize: lambda op: lambda x: x,
+    ops.FloatFunction: lambda op: torch.relu if op.function == "relu" else _LOOKUPS[op.function],
+    ops.FloatAdd: lambda op: torch.add,
+    ops.FloatLayerNorm: lambda op: lambda x: F.layer_norm(x, op.normalized_shape, op.weight, op.bias, op.eps),
+    ops.FloatEmbedding: lambda op: lambda x: F.embedding(x, op.weight),
+    ops.Attention: _attention,
     ops.Add: lambda op: _relued(torch.add, op.relu),
     ops.Mul: lambda op: _relued(torch.mul, op.relu),
     ops.MatMul: lambda op: torch.matmul,
@@ -206,6 +200,8 @@ _MODULES: dict[type[Operator], Callable[[Any, Ends, bool], nn.Module]] = {
     ops.LinearFp16: LinearFp16,
     ops.Embedding: Embedding,
     ops.EmbeddingBag: EmbeddingBag,
+    ops.LSTM: Layers,
+    ops.GRU: Layers,
     ops.LSTMCell: Cell,
     ops.GRUCell: Cell,
     ops.RNNCell: Cell,
@@ -213,10 +209,15 @@ _MODULES: dict[type[Operator], Callable[[Any, Ends, bool], nn.Module]] = {
 }
 
 
-def reason_against(operator: Operator) -> str:
-    """Why an operator cannot be exported; empty if it can."""
+def reason_against(operator: Operator, call: Mapping[str, Any]) -> str:
+    """Why a call of an operator cannot be exported; empty if it can. `call`: its arguments by the signature's names."""
     if type(operator) not in _FUNCTIONS and type(operator) not in _MODULES:
         return f"{operator.name} has no translation to ONNX"
+    if call.get("batch_sizes?") is not None:
+        return f"{operator.name} of a packed sequence has no translation to ONNX; give it a padded one"
+    result = call.get("out", call.get("qx"))
+    if result is not None and result.dtype.storage == torch.int32 and not isinstance(operator, ops.Dequantize):
+        return f"{operator.name} with a result of 32 bits has no translation to ONNX"
     return ""
 
 

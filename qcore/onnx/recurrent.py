@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch._higher_order_ops import scan
 
 from qcore import operators as ops
-from qcore.nn.quantized.dynamic.rnn import LSTM, Recurrent
 from qcore.onnx.dynamic import LinearDynamic, LinearFp16
 from qcore.onnx.weights import Ends
 from qcore.operators import CellWeights
@@ -60,69 +59,46 @@ def _linear(operator: Any, weight: Tensor, q: QParams | None, bias: Tensor | Non
 
 
 class Cell(nn.Module):
-    """One step of one cell; arguments and results as of the float class."""
+    """One step of one cell."""
 
     def __init__(self, operator: Any, ends: Ends, unsigned: bool) -> None:
         super().__init__()
         self.step = _step(operator)
-        self.two = isinstance(operator, ops.LSTMCell)
         self.weights = _Weights(operator, operator.cells[0], unsigned)
-        self.hidden = operator.cells[0].w_hh.shape[1]
 
-    def forward(self, x: Tensor, hx: Any = None) -> Any:
+    def forward(self, x: Tensor, *states: Tensor) -> Any:
         """(batch, in), and (batch, hidden) of each state -> the new ones."""
-        if hx is None:
-            zeros = x.new_zeros((*x.shape[:-1], self.hidden))
-            hx = (zeros, zeros) if self.two else zeros
-        states = list(hx) if self.two else [hx]
-        new = self.step(self.weights.input(x), self.weights.state(states[0]), states)
-        return tuple(new) if self.two else new[0]
+        new = self.step(self.weights.input(x), self.weights.state(states[0]), list(states))
+        return tuple(new) if len(new) > 1 else new[0]
 
 
 class Layers(nn.Module):
-    """Arguments and results as nn.LSTM and nn.GRU, without packed sequences."""
+    """Layers of cells over a sequence."""
 
-    def __init__(self, module: Recurrent, unsigned: bool) -> None:
+    def __init__(self, operator: Any, ends: Ends, unsigned: bool) -> None:
         super().__init__()
-        operator: Any = module.operator()
-        self.batch_first = module.batch_first
         self.step = _step(operator)
-        self.states = 2 if isinstance(module, LSTM) else 1
-        self.directions = 2 if module.bidirectional else 1
-        self.hidden = module.hidden_size
+        self.directions = 2 if operator.bidirectional else 1
         self.weights = nn.ModuleList(_Weights(operator, cell, unsigned) for cell in operator.cells)
 
-    def forward(self, x: Tensor, hx: Any = None) -> Any:
-        """(time, batch, in) -> (time, batch, directions * hidden), last states."""
-        batched = x.ndim == 3
-        if not batched:
-            x = x.unsqueeze(1)
-        elif self.batch_first:
-            x = x.transpose(0, 1)
-        if hx is None:
-            initial = [x.new_zeros((len(self.weights), x.shape[1], self.hidden)) for _ in range(self.states)]
-        else:
-            listed = list(hx) if self.states > 1 else [hx]
-            initial = listed if batched else [each.unsqueeze(1) for each in listed]
+    def forward(self, x: Tensor, *states: Any) -> Any:
+        """(time, batch, in), states (cells, batch, hidden), None for batch sizes -> y, and the last states."""
+        initial = states[:-1]
         last: list[States] = []
         for first in range(0, len(self.weights), self.directions):
             outputs = []
             for number in range(first, first + self.directions):
-                states, y = self._run(self.weights[number], x, [each[number] for each in initial], number > first)
+                carried, y = self._run(self.weights[number], x, [each[number] for each in initial], number > first)
                 outputs.append(y)
-                last.append(states)
+                last.append(carried)
             x = torch.cat(outputs, -1)
-        final = [torch.stack(each) for each in zip(*last, strict=True)]
-        if not batched:
-            x, final = x.squeeze(1), [each.squeeze(1) for each in final]
-        elif self.batch_first:
-            x = x.transpose(0, 1)
-        return x, (tuple(final) if self.states > 1 else final[0])
+        return (x, *(torch.stack(each) for each in zip(*last, strict=True)))
 
     def _run(self, weights: Any, x: Tensor, states: States, reverse: bool) -> tuple[States, Tensor]:
         def once(carried: States, a: Tensor) -> tuple[States, Tensor]:
             new = self.step(a, weights.state(carried[0]), carried)
             return new, new[0].clone()
 
-        result: tuple[States, Tensor] = scan(once, states, weights.input(x), reverse=reverse)
+        apart = [each.clone() for each in states]  # scan takes no two that share memory, as of one tensor given twice
+        result: tuple[States, Tensor] = scan(once, apart, weights.input(x), reverse=reverse)
         return result

@@ -1,229 +1,150 @@
-"""A converted model, rewritten for export: every quantized value becomes the float that its integers stand for."""
+"""A recorded model, rewritten for ONNX: each operator on integers becomes its float form between two roundings.
+
+What is rewritten is what torch.export records of the model, moves of integers and all, so that no module's own code
+has to be told here again.
+"""
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch.fx.node import map_arg
 
-from qcore import operators as ops
+from qcore.custom_ops.schema import CALLS, PARAMETERS, operator_of, restore
 from qcore.errors import UnsupportedError
-from qcore.fx.convert import is_dequantize
-from qcore.fx.graph_module import QuantizedGraphModule, free_name
-from qcore.fx.modules import Constant, Operation, ScalarOperation
-from qcore.graph.from_fx import read
-from qcore.nn.quantized.base import QuantizedModule
-from qcore.nn.quantized.dynamic.cell_weights import LayerCell
-from qcore.nn.quantized.dynamic.rnn import Recurrent
-from qcore.nn.quantized.functional_modules import QFunctional
-from qcore.nn.quantized.stubs import DeQuantize, Quantize
-from qcore.onnx.floats import Function, QuantizeDequantize, float_module, reason_against
-from qcore.onnx.recurrent import Layers
-from qcore.onnx.weights import Ends
+from qcore.onnx.floats import float_module, reason_against
+from qcore.onnx.weights import Ends, scale_and_zero_point
+from qcore.operators import Dequantize, Operator, operators
 from qcore.tensor.qparams import QParams
-from qcore.tensor.qtensor import QTensor
 
 
-class Seen:
-    """The parameters of the first input and of the result of each quantized module, from a run on example inputs.
+class ToFloat(nn.Module):
+    """Integers -> the numbers that they stand for."""
 
-    None where they differ between calls, or where the value was not quantized.
+    scale: Tensor
+    zero_point: Tensor
+
+    def __init__(self, q: QParams) -> None:
+        super().__init__()
+        scale, zero_point = scale_and_zero_point(q)
+        self.register_buffer("scale", scale)
+        self.register_buffer("zero_point", zero_point)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape of x."""
+        result: Tensor = torch.ops.qcore_onnx.dequantize(x, self.scale, self.zero_point, 0)
+        return result
+
+
+class ToIntegers(ToFloat):
+    """Numbers -> the integers that stand for them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape of x."""
+        result: Tensor = torch.ops.qcore_onnx.quantize(x, self.scale, self.zero_point)
+        return result
+
+
+class OnIntegers(nn.Module):
+    """The float form of an operator, between integers: `entering` of each argument, `out` of the result; None: float.
+
+    For a list of tensors, a list of parameters.
     """
 
-    def __init__(self, model: nn.Module, inputs: tuple[Any, ...]) -> None:
-        self.inputs: dict[str, set[QParams | None]] = {}
-        self.outputs: dict[str, set[QParams | None]] = {}
-        hooks = [
-            module.register_forward_hook(self._note(path))
-            for path, module in model.named_modules()
-            if isinstance(module, QuantizedModule)
-        ]
-        try:
-            with torch.no_grad():
-                model(*inputs)
-        finally:
-            for hook in hooks:
-                hook.remove()
-
-    def _note(self, path: str) -> Any:
-        def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            first = inputs[0] if inputs else None
-            self.inputs.setdefault(path, set()).add(_qparams(first))
-            self.outputs.setdefault(path, set()).add(_qparams(output))
-
-        return note
-
-    def input(self, path: str) -> QParams | None:
-        """Those of the first input of a module."""
-        return _single(self.inputs.get(path, set()))
-
-    def output(self, path: str) -> QParams | None:
-        """Those of its result."""
-        return _single(self.outputs.get(path, set()))
-
-
-def _qparams(value: Any) -> QParams | None:
-    return value.qparams if isinstance(value, QTensor) else None
-
-
-def _single(found: set[QParams | None]) -> QParams | None:
-    return next(iter(found)) if len(found) == 1 else None
-
-
-class Rounded(nn.Module):
-    """A float module whose result is rounded to what integers can hold."""
-
-    def __init__(self, inner: nn.Module, out: QParams | None) -> None:
+    def __init__(self, inner: nn.Module, entering: Sequence[Any], out: QParams | None) -> None:
         super().__init__()
         self.inner = inner
-        self.rounding = nn.Identity() if out is None else QuantizeDequantize(out)
+        self.entering = nn.ModuleList(map(_entering, entering))
+        self.leaving = nn.Identity() if out is None else ToIntegers(out)
 
-    def forward(self, *inputs: Any) -> Any:
-        """As the float module."""
-        return self.rounding(self.inner(*inputs))
-
-
-class Held(nn.Module):
-    """A tensor, called without inputs."""
-
-    def __init__(self, numbers: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("numbers", numbers)
-
-    def forward(self) -> Any:
-        """The tensor."""
-        return self.numbers
+    def forward(self, *values: Any) -> Any:
+        """As the operator."""
+        floats = [
+            [one(x) for one, x in zip(enter, value, strict=True)]  # type: ignore[call-overload]
+            if isinstance(value, list | tuple)
+            else enter(value)
+            for enter, value in zip(self.entering, values, strict=True)
+        ]
+        return self.leaving(self.inner(*floats))
 
 
-class Functional(nn.Module):
-    """The methods of a QFunctional on floats."""
-
-    def __init__(self, out: QParams) -> None:
-        super().__init__()
-        self.rounding = QuantizeDequantize(out)
-
-    def add(self, x: Tensor, y: Tensor) -> Any:
-        """x + y."""
-        return self.rounding(x + y)
-
-    def add_relu(self, x: Tensor, y: Tensor) -> Any:
-        """relu(x + y)."""
-        return self.rounding(torch.relu(x + y))
-
-    def mul(self, x: Tensor, y: Tensor) -> Any:
-        """x * y."""
-        return self.rounding(x * y)
-
-    def matmul(self, x: Tensor, y: Tensor) -> Any:
-        """x @ y."""
-        return self.rounding(x @ y)
-
-    def cat(self, x: list[Tensor], dim: int = 0) -> Any:
-        """Joined along dim."""
-        return self.rounding(torch.cat(x, dim))
-
-    def add_scalar(self, x: Tensor, y: float) -> Tensor:
-        """x + y; its integers are x's."""
-        return x + y
-
-    def mul_scalar(self, x: Tensor, y: float) -> Tensor:
-        """x * y; its integers are x's."""
-        return x * y
+def _entering(q: Any) -> nn.Module:
+    if isinstance(q, list):
+        return nn.ModuleList(map(ToFloat, q))
+    return nn.Identity() if q is None else ToFloat(q)
 
 
-def rewritten(model: nn.Module, inputs: tuple[Any, ...], unsigned: bool) -> nn.Module:
-    """A float model of the same structure; the model stays as it is. `inputs`: an example of what it is called with.
+def rewrite(model: fx.GraphModule, unsigned: bool) -> None:
+    """Put float forms in the places of qcore's operators in a module that torch.export made.
 
-    Raises UnsupportedError that names every module that has no translation.
+    `unsigned`: whether int8 weights are kept as uint8, 128 greater. Raises UnsupportedError that names, by path, each
+    module that has an operator without translation; the model is of no use then.
     """
-    refused = [
-        f"{path or 'the model'} ({reason})"
-        for path, module in model.named_modules()
-        if isinstance(module, QuantizedModule) and (reason := _reason_against(module))
-    ]
+    refused: dict[str, None] = {}
+    for node in list(model.graph.nodes):
+        kind = _kind(node)
+        if kind is None:
+            continue
+        call, constants = restore(kind, node.args)
+        operator = operator_of(kind, _evaluated(model, constants[:-1]))
+        named = dict(zip(CALLS[kind], call, strict=True))
+        if reason := reason_against(operator, named):
+            refused[f"{_path(node)} ({reason})"] = None
+            continue
+        _replace(model, node, operator, named, unsigned)
     if refused:
         raise UnsupportedError(
             f"cannot be exported to ONNX: {'; '.join(refused)}. Leave these modules float (their qconfig None) and "
             "convert again"
         )
-    seen = Seen(model, inputs)
-    whole = nn.Module()
-    whole.model = copy.deepcopy(model)
-    graphs = [module for module in whole.modules() if isinstance(module, QuantizedGraphModule)]
-    for graph in graphs:
-        _round_calls(graph)
-    _replace(whole.model, whole, "model", "", seen, unsigned)
-    for graph in graphs:
-        _without_dequantize(graph)
-    return whole.model.eval()
-
-
-def _replace(module: nn.Module, owner: nn.Module, name: str, path: str, seen: Seen, unsigned: bool) -> None:
-    """Put float forms in the place of quantized modules, the outermost first; `path`: in the model."""
-    if isinstance(module, QuantizedModule):
-        setattr(owner, name, _float_form(module, Ends(seen.input(path), seen.output(path)), unsigned))
-        return
-    for inner, child in list(module.named_children()):
-        _replace(child, module, inner, f"{path}.{inner}" if path else inner, seen, unsigned)
-
-
-def _reason_against(module: QuantizedModule) -> str:
-    if isinstance(module, Constant | Quantize | DeQuantize | QFunctional | ScalarOperation | Recurrent | LayerCell):
-        return ""  # a layer's cell is a part of it
-    return reason_against(module.operator())
-
-
-def _float_form(module: Any, ends: Ends, unsigned: bool) -> nn.Module:
-    if isinstance(module, Quantize):
-        return QuantizeDequantize(module._out)
-    if isinstance(module, DeQuantize):
-        return nn.Identity()
-    if isinstance(module, Constant):
-        return Held(module.value.dequantize())
-    if isinstance(module, QFunctional):
-        return Functional(module.output_qparams)
-    if isinstance(module, Recurrent):
-        return Layers(module, unsigned)
-    if isinstance(module, ScalarOperation):
-        return Rounded(Function(_scaled(module)), ends.out)
-    if isinstance(module, Operation) and module.negate:
-        return Rounded(Function(_difference(module.kind)), ends.out)
-    operator = module.operator()
-    return Rounded(
-        float_module(operator, ends, unsigned), None if isinstance(operator, ops.LinearDynamic) else ends.out
-    )
-
-
-def _difference(operator: Any) -> Any:
-    return lambda x, y: torch.relu(x - y) if operator.relu else x - y
-
-
-def _scaled(module: ScalarOperation) -> Any:
-    factor, summand, relu = module.factor, module.summand, module.relu
-    return lambda x: torch.relu(x * factor + summand) if relu else x * factor + summand
-
-
-def _round_calls(model: Any) -> None:
-    """Let results of functions and methods be rounded too, where their parameters are known."""
-    values = read(model).values
-    for node in list(model.graph.nodes):
-        value = values.get(node)
-        if node.op not in ("call_function", "call_method") or value is None or value.qparams is None:
-            continue
-        name = free_name(model, f"{node.name}_rounding")
-        model.add_module(name, QuantizeDequantize(value.qparams))
-        with model.graph.inserting_after(node):
-            rounded = model.graph.call_module(name, (node,))
-        node.replace_all_uses_with(rounded, lambda user, rounded=rounded: user is not rounded)
+    model.graph.eliminate_dead_code()
     model.recompile()
 
 
-def _without_dequantize(model: Any) -> None:
-    """Values are float already."""
-    for node in list(model.graph.nodes):
-        if is_dequantize(node):
-            node.replace_all_uses_with(node.args[0])
-            model.graph.erase_node(node)
-    model.recompile()
+def _replace(model: fx.GraphModule, node: fx.Node, operator: Operator, named: dict[str, Any], unsigned: bool) -> None:
+    """`named`: the arguments of the call by the names that the operator's signature has for them."""
+    tensors = {name: value for name, value in named.items() if name not in PARAMETERS}
+    entering = [named.get(f"q{name}") for name in tensors]
+    out = None if isinstance(operator, Dequantize) else named.get("out", named.get("qx"))
+    ends = Ends(entering[0] if isinstance(entering[0], QParams) else None, out)
+    name = f"float_form_of_{node.name}"
+    model.add_submodule(name, OnIntegers(float_module(operator, ends, unsigned), entering, out))
+    with model.graph.inserting_before(node):
+        node.replace_all_uses_with(model.graph.call_module(name, tuple(tensors.values())))
+    model.graph.erase_node(node)
+
+
+def _kind(node: fx.Node) -> type[Operator] | None:
+    """Which of qcore's operators a node calls; None for anything else."""
+    if not isinstance(node.target, torch._ops.OpOverload) or node.target.namespace != "qcore":
+        return None
+    return operators()[node.target._schema.name.partition("::")[2]]
+
+
+def _evaluated(model: fx.GraphModule, constants: Any) -> Any:
+    """Constants of an operator, of which a graph has the attributes that hold them, and what is done to these."""
+
+    def value(node: fx.Node) -> Any:
+        if node.op == "get_attr":
+            found: Any = model
+            for part in str(node.target).split("."):
+                found = getattr(found, part)
+            return found.detach()
+        if node.op != "call_function":
+            raise UnsupportedError(
+                f"cannot be exported to ONNX: the weight of {_path(node)} is computed from inputs of the model; leave "
+                "this module float (its qconfig None) and convert again"
+            )
+        function: Any = node.target
+        return function(*map_arg(node.args, value), **map_arg(node.kwargs, value))
+
+    return map_arg(tuple(constants), value)
+
+
+def _path(node: fx.Node) -> str:
+    """Of the module that made a node."""
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    return (stack[-1][0] if stack else "") or "the model"

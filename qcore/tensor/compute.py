@@ -16,6 +16,7 @@ from qcore.tensor.dispatch import implements, kernel, overrides, per_tensor_only
 from qcore.tensor.dtypes import qint8, qint32
 from qcore.tensor.qparams import QParams
 from qcore.tensor.qtensor import QTensor
+from qcore.tensor.recording import unseen
 from qcore.tensor.windows import scales, shaped, sizes, window
 
 
@@ -193,7 +194,8 @@ def cat(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None, out
 def constant_pad(func: Any, x: QTensor, pad: Sequence[int], value: float = 0) -> QTensor:
     """Padding by a real number, quantized with x's parameters."""
     per_tensor_only(x, "pad")
-    number = int(quantize(torch.full((1,), float(value)), x, x.qparams))
+    with unseen():
+        number = int(quantize(torch.full((1,), float(value)), x, x.qparams))
     return QTensor(func(x.raw, pad, number), x.qparams, x.backend)
 
 

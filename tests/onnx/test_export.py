@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import pytest
 import torch
 from torch import nn
@@ -116,9 +118,11 @@ def test_what_has_no_translation_is_named(tmp_path):
         def operator(self):
             return Range()
 
-    model = nn.ModuleDict({"table": Unknown(2, 2)})
-    with pytest.raises(qcore.UnsupportedError, match=r"table \(range has no translation"):
+    stub = qcore.nn.quantized.Quantize(0.1, 0, qcore.quint8)
+    model = nn.Sequential(OrderedDict(stub=stub, table=Unknown(2, 2)))
+    with pytest.raises(qcore.UnsupportedError, match=r"module 'table': range has no custom op"):
         qcore.export_onnx(model, tmp_path / "novel.onnx", (torch.zeros(1, 2),))
+    assert not list(tmp_path.iterdir())
 
 
 def test_bad_arguments_are_told(tmp_path):
