@@ -16,7 +16,7 @@ from qcore.registry import registry, until_changed
 from qcore.selection import REFUSE
 from qcore.tensor.compiled import outside_of_graphs
 from qcore.tensor.dtypes import QDType
-from qcore.tensor.recording import LEARNING
+from qcore.tensor.recording import LEARNING, is_learning
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _recordable(kernel: Kernel, operator: Operator, backend: str) -> Kernel:
     is_tracing, modes = torch._C._is_tracing, torch._C._len_torch_dispatch_stack  # is_recording(), a call less
 
     def run(*args: Any) -> Any:
-        if is_tracing() or modes() or LEARNING:
+        if is_tracing() or modes() or (LEARNING and is_learning()):
             return record(operator, backend, args)
         return kernel(*args)
 

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import is_dataclass
 from functools import wraps
+from threading import get_ident
 from typing import Any, ClassVar
 
 import torch
@@ -16,6 +17,7 @@ from torch.fx.graph_module import reduce_graph_module
 
 from qcore.errors import ArgumentError, QuantizationError, UnsupportedError
 from qcore.nn.quantized.scripted import check_scripting
+from qcore.process import TRACING
 
 NOTES = (
     "qcore_backend",
@@ -78,7 +80,44 @@ def _by_executor(forward: Callable[..., Any]) -> Callable[..., Any]:
 
 class GraphTracer(fx.Tracer):
     """torch.fx's tracer, which makes dicts of any class plain ones; here they are made by their class. Raises TypeError
-    for a class that is neither OrderedDict nor a dataclass."""
+    for a class that is neither OrderedDict nor a dataclass.
+
+    While torch traces, calls of all modules and reads of their attributes come to the tracer, those of other threads
+    too: these go on as without it, and one thread traces at a time.
+    """
+
+    _thread: int | None = None
+
+    def trace(self, root: Any, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
+        """The graph of a module or function."""
+        with TRACING:
+            before, self._thread = self._thread, get_ident()
+            try:
+                return super().trace(root, concrete_args)
+            finally:
+                self._thread = before
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """A call of a module, by this thread or another."""
+        if self._thread != get_ident():
+            return forward(*args, **kwargs)
+        return self.called(m, forward, args, kwargs)
+
+    def called(self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call of a module by the thread that traces."""
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        """An attribute of a module, read by this thread or another."""
+        if self._thread != get_ident():
+            return attr_val
+        return self.read(attr, attr_val, parameter_proxy_cache)
+
+    def read(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        """An attribute of a module, read by the thread that traces."""
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def create_arg(self, a: Any) -> Any:
         """An argument, or a result, of a node."""

@@ -19,6 +19,7 @@ from qcore.fx.graph_module import GraphTracer, QuantizedGraphModule
 from qcore.fx.inplace import Aliased, out_of_place
 from qcore.fx.stacks import Stack
 from qcore.nn.quantizable import Quantizable
+from qcore.process import Shared
 
 _TORCH = str(Path(torch.__file__).parent)
 _HERE = str(Path(__file__).parent)
@@ -87,14 +88,17 @@ def reason_of(error: Exception) -> str:
 
 
 @contextmanager
-def kernels_written_out() -> Iterator[None]:
-    """Within it, layers of transformers call their parts, and not one kernel for all of them."""
+def _without_fast_path() -> Iterator[None]:
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
+
+
+kernels_written_out = Shared(_without_fast_path)
+"""Within it, layers of transformers call their parts, and not one kernel for all of them."""
 
 
 def has_parts(module: nn.Module) -> bool:
@@ -158,23 +162,21 @@ class LeafTracer(GraphTracer):
         args, kwargs = split(self.arguments, [each.value if each.fixed else value for each, value in pairs])
         return lambda: self.root.forward(*args, **kwargs), []
 
-    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+    def read(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         self._parameter_proxies = parameter_proxy_cache
-        return super().getattr(attr, attr_val, parameter_proxy_cache)
+        return super().read(attr, attr_val, parameter_proxy_cache)
 
-    def call_module(
-        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    def called(self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         path = self.path_of_module(m)
         if self.is_leaf_module(m, path):
-            return super().call_module(m, forward, args, kwargs)
+            return super().called(m, forward, args, kwargs)
         before = set(self.graph.nodes)
         scope, stack, usual = self.scope, self.module_stack.copy(), self.proxy_buffer_attributes
         failed: Exception | None = None
         for records_buffers in _WAYS if not usual else (usual,):
             self.proxy_buffer_attributes = records_buffers
             try:
-                return super().call_module(m, forward, args, kwargs)
+                return super().called(m, forward, args, kwargs)
             except Untraceable:
                 raise
             except Exception as error:
@@ -189,7 +191,7 @@ class LeafTracer(GraphTracer):
         if self.strict:
             raise Untraceable(f"strict=True, and module {path!r} ({type(m).__name__}) {reason}") from failed
         self.leaves[path] = reason
-        return super().call_module(m, forward, args, kwargs)
+        return super().called(m, forward, args, kwargs)
 
     def _roll_back(self, before: set[fx.Node]) -> None:
         """Take away what a failed attempt has recorded."""

@@ -139,19 +139,17 @@ class _Unfolder(LeafTracer):
         inputs = node.all_input_nodes
         return node.op == "call_function" and bool(inputs) and all(each in self.sized for each in inputs)
 
-    def call_module(
-        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    def called(self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._evaluates:
             return forward(*args, **kwargs)
-        result = super().call_module(m, forward, args, kwargs)
+        result = super().called(m, forward, args, kwargs)
         path = self.path_of_module(m)
         if not self.is_leaf_module(m, path):
             self.entered[path] = None
         return result
 
-    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
-        return attr_val if self._evaluates else super().getattr(attr, attr_val, parameter_proxy_cache)
+    def read(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        return attr_val if self._evaluates else super().read(attr, attr_val, parameter_proxy_cache)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Sized(node, self)

@@ -9,16 +9,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from threading import get_ident
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
+from qcore.process import Shared
+
 _is_tracing = torch._C._is_tracing
 _modes = torch._C._len_torch_dispatch_stack
-LEARNING: list[list[Any] | None] = []
-"""For each call that is being learned, the ATen operators that it was made of so far; None inside of one of them."""
+LEARNING: dict[int, list[list[Any] | None]] = {}
+"""Of each thread that learns, and for each call that is being learned there, the ATen operators that it was made of so
+far; None inside of one of them. By thread, and not a context variable: that it is empty is seen in no time."""
 
 RESHAPING = ("flatten", "reshape", "view", "unflatten", "expand")
 """Functions recorded on the integers as they are called: what they are made of would fix the sizes of the example."""
@@ -29,12 +33,20 @@ def is_recording() -> bool:
     return _is_tracing() or bool(_modes())
 
 
+def is_learning() -> bool:
+    """Whether this thread runs a call to learn what it is made of."""
+    return bool(LEARNING) and get_ident() in LEARNING
+
+
 @contextmanager
-def quiet() -> Iterator[None]:
-    """A block of checks of ours while a trace is made: that they are not recorded needs no warning."""
+def _without_tracer_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         yield
+
+
+quiet = Shared(_without_tracer_warnings)
+"""A block of checks of ours while a trace is made: that they are not recorded needs no warning."""
 
 
 @contextmanager
@@ -51,29 +63,35 @@ def unseen() -> Iterator[None]:
             torch._C._set_tracing_state(state)  # type: ignore[attr-defined]
 
 
+@contextmanager
+def _learning(log: list[Any] | None) -> Iterator[None]:
+    thread = get_ident()
+    logs = LEARNING.setdefault(thread, [])
+    logs.append(log)
+    try:
+        yield
+    finally:
+        logs.pop()
+        if not logs:
+            del LEARNING[thread]
+
+
 def noted(run: Callable[..., Any], func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """`run` an ATen operator, and note it where a call is being learned."""
-    if not LEARNING or LEARNING[-1] is None:
+    logs = LEARNING.get(get_ident()) if LEARNING else None
+    if logs is None or logs[-1] is None:
         return run(func, args, kwargs)
-    log = LEARNING[-1]
-    LEARNING.append(None)  # what handlers call themselves belongs to them
-    try:
+    with _learning(None):  # what handlers call themselves belongs to them
         result = run(func, args, kwargs)
-    finally:
-        LEARNING.pop()
-    log.append((func, args, kwargs, result))
+    logs[-1].append((func, args, kwargs, result))
     return result
 
 
 def recorded(run: Callable[..., Any], func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """A function on quantized tensors, by the handlers of the ATen operators that it is made of, which are recorded."""
     log: list[Any] = []
-    LEARNING.append(log)
-    try:
-        with unseen(), torch._C.DisableTorchFunctionSubclass():
-            result = func(*args, **kwargs)
-    finally:
-        LEARNING.pop()
+    with _learning(log), unseen(), torch._C.DisableTorchFunctionSubclass():
+        result = func(*args, **kwargs)
     twins: dict[int, Any] = {}
 
     def twin(value: Any) -> Any:
