@@ -11,7 +11,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, wraps
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar, cast
 
@@ -363,6 +363,16 @@ registry = Registry()
 
 def until_changed(function: FunctionT) -> FunctionT:
     """The function with a cache of its results, for kernels that were bound; `register` and `unregister` empty it."""
-    cached = lru_cache(maxsize=1024)(function)
-    registry.when_changed(cached.cache_clear)
-    return cast(FunctionT, cached)
+    fresh = lru_cache(maxsize=1024)
+    cached = fresh(function)
+
+    def forget() -> None:
+        nonlocal cached
+        cached = fresh(function)  # a result that is being made goes to the former one
+
+    @wraps(function)
+    def call(*args: Any) -> Any:
+        return cached(*args)
+
+    registry.when_changed(forget)
+    return cast(FunctionT, call)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from threading import Lock
 from typing import Any
 
 import torch
@@ -33,21 +34,28 @@ class _Kernels:
 
     def __init__(self) -> None:
         self._found: OrderedDict[Any, tuple[Operator, Kernel, Sequence[Any]]] = OrderedDict()
-        registry.when_changed(self._found.clear)
+        self._lock = Lock()
+        registry.when_changed(self._forget)
+
+    def _forget(self) -> None:
+        self._found = OrderedDict()  # a kernel that is being built goes to the former one
 
     def get(
         self, kind: type[Operator], constants: Sequence[Any], activations: tuple[QDType, ...]
     ) -> tuple[Operator, Kernel]:
         """The operator and its kernel for activations of these dtypes; built where they are not there."""
+        found = self._found
         key = (kind, activations, *map(_identity, constants))
-        entry = self._found.get(key)
+        entry = found.get(key)
         if entry is None:
             *settings, backend = constants
             operator = operator_of(kind, settings)
-            entry = self._found[key] = operator, bind(backend, operator, activations).kernel(), constants
-            if len(self._found) > _BOUND:
-                self._found.popitem(last=False)
-        self._found.move_to_end(key)
+            entry = operator, bind(backend, operator, activations).kernel(), constants
+        with self._lock:
+            found[key] = entry
+            found.move_to_end(key)
+            if len(found) > _BOUND:
+                found.popitem(last=False)
         return entry[0], entry[1]
 
 

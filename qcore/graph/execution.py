@@ -111,11 +111,12 @@ class Execution:
         for holder, name, tensor, memory in self._tensors:
             if holder.get(name) is not tensor or tensor.data_ptr() != memory:
                 return False
-        if self._seen != changes.count:
+        count = changes.count
+        if self._seen != count:
             now = _constants(self._watched)
             if len(now) != len(self._constants) or any(a is not b for a, b in zip(now, self._constants, strict=True)):
                 return False
-            self._seen = changes.count
+            self._seen = count
         return True
 
     def __str__(self) -> str:

@@ -110,7 +110,7 @@ def _recorded(model: nn.Module, inputs: tuple[Any, ...], dynamic_shapes: Any) ->
     except Exception as error:
         path = _innermost(model, error)
         raise UnsupportedError(_told(f"{f'module {path!r}: ' if path else ''}{error}")) from error
-    return program.module(check_guards=False), dynamic_shapes
+    return program.module(check_guards=False), _one_by_one(model, dynamic_shapes)
 
 
 def _free_batch(model: nn.Module, inputs: tuple[Any, ...], others: Any) -> tuple[Any, ...]:
@@ -123,11 +123,24 @@ def _free_batch(model: nn.Module, inputs: tuple[Any, ...], others: Any) -> tuple
         else tree_map(lambda part: {0: torch.export.Dim.AUTO} if isinstance(part, Tensor) and part.ndim else None, each)
         for each in inputs
     )
-    kinds = [each.kind for each in signature(model.forward).parameters.values()]
-    if Parameter.VAR_POSITIONAL not in kinds:
+    named = _named(model)
+    return shapes if named is None else (*shapes[:named], shapes[named:])
+
+
+def _one_by_one(model: nn.Module, shapes: Any) -> Any:
+    """Free sizes for a recorded model, which takes one by one what the model's own forward takes as *arguments."""
+    named = _named(model)
+    if named is None:
         return shapes
-    named = kinds.index(Parameter.VAR_POSITIONAL)
-    return (*shapes[:named], shapes[named:])
+    if isinstance(shapes, dict):
+        shapes = tuple(shapes.values())
+    return (*shapes[:named], *shapes[named])
+
+
+def _named(model: nn.Module) -> int | None:
+    """How many parameters of a model's forward have names, before those that have none; None where all have."""
+    kinds = [each.kind for each in signature(model.forward).parameters.values()]
+    return kinds.index(Parameter.VAR_POSITIONAL) if Parameter.VAR_POSITIONAL in kinds else None
 
 
 def _innermost(model: nn.Module, error: Exception) -> str:

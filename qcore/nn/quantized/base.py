@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any, ClassVar, NoReturn, TypeAlias, TypeVar
 
@@ -28,9 +29,13 @@ _Constant: TypeAlias = tuple[dict[str, Tensor | None], str, Tensor, int | None]
 
 
 class _Changes:
-    """How often an attribute of any quantized module was set: plans that were compiled from modules look at it."""
+    """Another number whenever an attribute of any quantized module was set, by any thread: plans that were compiled
+    from modules look at it."""
 
     count = 0
+
+    def __init__(self) -> None:
+        self.next = itertools.count(1).__next__
 
 
 changes = _Changes()
@@ -73,7 +78,7 @@ class QuantizedModule(nn.Module):
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         if name not in CACHED:
-            changes.count += 1
+            changes.count = changes.next()
 
     @property
     def backend(self) -> str | None:
@@ -178,7 +183,7 @@ class QuantizedModule(nn.Module):
             raise type(error)(f"{self._label()}: {error}") from None
 
     def _forget_kernel(self) -> None:
-        changes.count += 1
+        changes.count = changes.next()
         self._kernel = None
         self._kernel_dtype = None
         self._constants = []
