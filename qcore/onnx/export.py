@@ -124,13 +124,13 @@ def _free_batch(model: nn.Module, inputs: tuple[Any, ...], others: Any) -> tuple
         for each in inputs
     )
     named = _named(model)
-    return shapes if named is None else (*shapes[:named], shapes[named:])
+    return shapes if named is None or named >= len(shapes) else (*shapes[:named], shapes[named:])
 
 
 def _one_by_one(model: nn.Module, shapes: Any) -> Any:
     """Free sizes for a recorded model, which takes one by one what the model's own forward takes as *arguments."""
     named = _named(model)
-    if named is None:
+    if named is None or named >= len(shapes):
         return shapes
     if isinstance(shapes, dict):
         shapes = tuple(shapes.values())

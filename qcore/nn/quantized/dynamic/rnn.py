@@ -150,7 +150,8 @@ class Recurrent(QuantizedModule):
         data, batch_sizes, order, back = input
         if data.shape[-1] != self.input_size:
             raise ArgumentError(f"{self._label()} takes {self.input_size} features; got shape {tuple(data.shape)}")
-        initial = self._initial(states, int(batch_sizes[0]))
+        # a trace keeps a tensor's number as what it was computed from, and an int's as it is
+        initial = self._initial(states, batch_sizes[0] if torch.jit.is_tracing() else int(batch_sizes[0]))
         if states is not None and order is not None:
             initial = [state.index_select(1, order) for state in initial]
         y, *last = self._call(data.float(), initial, batch_sizes)
@@ -164,7 +165,7 @@ class Recurrent(QuantizedModule):
     def _example(self) -> tuple[Any, ...]:
         return (torch.zeros(2, 2, self.input_size),)
 
-    def _initial(self, states: list[Tensor] | None, batch: int) -> list[Tensor]:
+    def _initial(self, states: list[Tensor] | None, batch: Any) -> list[Tensor]:
         shape = (len(self.cells), batch, self.hidden_size)
         if states is None:
             return [torch.zeros(shape) for _ in range(self.states)]
