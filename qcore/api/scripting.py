@@ -9,6 +9,7 @@ from torch import nn
 
 from qcore.errors import ArgumentTypeError
 from qcore.nn.quantized.scripted import scripting
+from qcore.process import TRACING
 
 
 def script(model: nn.Module, example_inputs: Any = None) -> Any:
@@ -23,7 +24,7 @@ def script(model: nn.Module, example_inputs: Any = None) -> Any:
     if not isinstance(model, nn.Module):
         raise ArgumentTypeError(f"script takes a torch.nn.Module; got a {type(model).__name__}")
     shells: dict[int, nn.Module] = {}
-    with scripting():
+    with scripting(), TRACING:
         whole: Any = _shell(model, shells)
         if hasattr(whole, "__prepare_scriptable__"):
             whole = whole.__prepare_scriptable__()

@@ -6,6 +6,7 @@ import inspect
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,18 +88,42 @@ def reason_of(error: Exception) -> str:
     return f"cannot be traced{where} ({text})"
 
 
+_WRITTEN_OUT: ContextVar[bool] = ContextVar("qcore_kernels_written_out", default=False)
+
+
+class _FastPath:
+    """torch's flag for one kernel in place of a transformer's layer, of which it has one for the process: off for those
+    within kernels_written_out, and what it was for others, whose results would differ in last bits."""
+
+    def __init__(self, usual: bool) -> None:
+        self.usual = usual
+
+    def __bool__(self) -> bool:
+        return bool(self.usual) and not _WRITTEN_OUT.get()
+
+
 @contextmanager
-def _without_fast_path() -> Iterator[None]:
+def _flag_by_context() -> Iterator[None]:
     before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
+    torch.backends.mha.set_fastpath_enabled(_FastPath(before))  # type: ignore[arg-type]
     try:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-kernels_written_out = Shared(_without_fast_path)
-"""Within it, layers of transformers call their parts, and not one kernel for all of them."""
+_flag = Shared(_flag_by_context)
+
+
+@contextmanager
+def kernels_written_out() -> Iterator[None]:
+    """Within it, layers of transformers call their parts, and not one kernel for all of them."""
+    with _flag():
+        token = _WRITTEN_OUT.set(True)
+        try:
+            yield
+        finally:
+            _WRITTEN_OUT.reset(token)
 
 
 def has_parts(module: nn.Module) -> bool:

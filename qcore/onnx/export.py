@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_map
 from qcore.errors import ArgumentError, ArgumentTypeError, QcoreError, QuantizationError, UnsupportedError
 from qcore.graph.ir import Graph
 from qcore.nn.quantized.base import QuantizedModule
+from qcore.process import TRACING
 
 
 def export_onnx(
@@ -35,9 +36,10 @@ def export_onnx(
 
     Static, dynamic, graph mode or eager; what stayed float is exported as it is. `example_inputs`: a tuple as the model
     is called with. The first dimension of every input is free, or, where the model forbids that, of the first input and
-    of those others that it lets; unless `dynamic_shapes`, as of torch.onnx.export, says otherwise. With `unsigned_weights`, int8 weights are stored as uint8, 128 greater: for ONNX Runtime on x86 CPUs
-    without VNNI, whose kernels for int8 weights saturate. Results of an operator are within one step of the model's
-    own: ONNX rounds a little differently.
+    of those others that it lets; unless `dynamic_shapes`, as of torch.onnx.export, says otherwise. With
+    `unsigned_weights`, int8 weights are stored as uint8, 128 greater: for ONNX Runtime on x86 CPUs without VNNI, whose
+    kernels for int8 weights saturate. Results of an operator are within one step of the model's own: ONNX rounds a
+    little differently.
     Raises UnsupportedError that names each module without a translation, or the function that torch has none for;
     ArgumentError for a model that was not converted; QcoreError where `onnx` and `onnxscript` are not installed.
     Source: the ONNX operators, version 21.
@@ -74,7 +76,7 @@ def _written(model: nn.Module, inputs: tuple[Any, ...], dynamic_shapes: Any, uns
 
     if any(module.training for module in model.modules()):
         model = copy.deepcopy(model).eval()
-    with _quiet(), torch.no_grad():
+    with TRACING, _quiet(), torch.no_grad():
         recorded, shapes = _recorded(model, inputs, dynamic_shapes)
         rewrite(recorded, unsigned)
         for module in recorded.modules():

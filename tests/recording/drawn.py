@@ -73,11 +73,10 @@ def on_steps(*shape: int) -> Tensor:
     return x * SCALE
 
 
-def static(random: Random, module: nn.Module, *x: Tensor) -> nn.Module:
+def static(random: Random, module: nn.Module, graph: bool, *x: Tensor) -> nn.Module:
     """Quantized, on the graph or between stubs."""
     weight = random.choice([qconfigs.default_weight_observer, qconfigs.default_per_channel_weight_observer])
     qconfig = qcore.QConfig(MinMaxObserver.with_args(dtype=qcore.quint8), weight)
-    graph = random.random() < 0.5
     whole: Any = module if graph else nn.Sequential(qcore.QuantStub(), module, qcore.DeQuantStub())
     mapping = qcore.QConfigMapping().set_global(qconfig)
     if graph:
@@ -100,7 +99,11 @@ def _conv(random: Random) -> tuple[nn.Module, list[int]]:
     padding: Any = random.choice(["same", "valid", [random.randint(0, min(2, k)) for k in kernel]])
     stride = 1 if padding == "same" else random.randint(1, 2)
     if padding != "same":
-        padding = padding if padding == "valid" or mode != "zeros" else [min(p, k // 2) for p, k in zip(padding, kernel)]
+        padding = (
+            padding
+            if padding == "valid" or mode != "zeros"
+            else [min(p, k // 2) for p, k in zip(padding, kernel, strict=True)]
+        )
     kind = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[rank - 1]
     dilation = 1 if mode != "zeros" or max(kernel) > 3 else random.choice([1, 2])
     options: Any = {"dilation": dilation, "groups": groups, "bias": random.random() < 0.7, "padding_mode": mode}
@@ -186,6 +189,8 @@ FUNCTIONS: list[tuple[str, Callable[[Any], Any]]] = [
     ("a dict", lambda x: {"a": x, "b": x.mean((2, 3))}),
 ]
 """Of (batch, 4, 6, 5)."""
+OF_SEVERAL = ("the same twice", "a dict")
+"""These give several values, which a DeQuantStub does not take."""
 
 
 def _function(random: Random) -> tuple[str, nn.Module, list[int]]:
@@ -210,7 +215,8 @@ def static_part(random: Random, kind: str) -> Part:
         module, shape = STATIC[kind](random)
         name = str(module).replace("\n", "")
     example, other = on_steps(2, *shape), on_steps(5, *shape)
-    whole = static(random, module, torch.cat([example, other]))
+    graph = random.random() < 0.5 or name in OF_SEVERAL
+    whole = static(random, module, graph, torch.cat([example, other]))
     return Part(f"{kind}: {name}", whole, (example,), (other,))
 
 

@@ -18,7 +18,9 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("way, count", [("trace", 8 * len(KINDS)), ("export", 4 * len(KINDS)), ("onnx", 3 * len(KINDS))])
+@pytest.mark.parametrize(
+    "way, count", [("trace", 8 * len(KINDS)), ("export", 4 * len(KINDS)), ("onnx", 3 * len(KINDS))]
+)
 def test_what_is_recorded_does_what_the_model_does(way, count):
     if way == "onnx":
         pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
