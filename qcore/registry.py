@@ -77,6 +77,7 @@ class Registry:
         self._preferred: str | None = None
         self._lock = threading.RLock()
         self._listeners: list[Callable[[], object]] = []
+        self.changes = 0
 
     def when_changed(self, listener: Callable[[], object]) -> None:
         """Call this whenever `register` or `unregister` has changed which backends there are: for what was bound."""
@@ -225,6 +226,7 @@ class Registry:
         return Choice(backends[0], reason, selection)
 
     def _changed(self) -> None:
+        self.changes += 1
         for listener in self._listeners:
             listener()
 
@@ -363,16 +365,15 @@ registry = Registry()
 
 def until_changed(function: FunctionT) -> FunctionT:
     """The function with a cache of its results, for kernels that were bound; `register` and `unregister` empty it."""
-    fresh = lru_cache(maxsize=1024)
-    cached = fresh(function)
 
-    def forget() -> None:
-        nonlocal cached
-        cached = fresh(function)  # a result that is being made goes to the former one
-
+    @lru_cache(maxsize=1024)
     @wraps(function)
-    def call(*args: Any) -> Any:
-        return cached(*args)
+    def cached(*args: Any) -> Any:
+        while True:
+            before = registry.changes
+            result = function(*args)
+            if registry.changes == before:  # else it may be of a backend that another thread has removed since
+                return result
 
-    registry.when_changed(forget)
-    return cast(FunctionT, call)
+    registry.when_changed(cached.cache_clear)
+    return cast(FunctionT, cached)
