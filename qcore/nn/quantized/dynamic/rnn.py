@@ -151,7 +151,7 @@ class Recurrent(QuantizedModule):
         if data.shape[-1] != self.input_size:
             raise ArgumentError(f"{self._label()} takes {self.input_size} features; got shape {tuple(data.shape)}")
         # a trace keeps a tensor's number as what it was computed from, and an int's as it is
-        initial = self._initial(states, batch_sizes[0] if torch.jit.is_tracing() else int(batch_sizes[0]))
+        initial = self._initial(states, batch_sizes[0] if torch._C._is_tracing() else int(batch_sizes[0]))
         if states is not None and order is not None:
             initial = [state.index_select(1, order) for state in initial]
         y, *last = self._call(data.float(), initial, batch_sizes)
