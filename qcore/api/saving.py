@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import secrets
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import astuple, replace
@@ -13,18 +14,19 @@ from typing import Any, NoReturn
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from qcore.api._prepare import bind_model, described
-from qcore.api._saving import structure
+from qcore.api._saving import compare, grammar, structure
 from qcore.api._saving.values import Reader, Writer
 from qcore.errors import ArgumentError, ArgumentTypeError, BackendError, QcoreError, QuantizationError, UnsupportedError
 from qcore.nn.quantizable import Quantizable
 from qcore.nn.quantized.base import QuantizedModule
 from qcore.registry import registry
 from qcore.report import Report, Row
+from qcore.report import report as qcore_report
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the format; a reader takes its own and all before it."""
 
 _KEY = "qcore"
@@ -36,7 +38,8 @@ def save(model: nn.Module, path: Path) -> None:
 
     It holds canonical integer weights, scales and zero points, what each module is, graphs, and the report. Raises
     QuantizationError for a model that was not converted, UnsupportedError, naming the module, for a part that a file
-    cannot hold, OSError where it cannot be written. Format: docs/checkpoints.md.
+    cannot hold, or that would not be the same when it is loaded, before anything is written; OSError where it cannot be
+    written. A file that is there stays until the new one is whole. Format: docs/checkpoints.md.
     """
     report = getattr(model, "qcore_report", None)
     stage = getattr(model, "qcore_stage", "converted")
@@ -46,7 +49,16 @@ def save(model: nn.Module, path: Path) -> None:
             f"qcore.save takes a converted model, and this {type(model).__name__} is none: call qcore.convert or "
             "qcore.quantize_dynamic first"
         )
+    header, writer = _written(model, report)
+    text = json.dumps(header, allow_nan=False, separators=(",", ":"))
+    _check_that_it_loads(model, report, text, writer)
+    _put(writer.tensors, os.path.realpath(path), text)
+
+
+def _written(model: nn.Module, report: Report) -> tuple[dict[str, Any], Writer]:
+    """The header of a model's file, and its tensors."""
     writer = Writer()
+    modules = structure.write(model, writer)
     state = model.state_dict()
     metadata: Any = getattr(state, "_metadata", {})
     values = {}
@@ -60,13 +72,42 @@ def save(model: nn.Module, path: Path) -> None:
         "backend": report.backend,
         "why_backend": report.why_backend,
         "report": [astuple(row) for row in report],
-        "modules": structure.write(model, writer),
+        "modules": modules,
+        "tied": structure.tied(model),
         "options": {key: writer.write(entry["qcore"], key) for key, entry in metadata.items() if "qcore" in entry},
         "versions": {key: entry["version"] for key, entry in metadata.items() if "version" in entry},
         "state": values,
     }
-    text = json.dumps(header, allow_nan=False, separators=(",", ":"))
-    save_file(writer.tensors, os.fspath(path), {_KEY: text})
+    return json.loads(json.dumps(header, allow_nan=False)), writer
+
+
+def _check_that_it_loads(model: nn.Module, report: Report, text: str, writer: Writer) -> None:
+    """UnsupportedError, naming the module, where what would be written does not give the same model."""
+    try:
+        header = grammar.parsed(text)
+        grammar.check(header)
+        again = _built(header, Reader(writer.tensors), structure.skeleton(model), report.backend, True)
+        found, other = _written(again, qcore_report(again))
+    except QcoreError as error:
+        raise UnsupportedError(f"this model cannot be saved, as no file of it could be loaded: {error}") from error
+    place = compare.difference((header, writer.tensors), (found, other.tensors))
+    if place:
+        raise UnsupportedError(f"this model cannot be saved, as it would not be the same when it is loaded: {place}")
+
+
+def _put(tensors: dict[str, Tensor], path: str, text: str) -> None:
+    """Write a file beside the place where it belongs, and move it there when it is whole."""
+    beside = f"{path}.{secrets.token_hex(4)}.part"
+    with open(beside, "xb"):
+        pass  # an OSError of Python's own, with the path
+    try:
+        save_file(tensors, beside, {_KEY: text})
+        os.replace(beside, path)
+    except SafetensorError as error:
+        raise OSError(f"{path!r} cannot be written: {error}") from error
+    finally:
+        if os.path.exists(beside):
+            os.remove(beside)
 
 
 def load(
@@ -83,19 +124,39 @@ def load(
     name = os.fspath(path)
     given = _given(model_or_factory)
     header, reader = _opened(name)
+    chosen = _backend(header, name, backend)
     try:
-        chosen = _backend(header, name, backend)
+        return _built(header, reader, given, chosen, backend is None)
+    except (ArgumentError, ArgumentTypeError, QuantizationError) as error:
+        raise ArgumentError(f"{name!r} cannot be loaded: {error}") from error
+    except QcoreError as error:
+        raise type(error)(f"{name!r} cannot be loaded: {error}") from error
+
+
+def _built(
+    header: dict[str, Any], reader: Reader, given: nn.Module | None, backend: str, is_recorded: bool
+) -> nn.Module:
+    """The model of a header that keeps to the grammar; an error of qcore's for one that makes no model."""
+    try:
         stored = header["state"]
         state = OrderedDict((key, reader.read(value)) for key, value in stored.items())
-        model = structure.build(header["modules"], reader, state, given)
+        model = structure.build(header["modules"], reader, state, given, backend)
         _fill(model, state, header, reader)
-        return _bound(model, header, chosen, backend is None)
-    except (ArgumentError, ArgumentTypeError) as error:
-        raise ArgumentError(f"{name!r} cannot be loaded: {error}") from error
-    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
-        if isinstance(error, QcoreError):
-            raise
-        raise ArgumentError(f"{name!r} cannot be loaded: its header is corrupt ({type(error).__name__})") from error
+        structure.tie(model, header.get("tied", []))
+        return _bound(model, header, backend, is_recorded)
+    except QcoreError:
+        raise
+    except (
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        LookupError,
+        MemoryError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise ArgumentError(f"its header is corrupt ({type(error).__name__}: {str(error)[:200]})") from error
 
 
 def _given(model_or_factory: Any) -> nn.Module | None:
@@ -120,19 +181,23 @@ def _opened(name: str) -> tuple[dict[str, Any], Reader]:
         with safe_open(name, framework="pt") as file:
             text = (file.metadata() or {}).get(_KEY)
             tensors = {key: file.get_tensor(key) for key in file.keys()} if text is not None else {}  # noqa: SIM118
-    except SafetensorError as error:
+    except (SafetensorError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         refuse(f"it is no safetensors file, or cut or corrupt ({error})", error)
     if text is None:
         refuse("it is a safetensors file without a qcore header: qcore.save did not write it")
     try:
-        header = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        refuse("its header is corrupt", error)
+        header = grammar.parsed(text)
+    except ArgumentError as error:
+        refuse(str(error), error)
     schema = header.get("schema") if isinstance(header, dict) else None
     if type(schema) is not int or schema < 1:
         refuse("its header is corrupt: no schema version")
     if schema > SCHEMA:
         refuse(f"it is in version {schema} of the format; this qcore reads up to {SCHEMA}: pip install -U torch-qcore")
+    try:
+        grammar.check(header)
+    except ArgumentError as error:
+        refuse(str(error), error)
     return header, Reader(tensors)
 
 
@@ -141,10 +206,10 @@ def _backend(header: dict[str, Any], name: str, asked: str | None) -> str:
     if asked is not None:
         return registry.choose(asked).name
     recorded = header["backend"]
-    if not isinstance(recorded, str):
-        raise ArgumentError("its header is corrupt: no backend")
     try:
         return registry.choose(recorded).name
+    except (ArgumentError, ArgumentTypeError) as error:
+        raise ArgumentError(f"{name!r} cannot be loaded: its backend is {recorded[:60]!r}: {error}") from error
     except BackendError as error:
         raise BackendError(
             f"{name!r} was saved for the backend {recorded!r}: {error}\nOr load it on another, with the same results: "

@@ -64,8 +64,8 @@ def test_a_call_of_the_users_own_in_a_graph_is_refused_with_its_node(tmp_path):
 
 
 def test_a_newer_version_is_told(saved):
-    message = refusal(rewritten(saved, lambda header, tensors: header.update(schema=2)))
-    assert "version 2 of the format; this qcore reads up to 1: pip install -U torch-qcore" in message
+    message = refusal(rewritten(saved, lambda header, tensors: header.update(schema=3)))
+    assert "version 3 of the format; this qcore reads up to 2: pip install -U torch-qcore" in message
 
 
 def test_a_missing_backend_is_told_with_what_to_do(saved):
@@ -96,7 +96,7 @@ def test_another_model_is_told_by_module(tmp_path):
         (lambda h, t: h.pop("modules"), "header is corrupt"),
         (lambda h, t: h.update(schema="one"), "no schema version"),
         (lambda h, t: h.update(modules=[]), "list of modules is empty"),
-        (lambda h, t: h["modules"].insert(0, {"path": "a.b", "class": "torch.nn.Identity"}), "corrupt at 'a.b'"),
+        (lambda h, t: h["modules"].insert(0, {**h["modules"][1], "path": "a.b"}), "corrupt at 'a.b'"),
         (lambda h, t: h["modules"][1].update(arguments={"dict": {"in_channels": -1}}), "cannot be made"),
         (lambda h, t: h["modules"][1].update({"class": "os.system"}), "whose code is not in the file"),
         (lambda h, t: h["state"].update({"c1.weight": {"tensor": "nothing"}}), "tensor 'nothing' is missing"),

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
+from dataclasses import fields
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
+from torch.overrides import TorchFunctionMode
 
+from qcore.api._saving.types import fits, hints
+from qcore.errors import ArgumentError
 from qcore.fx import modules as fx_modules
+from qcore.fx.modules import ReferenceModule
 from qcore.nn import quantizable as nnqa
 from qcore.nn import quantized as nnq
 from qcore.nn.intrinsic import quantized as nniq
 from qcore.nn.intrinsic.quantized import dynamic as nniqd
 from qcore.nn.quantized import dynamic as nnqd
+from qcore.nn.stubs import DeQuantStub, QuantStub
+from qcore.operators import Operator
 
 Kind = type[nn.Module]
 
 _PACKAGES: tuple[Any, ...] = (nnq, nniq, nnqd, nniqd, nnqa)
 _BARE: tuple[Kind, ...] = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Identity)
+_LEFT_OUT_KINDS = (nn.DataParallel, nn.SyncBatchNorm, nn.ParameterList, nn.ParameterDict)
+"""Classes of torch.nn whose constructors want more than values, or a device of their own."""
 
 
 @cache
@@ -34,9 +45,11 @@ def known() -> dict[str, Kind]:
                 found[f"{package.__name__}.{name}"] = kind
     found |= {
         f"qcore.fx.{kind.__name__}": kind
-        for kind in (fx_modules.Operation, fx_modules.ScalarOperation, fx_modules.Constant)
+        for kind in (fx_modules.Operation, fx_modules.ScalarOperation, fx_modules.Constant, ReferenceModule)
     }
+    found |= {f"qcore.{kind.__name__}": kind for kind in (QuantStub, DeQuantStub)}
     layers = {kind for kind in vars(nn).values() if isinstance(kind, type) and issubclass(kind, nn.Module)}
+    layers = {kind for kind in layers if not issubclass(kind, (LazyModuleMixin, *_LEFT_OUT_KINDS))}
     return found | {f"torch.nn.{kind.__name__}": kind for kind in layers if kind.__module__.startswith("torch.nn.")}
 
 
@@ -56,7 +69,7 @@ def arguments(module: nn.Module) -> dict[str, Any] | None:
     kind = type(module)
     if kind not in _names():
         return None
-    if kind in _BARE:
+    if kind in _BARE or kind in (ReferenceModule, QuantStub, DeQuantStub):
         return {}
     found: dict[str, Any] = {}
     for name, parameter in inspect.signature(kind).parameters.items():
@@ -71,6 +84,79 @@ def arguments(module: nn.Module) -> dict[str, Any] | None:
             found[name] = value
     return found
 
+
+class Budget:
+    """How many elements the modules of one file may be made with: some more than its tensors have.
+
+    `elements`: how many those have, and what is small at any rate.
+    """
+
+    def __init__(self, elements: int) -> None:
+        self.elements = max(elements, 2**16)
+        self._left = 16 * self.elements + 2**22  # modules that hold others make them too, and these are made again
+
+    def take(self, count: int) -> None:
+        """ArgumentError where it is used up; each tensor counts, however small."""
+        self._left -= max(count, 16)
+        if self._left < 0:
+            raise ArgumentError("its arguments make more elements than all tensors of the file have")
+
+
+def made(kind: Kind, given: dict[str, Any], budget: Budget) -> nn.Module:
+    """A module by its constructor, those of torch on the meta device; ArgumentError for arguments of other types than
+    it says, or ones that make more than the budget has."""
+    if kind is ReferenceModule:
+        bare = kind.__new__(kind)
+        nn.Module.__init__(bare)
+        return bare
+    wanted, parameters = hints(kind), inspect.signature(kind).parameters
+    of_torch = kind.__module__.startswith("torch.")
+    for name, value in given.items():
+        if name not in parameters or name in _LEFT_OUT or (kind in _BARE and kind is not nn.Identity):
+            raise ArgumentError(f"{name[:60]!r} is none of its arguments")
+        if name in wanted and not fits(value, wanted[name]):
+            raise ArgumentError(f"{name} is a {type(value).__name__}: {str(value)[:60]}")
+        most = 2**31 if of_torch else budget.elements
+        if max(_numbers(value), default=0) > most:
+            raise ArgumentError(f"{name}={str(value)[:60]} is more than all tensors of the file have elements")
+    try:
+        with torch.device("meta" if of_torch else "cpu"), _Bounded(budget):
+            return kind(**given)
+    except ArgumentError:
+        raise
+    except Exception as error:  # whatever the constructors of torch, and ours, make of values of the right types
+        raise ArgumentError(f"{type(error).__name__}: {str(error)[:200]}") from error
+
+
+def _numbers(value: Any) -> list[int]:
+    """The sizes of all whole numbers in a value."""
+    if isinstance(value, tuple | list):
+        return [number for each in value for number in _numbers(each)]
+    if isinstance(value, Operator):
+        return [number for field in fields(value) for number in _numbers(getattr(value, field.name))]
+    return [abs(value)] if type(value) is int else []
+
+
+class _Bounded(TorchFunctionMode):
+    """Within it, functions of torch make so many elements at most, all together."""
+
+    def __init__(self, budget: Budget) -> None:
+        super().__init__()
+        self._budget = budget
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in _MAKERS:
+            sizes = args[:1] if func is torch.full else args
+            self._budget.take(math.prod(_numbers((sizes, (kwargs or {}).get("size", ())))))
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and func not in _MAKERS:
+            self._budget.take(result.numel())
+        return result
+
+
+_MAKERS = (torch.zeros, torch.ones, torch.empty, torch.full, torch.rand, torch.randn, torch.arange)
 
 _LEFT_OUT = ("device", "factory_kwargs")
 _MISSING, _DEFAULT = object(), object()

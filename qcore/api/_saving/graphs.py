@@ -2,54 +2,17 @@
 
 from __future__ import annotations
 
-import builtins
-import operator as python
-from collections import OrderedDict
-from functools import cache
+import math
+from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import fx
-from torch.nn import functional as F
-from torch.overrides import get_overridable_functions
+from torch import Tensor, fx, nn
 
 from qcore.api._saving.values import Reader, Writer
 from qcore.errors import ArgumentError, UnsupportedError
+from qcore.fx.callables import ATTRIBUTES, MOST_ELEMENTS, functions, methods, name_of, names_sizes
 from qcore.fx.graph_module import FLOAT
-
-_OPERATORS = (
-    "add", "sub", "mul", "truediv", "floordiv", "mod", "neg", "pow", "matmul", "getitem", "eq", "ne", "lt", "le", "gt",
-    "ge", "and_", "or_", "not_", "abs", "iadd", "isub", "imul", "itruediv",
-)  # fmt: skip
-_BUILTINS = ("getattr", "len", "int", "float", "bool", "abs", "max", "min", "sum", "round")
-_ATTRIBUTES = ("shape", "ndim", "dtype", "device", "T", "mT", "itemsize", "nbytes", "is_quantized", "layout")
-
-
-@cache
-def functions() -> dict[str, Any]:
-    """What a graph may call, by name: the functions of torch on tensors, and some of Python on numbers."""
-    found: dict[str, Any] = {f"operator.{name}": getattr(python, name) for name in _OPERATORS}
-    found |= {f"builtins.{name}": getattr(builtins, name) for name in _BUILTINS}
-    found["collections.OrderedDict"] = OrderedDict
-    tables = get_overridable_functions()
-    for space, prefix in ((torch, "torch"), (F, "torch.nn.functional")):
-        for function in tables.get(space, ()):
-            name = function.__name__
-            if not name.startswith("_") and getattr(space, name, None) is function:
-                found[f"{prefix}.{name}"] = function
-    return found
-
-
-@cache
-def methods() -> frozenset[str]:
-    """Names of the methods that a graph may call: those of tensors."""
-    named = {function.__name__ for function in get_overridable_functions()[torch.Tensor]}
-    return frozenset(name for name in named if not name.startswith("_")) | {"dequantize", "int_repr", "size", "dim"}
-
-
-@cache
-def _names() -> dict[Any, str]:
-    return {function: name for name, function in functions().items()}
+from qcore.nn.quantized.functional_modules import QFunctional
 
 
 def write(graph: fx.Graph, writer: Writer, path: str) -> list[dict[str, Any]]:
@@ -58,7 +21,7 @@ def write(graph: fx.Graph, writer: Writer, path: str) -> list[dict[str, Any]]:
     for node in graph.nodes:
         target: Any = node.target
         if node.op == "call_function":
-            target = _names().get(node.target)
+            target = name_of(node.target)
         elif node.op == "call_method" and target not in methods():
             target = None
         if target is None:
@@ -72,7 +35,8 @@ def write(graph: fx.Graph, writer: Writer, path: str) -> list[dict[str, Any]]:
         def reference(value: Any) -> Any:
             if isinstance(value, fx.Node):
                 return {"node": value.name}
-            raise UnsupportedError(f"node {node.name!r} has an argument of type {type(value).__name__}")  # noqa: B023
+            hint = "; let the model give a tuple or a dict" if hasattr(value, "_fields") else ""
+            raise UnsupportedError(f"node {node.name!r} has an argument of type {type(value).__name__}{hint}")  # noqa: B023
 
         entry = {"name": node.name, "op": node.op, "target": str(target)}
         entry["args"] = writer.write(tuple(node.args), name, reference)
@@ -83,37 +47,86 @@ def write(graph: fx.Graph, writer: Writer, path: str) -> list[dict[str, Any]]:
     return nodes
 
 
-def read(nodes: Any, reader: Reader) -> fx.Graph:
-    """The graph of nodes; ArgumentError for calls that are not on the list."""
+def read(nodes: list[dict[str, Any]], reader: Reader, modules: Mapping[str, nn.Module]) -> fx.Graph:
+    """The graph of nodes; `modules`: those of its model, by path. ArgumentError for what no such graph can be."""
     graph = fx.Graph()
     made: dict[str, fx.Node] = {}
 
     def reference(value: Any) -> fx.Node:
-        if value.get("node") not in made:
-            raise ArgumentError(f"its graph refers to {str(value)[:60]}, which no node before it is")
+        if value["node"] not in made:
+            raise ArgumentError(f"its graph refers to {value['node'][:60]!r}, which no node before it is")
         return made[value["node"]]
 
+    if [entry["op"] for entry in nodes].count("output") != 1 or nodes[-1]["op"] != "output":
+        raise ArgumentError("its graph does not end in one output")
     for entry in nodes:
-        op, target, name = (entry.get(key) for key in ("op", "target", "name"))
-        args = reader.read(entry.get("args"), reference)
-        kwargs = reader.read(entry.get("kwargs"), reference)
-        if not isinstance(args, tuple) or not isinstance(kwargs, dict) or not isinstance(target, str):
-            raise ArgumentError(f"node {name!r} of its graph is corrupt")
-        made[name] = graph.create_node(op, _target(op, target, args), args, kwargs, name)
-        made[name].meta[FLOAT] = entry.get("float") is True
+        op, target, name = entry["op"], entry["target"], entry["name"]
+        args, kwargs = reader.read(entry["args"], reference), reader.read(entry["kwargs"], reference)
+        problem = _problem(op, target, args, kwargs, modules)
+        if problem:
+            raise ArgumentError(f"node {name!r} of its graph {problem}")
+        called = functions()[target] if op == "call_function" else target
+        node = graph.create_node(op, called, args, kwargs, name)
+        if node.name != name or name in made:
+            raise ArgumentError(f"node {name!r} of its graph has a name that another has, or Python")
+        made[name] = node
+        node.meta[FLOAT] = entry.get("float") is True
     graph.lint()
     return graph
 
 
-def _target(op: Any, target: str, args: tuple[Any, ...]) -> Any:
-    """What a node calls, where it may."""
-    if op == "call_function" and target in functions():
-        if target == "builtins.getattr" and (len(args) != 2 or args[1] not in _ATTRIBUTES):
-            raise ArgumentError(f"its graph asks for the attribute {args[1:]}, which is not one of {_ATTRIBUTES}")
-        return functions()[target]
-    is_path = all(part.isidentifier() or part.isdecimal() for part in target.split("."))
-    if (op == "call_method" and target in methods()) or (
-        op in ("call_module", "get_attr", "placeholder", "output") and is_path
+_CHANGING = ("operator.iadd", "operator.isub", "operator.imul", "operator.itruediv")
+
+
+def _problem(op: str, target: str, args: Any, kwargs: Any, modules: Mapping[str, nn.Module]) -> str:
+    """What no node of a model's graph is; empty for one that can be."""
+    if op == "placeholder":
+        return "has more than a default" if len(args) > 1 or kwargs or _nodes(args) else ""
+    if op == "output":
+        return "has not one result" if len(args) != 1 or kwargs else ""
+    if op == "get_attr":
+        owner, _, name = target.rpartition(".")
+        holder = modules.get(owner)
+        held = None if holder is None else _held(holder, name)
+        fits = not args and not kwargs and isinstance(held, Tensor | QFunctional)
+        return "" if fits else f"reads {target[:60]!r}, which is no tensor of the model"
+    if op == "call_module":
+        module = modules.get(target)
+        fits = module is not None and type(module).forward is not nn.Module.forward
+        return "" if fits else f"calls {target[:60]!r}, which is no module with a forward"
+    if op == "call_method" and not (args and isinstance(args[0], fx.Node)):
+        return f"calls the method {target!r} of what is no tensor"
+    if target == "builtins.getattr" and (
+        len(args) != 2 or kwargs or not isinstance(args[0], fx.Node) or args[1] not in ATTRIBUTES
     ):
-        return target
-    raise ArgumentError(f"its graph has a node {op!r} of {target!r}, which is not on the list of what it may call")
+        return f"asks for the attribute {str(args[1:])[:60]}, which is not one of {ATTRIBUTES}"
+    if target in _CHANGING and not (args and isinstance(args[0], fx.Node)):
+        return f"calls {target} to change what is no value of the graph"
+    if target.startswith(("operator.", "builtins.")) and not _nodes((args, kwargs)):
+        return f"calls {target} without a value of the graph"
+    if names_sizes(target) and math.prod(max(1, abs(size)) for size in _numbers((args, kwargs))) > MOST_ELEMENTS:
+        return f"calls {target} for more than {MOST_ELEMENTS} elements"
+    return ""
+
+
+def _nodes(values: Any) -> list[fx.Node]:
+    found: list[fx.Node] = []
+    fx.node.map_arg(values, lambda node: found.append(node) or node)
+    return found
+
+
+def _numbers(values: Any) -> list[int]:
+    """The whole numbers in arguments."""
+    if isinstance(values, tuple | list):
+        return [number for each in values for number in _numbers(each)]
+    if isinstance(values, dict):
+        return _numbers(list(values.values()))
+    return [values] if type(values) is int else []
+
+
+def _held(module: nn.Module, name: str) -> Any:
+    """What a module holds under a name, as a tensor or a module of its own."""
+    for holder in (module._parameters, module._buffers, module._modules):
+        if name in holder:
+            return holder[name]
+    return vars(module).get(name)

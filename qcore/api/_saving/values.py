@@ -8,9 +8,10 @@ from dataclasses import fields
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from qcore import operators as ops
+from qcore.api._saving.types import fits, hints
 from qcore.errors import ArgumentError, UnsupportedError
 from qcore.operators import Operator
 from qcore.tensor.dtypes import QDType, as_qdtype, quint4x2
@@ -30,29 +31,37 @@ class Writer:
     def __init__(self) -> None:
         self.tensors: dict[str, Tensor] = {}
         self._seen: dict[Any, str] = {}
+        self._sources: list[Tensor] = []
 
     def write(self, value: Any, name: str, other: Other = _refuse) -> Any:
         """JSON for a value. `name`: what its tensors are called after; `other`: for kinds that are not known here.
 
         Raises UnsupportedError for a value of another kind.
         """
-        if value is None or isinstance(value, bool | int | str):
+        if type(value) is int and not -(2**63) <= value < 2**63:
+            raise UnsupportedError(f"a number beyond 64 bits, {str(value)[:40]}, has no place in a checkpoint")
+        if value is None or type(value) in (bool, int, str):
             return value
         if isinstance(value, float):
-            return value if math.isfinite(value) else {"float": str(value)}
+            return float(value) if math.isfinite(value) else {"float": str(float(value))}
         if isinstance(value, Tensor):
             return self._tensor(value, name)
-        if isinstance(value, tuple | list):
+        if isinstance(value, tuple | list) and not hasattr(value, "_fields"):
             kind = "list" if isinstance(value, list) else "tuple"
             return {kind: [self.write(each, f"{name}.{index}", other) for index, each in enumerate(value)]}
+        if isinstance(value, Mapping) and all(type(key) is str for key in value):
+            return {"dict": {key: self.write(each, f"{name}.{key}", other) for key, each in value.items()}}
         if isinstance(value, Mapping):
-            return {"dict": {str(key): self.write(each, f"{name}.{key}", other) for key, each in value.items()}}
+            pairs = [[self.write(key, name), self.write(each, f"{name}.{key}", other)] for key, each in value.items()]
+            return {"items": pairs}
         if isinstance(value, slice):
             return {"slice": [self.write(each, name, other) for each in (value.start, value.stop, value.step)]}
         if value is Ellipsis:
             return {"ellipsis": True}
         if isinstance(value, QDType):
             return {"dtype": value.name}
+        if isinstance(value, torch.device) and value == torch.device("cpu"):
+            return {"device": "cpu"}
         if isinstance(value, torch.dtype | torch.memory_format):
             return {"torch": str(value).removeprefix("torch.")}
         if isinstance(value, QParams):
@@ -80,18 +89,33 @@ class Writer:
         }
 
     def _kept(self, tensor: Tensor, name: str) -> str:
-        place = (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride()) if tensor.numel() else object()
-        if place not in self._seen:
-            while name in self.tensors:
+        if type(tensor) not in _PLAIN or tensor.layout is not torch.strided or tensor.is_meta:
+            raise UnsupportedError(f"a tensor that is a {type(tensor).__name__} of {tensor.layout}, {tensor.device}")
+        if tensor.dtype not in _DTYPES:
+            raise UnsupportedError(f"a tensor of {tensor.dtype} has no place in a checkpoint")
+        signs = tensor.is_conj(), tensor.is_neg()
+        place = (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride(), signs)
+        key = place if tensor.numel() else object()
+        if key not in self._seen:
+            while name in self.tensors or name == "__metadata__":
                 name += "'"
-            self._seen[place] = name
+            self._seen[key] = name
+            self._sources.append(tensor)  # so that no other tensor comes to lie at its place
             # files hold rows one after the other; the copy also keeps tensors apart that share memory
-            self.tensors[name] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        return self._seen[place]
+            whole = tensor.detach().cpu().resolve_conj().resolve_neg()
+            self.tensors[name] = whole.clone(memory_format=torch.contiguous_format)
+        return self._seen[key]
+
+
+_PLAIN = (Tensor, nn.Parameter)
+_DTYPES = (
+    torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8,
+    torch.uint8, torch.bool, torch.complex64,
+)  # fmt: skip
 
 
 class Reader:
-    """Turns JSON back into values; ArgumentError for what `Writer` does not write."""
+    """Turns JSON that keeps to the grammar back into values; ArgumentError for what `Writer` does not write."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self._tensors = tensors
@@ -102,15 +126,12 @@ class Reader:
         """The value of some JSON; `other`: for kinds that are not known here."""
         if value is None or isinstance(value, bool | int | float | str):
             return value
-        if not isinstance(value, dict) or not value:
-            raise ArgumentError(f"its header holds {str(value)[:60]!r} where a value should be")
         kind = next(iter(value))
         reader = _READERS.get(kind)
-        if reader is not None:
-            return reader(self, value, other)
-        if other is not None:
+        if reader is None:
+            assert other is not None  # the grammar has no kinds but these and those of `other`
             return other(value)
-        raise ArgumentError(f"its header holds a value of the unknown kind {kind!r}")
+        return reader(self, value, other)
 
     def tensor(self, name: Any) -> Tensor:
         """A copy-free tensor of the file, by name."""
@@ -118,26 +139,27 @@ class Reader:
             raise ArgumentError(f"its tensor {name!r} is missing")
         return self._tensors[name]
 
-    def _all(self, values: Any, other: Other | None) -> list[Any]:
-        if not isinstance(values, list):
-            raise ArgumentError("its header is corrupt: a list is missing")
+    def _all(self, values: list[Any], other: Other | None) -> list[Any]:
         return [self.read(each, other) for each in values]
+
+    def _items(self, value: Any, other: Other | None) -> dict[Any, Any]:
+        return {self.read(key): self.read(each, other) for key, each in value["items"]}
 
     def qparams(self, value: Any) -> QParams:
         """Quantization parameters, checked."""
-        dtype, axis = as_qdtype(_name(value, "dtype")), value.get("axis")
-        scale, zero_point = self.read(value.get("scale")), self.read(value.get("zero_point"))
+        dtype, axis = as_qdtype(value["dtype"]), value["axis"]
+        scale, zero_point = self.read(value["scale"]), self.read(value["zero_point"])
         if axis is None:
-            if isinstance(scale, bool | str | Tensor | None) or not isinstance(zero_point, int):
+            if type(scale) not in (int, float) or type(zero_point) is not int:
                 raise ArgumentError("its header is corrupt: a scale or zero point is no number")
             return per_tensor(scale, zero_point, dtype)
-        if not (isinstance(scale, Tensor) and isinstance(zero_point, Tensor) and type(axis) is int and axis >= 0):
+        if not (isinstance(scale, Tensor) and isinstance(zero_point, Tensor)):
             raise ArgumentError("its header is corrupt: scales per channel are no tensors")
         return per_channel(scale, zero_point, axis, dtype)
 
     def _quantized(self, value: Any, other: Other | None) -> QTensor:
         qparams = self.qparams(value["qparams"])
-        raw, shape = self.tensor(value["integers"]), value.get("shape")
+        raw, shape = self.tensor(value["integers"]), value["shape"]
         if qparams.dtype == quint4x2:
             raw = unpacked(raw, shape)
         if raw.dtype != qparams.dtype.storage or list(raw.shape) != shape:
@@ -148,18 +170,15 @@ class Reader:
         return QTensor(raw, qparams)
 
     def _operator(self, value: Any, other: Other | None) -> Operator:
-        kind = ops.operators().get(_name(value, "operator"))
-        settings = self.read(value.get("settings"), other)
-        if kind is None or not isinstance(settings, dict) or set(settings) - {field.name for field in fields(kind)}:
-            raise ArgumentError(f"its header names an unknown operator {value['operator']!r}, or settings of it")
+        kind = ops.operators().get(value["operator"])
+        if kind is None:
+            raise ArgumentError(f"its header names an operator {value['operator'][:60]!r}, which is not known")
+        settings = self.read(value["settings"], other)
+        wanted = hints(kind)
+        for name, given in settings.items():
+            if name not in wanted or not fits(given, wanted[name]):
+                raise ArgumentError(f"its header has a {type(given).__name__} for {name[:60]!r} of {kind.__name__}")
         return kind(**settings)
-
-
-def _name(value: Any, key: str) -> str:
-    found = value.get(key) if isinstance(value, dict) else None
-    if not isinstance(found, str):
-        raise ArgumentError(f"its header is corrupt: no {key}")
-    return found
 
 
 _TORCH = {
@@ -170,22 +189,24 @@ _TORCH = {
 
 
 def _of_torch(reader: Reader, value: Any, other: Other | None) -> Any:
-    if _name(value, "torch") not in _TORCH:
-        raise ArgumentError(f"its header names torch.{value['torch']}, which this torch does not have")
+    if value["torch"] not in _TORCH:
+        raise ArgumentError(f"its header names torch.{value['torch'][:60]}, which this torch does not have")
     return _TORCH[value["torch"]]
 
 
 _READERS: dict[str, Callable[[Reader, Any, Other | None], Any]] = {
-    "float": lambda reader, value, other: float(_name(value, "float")),
+    "float": lambda reader, value, other: float(value["float"]),
     "tensor": lambda reader, value, other: reader.tensor(value["tensor"]),
     "integers": Reader._quantized,
     "tuple": lambda reader, value, other: tuple(reader._all(value["tuple"], other)),
     "list": lambda reader, value, other: reader._all(value["list"], other),
     "dict": lambda reader, value, other: {key: reader.read(each, other) for key, each in value["dict"].items()},
+    "items": Reader._items,
     "slice": lambda reader, value, other: slice(*reader._all(value["slice"], other)),
     "ellipsis": lambda reader, value, other: Ellipsis,
-    "dtype": lambda reader, value, other: as_qdtype(_name(value, "dtype")),
+    "dtype": lambda reader, value, other: as_qdtype(value["dtype"]),
     "torch": _of_torch,
+    "device": lambda reader, value, other: torch.device("cpu"),
     "qparams": lambda reader, value, other: reader.qparams(value["qparams"]),
     "operator": Reader._operator,
 }
@@ -200,8 +221,7 @@ def packed(values: Tensor) -> Tensor:
 
 def unpacked(pairs: Tensor, shape: Any) -> Tensor:
     """What `packed` got, in its shape; ArgumentError where that does not fit."""
-    fits = isinstance(shape, list) and all(type(size) is int and 0 <= size < 2**40 for size in shape)
-    count = math.prod(shape) if fits else -1
+    count = math.prod(shape)
     if pairs.dtype != torch.uint8 or pairs.ndim != 1 or pairs.numel() != (count + 1) // 2:
         raise ArgumentError(f"its 4-bit table of {pairs.numel()} bytes has not the shape {shape}")
     return torch.stack([pairs & 15, pairs >> 4], -1).flatten()[:count].reshape(shape)

@@ -1,0 +1,320 @@
+"""The grammar of a file's header, whole and in one place: each field, and what may stand in it.
+
+A header is checked against it before anything is built, so that all who read it later can rely on types, names and
+bounds. No string of a file ever becomes source or an attribute without being a name as `is_name` or `is_part` have it.
+"""
+
+from __future__ import annotations
+
+import json
+import keyword
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from torch import nn
+
+from qcore.errors import ArgumentError
+from qcore.fx.callables import functions, methods
+from qcore.fx.graph_module import QuantizedGraphModule
+
+Check = Callable[[Any, str], None]
+"""Raises ArgumentError for a value that must not stand at a place of the header."""
+
+_DEPTH = 64
+_LONG = 2**16
+_MANY = 2**20
+_SHOWN = 60
+
+
+def parsed(text: str) -> Any:
+    """The JSON of a header, not nested deeper than one is; ArgumentError for other text, and for names given twice."""
+    try:
+        header = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise ArgumentError(f"its header is corrupt: {str(error)[:200]}") from error
+    pending = [(header, 0)]
+    while pending:
+        value, depth = pending.pop()
+        if depth > _DEPTH:
+            raise ArgumentError(f"its header is corrupt: nested deeper than {_DEPTH}")
+        inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        pending += [(each, depth + 1) for each in inside]
+    return header
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("an object has two values of one name")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+_RESERVED = frozenset(dir(QuantizedGraphModule)) | frozenset(vars(nn.Module())) | {"graph", "meta", "_code", "_graph"}
+
+
+def is_name(name: object) -> bool:
+    """Whether a string may be a name in code: an identifier of ASCII, but no keyword, and no name of Python's own."""
+    fits = isinstance(name, str) and len(name) < 1000 and name.isascii() and name.isidentifier()
+    return fits and not keyword.iskeyword(str(name)) and not str(name).startswith("__")
+
+
+def is_attribute(name: object) -> bool:
+    """Whether a string may name an attribute of the user's on a graph module: nothing that modules or qcore have."""
+    return is_name(name) and name not in _RESERVED and not str(name).startswith(("_", "qcore"))
+
+
+def is_part(name: object) -> bool:
+    """Whether a string may be one part of a module's path: printable, without what would end a quoted string."""
+    fits = isinstance(name, str) and 0 < len(name) < 1000 and name.isprintable()
+    return fits and not set(str(name)) & set("\"\\'.") and not str(name).startswith("__")
+
+
+def is_path(path: object) -> bool:
+    """Whether a string may be the path of a module or tensor."""
+    return isinstance(path, str) and len(path) < _LONG and all(map(is_part, path.split(".")))
+
+
+# --- how checks are made ----------------------------------------------------------------------------------------------
+
+
+def _wrong(value: Any, where: str, wanted: str) -> NoReturn:
+    shown = repr(value) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
+    raise ArgumentError(f"its header is corrupt: {where} is {shown[:_SHOWN]}; it must be {wanted}")
+
+
+def _that(holds: Callable[[Any], bool], wanted: str) -> Check:
+    def check(value: Any, where: str) -> None:
+        if not holds(value):
+            _wrong(value, where, wanted)
+
+    return check
+
+
+def _either(*choices: Any) -> Check:
+    return _that(lambda value: any(type(value) is type(each) and value == each for each in choices), f"in {choices}")
+
+
+def _whole(low: int, high: int) -> Check:
+    return _that(lambda value: type(value) is int and low <= value <= high, f"a whole number from {low} to {high}")
+
+
+def _list(of: Check, least: int = 0, most: int = _MANY) -> Check:
+    def check(value: Any, where: str) -> None:
+        if not isinstance(value, list) or not least <= len(value) <= most:
+            _wrong(value, where, f"a list of {least} to {most}")
+        for index, each in enumerate(value):
+            of(each, f"{where}[{index}]")
+
+    return check
+
+
+def _row(*columns: Check) -> Check:
+    def check(value: Any, where: str) -> None:
+        if not isinstance(value, list) or len(value) != len(columns):
+            _wrong(value, where, f"a list of {len(columns)}")
+        for index, (each, column) in enumerate(zip(value, columns, strict=True)):
+            column(each, f"{where}[{index}]")
+
+    return check
+
+
+def _map(key: Check, of: Check) -> Check:
+    def check(value: Any, where: str) -> None:
+        if not isinstance(value, dict) or len(value) > _MANY:
+            _wrong(value, where, "an object")
+        for name, each in value.items():
+            key(name, f"a name in {where}")
+            of(each, f"{where}[{name[:_SHOWN]!r}]")
+
+    return check
+
+
+def _fields(needed: Mapping[str, Check], others: Mapping[str, Check] | None = None) -> Check:
+    known = {**needed, **(others or {})}
+
+    def check(value: Any, where: str) -> None:
+        if not isinstance(value, dict):
+            _wrong(value, where, "an object")
+        for name in needed:
+            if name not in value:
+                raise ArgumentError(f"its header is corrupt: {where} has no {name!r}")
+        for name, each in value.items():
+            if name not in known:
+                raise ArgumentError(f"its header is corrupt: {where} has {name[:_SHOWN]!r}, which means nothing there")
+            known[name](each, f"{where}.{name}")
+
+    return check
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+TEXT = _that(lambda value: isinstance(value, str) and len(value) < _LONG, f"a string shorter than {_LONG}")
+FLAG = _that(lambda value: isinstance(value, bool), "true or false")
+NAME = _that(is_name, "an identifier of ASCII letters that is no keyword")
+PART = _that(is_part, "a name without quotes, dots or backslashes")
+PATH = _that(lambda value: value == "" or is_path(value), "the path of a module")
+_FINITE = _that(lambda value: isinstance(value, float) and math.isfinite(value), "a finite number")
+_INT64 = _whole(-(2**63), 2**63 - 1)
+_SIZE = _whole(0, 2**40)
+
+
+_SCALARS: dict[type, Check] = {int: _INT64, float: _FINITE, str: TEXT}
+
+
+def _value(kinds: Mapping[str, Check]) -> Check:
+    """JSON's own values, and objects of one of the kinds, by their first name."""
+
+    def check(value: Any, where: str) -> None:
+        scalar = _SCALARS.get(type(value))
+        kind = next(iter(value), None) if isinstance(value, dict) else None
+        if scalar is not None:
+            scalar(value, where)
+        elif kind in kinds:
+            kinds[kind](value, where)
+        elif value is not None and not isinstance(value, bool):
+            _wrong(value, where, f"a number, a string, or an object of {', '.join(kinds)}")
+
+    return check
+
+
+def _kind(name: str, of: Check, **more: Check) -> dict[str, Check]:
+    return {name: _fields({name: of, **more})}
+
+
+def _containers(of: Check, key: Check) -> dict[str, Check]:
+    pair = _row(_value({}), of)
+    return {
+        **_kind("float", _either("inf", "-inf", "nan")),
+        **_kind("tuple", _list(of)),
+        **_kind("list", _list(of)),
+        **_kind("dict", _map(key, of)),
+        **_kind("items", _list(pair)),
+        **_kind("slice", _row(of, of, of)),
+        **_kind("ellipsis", _either(True)),
+        **_kind("torch", TEXT),
+        **_kind("device", _either("cpu")),
+    }
+
+
+_PLAIN: dict[str, Check] = {}
+PLAIN = _value(_PLAIN)
+"""Numbers, strings, dtypes, and tuples, lists, dicts and slices of them."""
+_PLAIN.update(_containers(PLAIN, TEXT))
+
+_NODES: dict[str, Check] = {}
+ARGUMENT = _value(_NODES)
+"""What a node of a graph is called with: plain values, and the results of nodes."""
+_NODES.update({**_containers(ARGUMENT, TEXT), **_kind("node", NAME)})
+
+_VALUES: dict[str, Check] = {}
+VALUE = _value(_VALUES)
+"""Plain values, tensors, quantization parameters and operators."""
+_QPARAMS = _fields({"dtype": TEXT, "scale": VALUE, "zero_point": VALUE, "axis": _that(
+    lambda value: value is None or (type(value) is int and 0 <= value < 64), "null or an axis"
+)})  # fmt: skip
+_VALUES.update({
+    **_containers(VALUE, TEXT),
+    **_kind("tensor", TEXT),
+    **_kind("integers", TEXT, shape=_list(_SIZE, 0, 64), qparams=_QPARAMS),
+    **_kind("dtype", TEXT),
+    **_kind("qparams", _QPARAMS),
+    **_kind("operator", TEXT, settings=_fields({"dict": _map(NAME, VALUE)})),
+})  # fmt: skip
+
+
+# --- the header -------------------------------------------------------------------------------------------------------
+
+
+def _node(value: Any, where: str) -> None:
+    _NODE(value, where)
+    op, target = value["op"], value["target"]
+    fits = {
+        "placeholder": is_name,
+        "output": "output".__eq__,
+        "get_attr": is_path,
+        "call_module": is_path,
+        "call_method": methods().__contains__,
+        "call_function": functions().__contains__,
+    }[op]
+    if not fits(target):
+        shown = f"{where} is {op!r} of {target[:_SHOWN]!r}"
+        raise ArgumentError(f"its graph has a node that is not on the list of what it may call: {shown}")
+
+
+_NODE = _fields(
+    {
+        "name": NAME,
+        "op": _either("placeholder", "get_attr", "call_function", "call_method", "call_module", "output"),
+        "target": TEXT,
+        "args": _fields({"tuple": _list(ARGUMENT)}),
+        "kwargs": _fields({"dict": _map(NAME, ARGUMENT)}),
+    },
+    {"float": _either(True)},
+)
+
+_POSITIONS = _fields({"tuple": _list(_whole(0, 10**6))})
+_FIXED = _fields({"tuple": _list(_fields({"tuple": _row(_whole(0, 10**6), NAME, PLAIN)}))})
+_OWN_NOTES = {
+    "qcore_quantized_inputs": _POSITIONS,
+    "qcore_quantized_outputs": _POSITIONS,
+    "qcore_fixed": _FIXED,
+    "qcore_preserved": _fields({"tuple": _list(_that(is_attribute, "the name of an attribute"))}),
+}
+
+
+def _notes(value: Any, where: str) -> None:
+    """What is noted on a graph: of qcore's, by name, and attributes that the user wants preserved."""
+    _fields({"dict": _map(TEXT, lambda *_: None)})(value, where)
+    for name, each in value["dict"].items():
+        if name not in _OWN_NOTES and not is_attribute(name):
+            raise ArgumentError(
+                f"its header is corrupt: {where} names {name[:_SHOWN]!r}, which is no attribute of a user's"
+            )
+        _OWN_NOTES.get(name, VALUE)(each, f"{where}.{name}")
+
+
+_SAME = _fields({"path": PATH, "same_as": PATH})
+_MODULE = _fields(
+    {"path": PATH, "class": TEXT, "training": FLAG},
+    {
+        "arguments": _fields({"dict": _map(NAME, VALUE)}),
+        "tensors": _map(PART, _either("parameter", "buffer")),
+        "buffers": _map(PART, VALUE),
+        "frozen": _list(PART),
+        "graph": _list(_node, 1),
+        "compiled": FLAG,
+        "example": _list(_row(_list(_SIZE, 0, 64), _fields({"torch": TEXT})), 0, 1000),
+        "notes": _notes,
+        "constants": _fields({"dict": _map(PATH, VALUE)}),
+    },
+)
+
+_REPORT_ROW = _row(TEXT, TEXT, _either("quantized", "float", "passed through"), TEXT, TEXT, TEXT, TEXT, FLAG)
+
+_HEADER = _fields(
+    {
+        "schema": _whole(1, 10**6),
+        "backend": TEXT,
+        "why_backend": TEXT,
+        "report": _list(_REPORT_ROW),
+        "modules": _list(
+            lambda value, where: (_SAME if isinstance(value, dict) and "same_as" in value else _MODULE)(value, where)
+        ),
+        "state": _map(PATH, VALUE),
+        "options": _map(PATH, VALUE),
+        "versions": _map(PATH, _that(lambda value: value is None or type(value) is int, "null or a number")),
+    },
+    {"tied": _list(_list(PATH, 2))},
+)
+
+
+def check(header: Any) -> None:
+    """ArgumentError, naming the field, for a header that this is not the grammar of."""
+    _HEADER(header, "the header")
