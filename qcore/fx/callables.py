@@ -18,8 +18,6 @@ import torch
 from torch.nn import functional as F
 from torch.overrides import get_overridable_functions
 
-from qcore.fx.attention import keep_allowed
-
 _OPERATORS = (
     "add", "sub", "mul", "truediv", "floordiv", "mod", "neg", "pos", "pow", "matmul", "getitem", "eq", "ne", "lt", "le",
     "gt", "ge", "and_", "or_", "xor", "not_", "invert", "abs", "iadd", "isub", "imul", "itruediv",
@@ -53,6 +51,8 @@ def functions() -> dict[str, Any]:
     found |= {f"builtins.{name}": getattr(builtins, name) for name in _BUILTINS}
     found |= {f"torch.{name}": getattr(torch, name) for name in _MAKERS}
     found["collections.OrderedDict"] = OrderedDict
+    from qcore.fx.attention import keep_allowed  # which is made of graphs, and they of this
+
     found["qcore.keep_allowed"] = keep_allowed
     tables = get_overridable_functions()
     for space, prefix in ((torch, "torch"), (F, "torch.nn.functional")):

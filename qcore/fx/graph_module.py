@@ -6,16 +6,16 @@ import copy
 import difflib
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import is_dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import wraps
 from threading import get_ident
 from typing import Any, ClassVar
 
 import torch
 from torch import fx, nn
-from torch.fx.graph_module import reduce_graph_module
 
-from qcore.errors import ArgumentError, QuantizationError, UnsupportedError
+from qcore.errors import ArgumentError, UnsupportedError
+from qcore.fx.callables import functions, name_of
 from qcore.nn.quantized.scripted import check_scripting
 from qcore.process import TRACING
 
@@ -169,34 +169,70 @@ class QuantizedGraphModule(fx.GraphModule):
             return torch.jit.trace(self, inputs, check_trace=False, strict=False)  # type: ignore[no-untyped-call]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> QuantizedGraphModule:
-        result: Any = super().__deepcopy__(memo)
-        result.training = self.training
-        kept = nn.Module()
-        names = (*NOTES, *vars(self).get("qcore_preserved", ()))
-        for name in names:
-            value = _attribute(self, name)
-            if value is not None:
-                setattr(kept, name, copy.deepcopy(value, memo))
-        carried: QuantizedGraphModule = result.carry(kept)
-        return carried
+        return _restored(copy.deepcopy(_state(self), memo), copy.deepcopy(self.graph, memo))
+
+    def __copy__(self) -> QuantizedGraphModule:
+        state = {name: copy.copy(value) if isinstance(value, dict) else value for name, value in _state(self).items()}
+        return _restored(state, copy.deepcopy(self.graph))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        _, (state, imports) = super().__reduce__()
-        state.pop(CACHE, None)
-        return _rebuild, (state, imports, [node.meta.get(FLOAT, False) for node in self.graph.nodes])
+        return _unpickled, (_state(self), [_written(node) for node in self.graph.nodes])
 
 
-def _rebuild(state: dict[str, Any], imports: str, notes: list[bool]) -> QuantizedGraphModule:
-    plain: Any = reduce_graph_module(state, imports)
-    plain.graph._tracer_cls = GraphTracer
-    nodes = list(plain.graph.nodes)
-    if len(nodes) != len(notes):
-        raise QuantizationError("this file's graph does not fit its code: it was written by another version of torch")
-    for node, stays_float in zip(nodes, notes, strict=True):
-        node.meta[FLOAT] = stays_float
-    result = QuantizedGraphModule(plain, plain.graph).carry(plain)
-    result.training = plain.training
+_MADE = frozenset(vars(fx.GraphModule(nn.Module(), fx.Graph()))) - frozenset(vars(nn.Module())) | {CACHE}
+"""Attributes that a graph module makes itself."""
+
+
+def _state(module: QuantizedGraphModule) -> dict[str, Any]:
+    """All that a graph module holds besides its graph and what is made of that: notes, hooks, whatever users add."""
+    return {name: value for name, value in vars(module).items() if name not in _MADE}
+
+
+def _restored(state: dict[str, Any], graph: fx.Graph) -> QuantizedGraphModule:
+    holder = nn.Module()
+    vars(holder).update(state)
+    graph._tracer_cls = GraphTracer
+    result = QuantizedGraphModule(holder, graph)
+    vars(result).update(state)
     return result
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """A node of a pickled graph, by name."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class _Function:
+    """A function of a pickled graph, by the name that files have for it: not all of torch's can be pickled."""
+
+    name: str
+
+
+def _written(node: fx.Node) -> tuple[Any, ...]:
+    """A node as a pickle has it."""
+    target: Any = node.target
+    if node.op == "call_function":
+        name = name_of(target)
+        target = target if name is None else _Function(name)
+    args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), lambda each: _Reference(each.name))
+    notes = {key: value for key, value in node.meta.items() if key.startswith("qcore")}
+    return node.op, target, args, kwargs, node.name, notes
+
+
+def _unpickled(state: dict[str, Any], nodes: list[tuple[Any, ...]]) -> QuantizedGraphModule:
+    graph = fx.Graph()
+    made: dict[str, fx.Node] = {}
+    for op, target, args, kwargs, name, notes in nodes:
+        called = functions()[target.name] if isinstance(target, _Function) else target
+        given = fx.node.map_aggregate(
+            (args, kwargs), lambda each: made[each.name] if isinstance(each, _Reference) else each
+        )
+        node = made[name] = graph.create_node(op, called, *given, name)  # type: ignore[arg-type, misc]
+        node.meta.update(notes)
+    return _restored(state, graph)
 
 
 def _attribute(module: Any, name: str) -> Any:
