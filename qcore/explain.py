@@ -7,9 +7,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
 
-import torch
 from torch import nn
 
 from qcore.api._prepare import described
@@ -27,15 +25,14 @@ COLUMNS = ("node", "type", "outcome", "runs on", "operator", "why")
 
 
 def load_model(where: str) -> tuple[nn.Module, tuple[Any, ...] | None]:
-    """A model, and example inputs where there are some, from "module:callable" or a file of qcore.save or torch.save.
+    """A model, and example inputs where there are some, from "module:callable" or a file of qcore.save.
 
-    The callable takes no arguments and returns a model, or a pair of a model and a tuple of inputs. A file of
-    torch.save is unpickled, which runs code that is in it. ArgumentError for what cannot be found, ArgumentTypeError
-    for no model.
+    The callable takes no arguments and returns a model, or a pair of a model and a tuple of inputs. ArgumentError for
+    what cannot be found or read, a file of torch.save among it: nothing is unpickled. ArgumentTypeError for no model.
     """
     inputs: Any = None
     if Path(where).is_file():
-        found = torch.load(where, weights_only=False) if is_zipfile(where) else load(where)
+        found = load(where)
     else:
         found = _made(where)
         if isinstance(found, tuple) and len(found) == 2:

@@ -65,15 +65,34 @@ def test_every_line_has_a_reason(folder):
 
 def test_a_quantized_model_is_told_as_it_is_and_for_another_backend(folder, capsys):
     quantized = qcore.quantize_dynamic(nn.Sequential(nn.Linear(4, 4)).eval(), backend="reference")
-    torch.save(quantized, folder / "model.pt")
     qcore.save(quantized, folder / "model.safetensors")
-    for file in ("model.pt", "model.safetensors"):
-        assert main(["explain", file]) == 0
-        assert cells(capsys.readouterr().out, "0").split()[1:4] == ["Linear", "quantized", "reference"]
+    assert main(["explain", "model.safetensors"]) == 0
+    assert cells(capsys.readouterr().out, "0").split()[1:4] == ["Linear", "quantized", "reference"]
     assert explained(quantized, None, "reference", "error").backend == "reference; fallback=error"
     assert quantized[0].backend == "reference"
     with pytest.raises(qcore.BackendError, match="'nobody' is not installed"):
         explained(quantized, None, "nobody")
+
+
+class Hostile:
+    """What writes a file when it is unpickled."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return open, (str(self.mark), "w")
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+@pytest.mark.parametrize("name", ["model.pt", "model.qcore"])
+def test_no_file_is_unpickled(name, is_zip, folder, capsys):
+    torch.save(Hostile(folder / "ran"), folder / name, _use_new_zipfile_serialization=is_zip)
+    assert main(["explain", name]) == 2
+    assert (
+        f"'{name}' cannot be loaded: it is no file of qcore.save, but one like torch.save's" in capsys.readouterr().err
+    )
+    assert not (folder / "ran").exists()
 
 
 @pytest.mark.parametrize(

@@ -175,12 +175,17 @@ def _opened(name: str) -> tuple[dict[str, Any], Reader]:
     def refuse(reason: str, error: Exception | None = None) -> NoReturn:
         raise ArgumentError(f"{name!r} cannot be loaded: {reason}") from error
 
-    with open(name, "rb"):
-        pass  # an OSError of Python's own, with the path
+    with open(name, "rb") as file:  # or an OSError of Python's own, with the path
+        begins = file.read(9)
+    if begins.startswith((b"PK\x03\x04", b"\x80")) and begins[8:] != b"{":
+        refuse(
+            "it is no file of qcore.save, but one like torch.save's: a pickle, which would run what is in it. If you "
+            "trust it, load it with torch.load yourself (for qcore explain, in a function: module:callable)"
+        )
     try:
-        with safe_open(name, framework="pt") as file:
-            text = (file.metadata() or {}).get(_KEY)
-            tensors = {key: file.get_tensor(key) for key in file.keys()} if text is not None else {}  # noqa: SIM118
+        with safe_open(name, framework="pt") as stored:
+            text = (stored.metadata() or {}).get(_KEY)
+            tensors = {key: stored.get_tensor(key) for key in stored.keys()} if text is not None else {}  # noqa: SIM118
     except (SafetensorError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         refuse(f"it is no safetensors file, or cut or corrupt ({error})", error)
     if text is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import keyword
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass
@@ -16,6 +17,7 @@ from torch import fx, nn
 
 from qcore.errors import ArgumentError, UnsupportedError
 from qcore.fx.callables import functions, name_of
+from qcore.fx.names import is_part
 from qcore.nn.quantized.scripted import check_scripting
 from qcore.process import TRACING
 
@@ -78,6 +80,22 @@ def _by_executor(forward: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+def check_names(graph: fx.Graph) -> None:
+    """UnsupportedError for paths that torch.fx's code cannot have, with what to do: it would be none of Python's, or
+    call an attribute of the graph module in the place of a layer."""
+    for node in graph.nodes:
+        if node.op not in ("call_module", "get_attr"):
+            continue
+        first, *others = str(node.target).split(".")
+        wrong = [part for part in (first, *others) if keyword.iskeyword(part) or not is_part(part)]
+        wrong += [first] if first in RESERVED or first == "self" else []
+        if wrong:
+            raise UnsupportedError(
+                f"module {node.target!r}: a graph cannot call what is named {wrong[0]!r}, which is a word of Python's "
+                "or an attribute of graph modules; rename it in the float model"
+            )
+
+
 class GraphTracer(fx.Tracer):
     """torch.fx's tracer, which makes dicts of any class plain ones; here they are made by their class. Raises TypeError
     for a class that is neither OrderedDict nor a dataclass.
@@ -138,6 +156,10 @@ class QuantizedGraphModule(fx.GraphModule):
 
     executor: ClassVar[Callable[[Any, Callable[..., Any], Any, Any], Any] | None] = None
 
+    def __init__(self, root: Any, graph: fx.Graph, class_name: str = "GraphModule") -> None:
+        check_names(graph)
+        super().__init__(root, graph, class_name)
+
     def recompile(self) -> Any:
         """Make the code of the graph anew; what was compiled from the former graph is dropped."""
         python_code = super().recompile()
@@ -178,6 +200,9 @@ class QuantizedGraphModule(fx.GraphModule):
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpickled, (_state(self), [_written(node) for node in self.graph.nodes])
 
+
+RESERVED = frozenset(dir(QuantizedGraphModule)) | frozenset(vars(fx.GraphModule(nn.Module(), fx.Graph()))) | set(NOTES)
+"""Names of attributes that graph modules have themselves."""
 
 _MADE = frozenset(vars(fx.GraphModule(nn.Module(), fx.Graph()))) - frozenset(vars(nn.Module())) | {CACHE}
 """Attributes that a graph module makes itself."""

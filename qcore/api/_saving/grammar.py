@@ -7,16 +7,14 @@ bounds. No string of a file ever becomes source or an attribute without being a 
 from __future__ import annotations
 
 import json
-import keyword
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-from torch import nn
-
 from qcore.errors import ArgumentError
 from qcore.fx.callables import functions, methods
-from qcore.fx.graph_module import QuantizedGraphModule
+from qcore.fx.graph_module import RESERVED
+from qcore.fx.names import is_name, is_part, is_path
 
 Check = Callable[[Any, str], None]
 """Raises ArgumentError for a value that must not stand at a place of the header."""
@@ -54,31 +52,9 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON")
 
 
-# --- names -----------------------------------------------------------------------------------------------------------
-
-_RESERVED = frozenset(dir(QuantizedGraphModule)) | frozenset(vars(nn.Module())) | {"graph", "meta", "_code", "_graph"}
-
-
-def is_name(name: object) -> bool:
-    """Whether a string may be a name in code: an identifier of ASCII, but no keyword, and no name of Python's own."""
-    fits = isinstance(name, str) and len(name) < 1000 and name.isascii() and name.isidentifier()
-    return fits and not keyword.iskeyword(str(name)) and not str(name).startswith("__")
-
-
 def is_attribute(name: object) -> bool:
     """Whether a string may name an attribute of the user's on a graph module: nothing that modules or qcore have."""
-    return is_name(name) and name not in _RESERVED and not str(name).startswith(("_", "qcore"))
-
-
-def is_part(name: object) -> bool:
-    """Whether a string may be one part of a module's path: printable, without what would end a quoted string."""
-    fits = isinstance(name, str) and 0 < len(name) < 1000 and name.isprintable()
-    return fits and not set(str(name)) & set("\"\\'.") and not str(name).startswith("__")
-
-
-def is_path(path: object) -> bool:
-    """Whether a string may be the path of a module or tensor."""
-    return isinstance(path, str) and len(path) < _LONG and all(map(is_part, path.split(".")))
+    return is_name(name) and name not in RESERVED and not str(name).startswith(("_", "qcore"))
 
 
 # --- how checks are made ----------------------------------------------------------------------------------------------

@@ -11,11 +11,11 @@ from torch import Tensor, fx, nn
 from qcore.api._layers import settle_transformers
 from qcore.api._saving import graphs
 from qcore.api._saving.arguments import Budget, arguments, known, made, name_of
-from qcore.api._saving.grammar import is_part, is_path
 from qcore.api._saving.values import Reader, Writer
 from qcore.errors import ArgumentError, UnsupportedError
-from qcore.fx.graph_module import NOTES, QuantizedGraphModule
+from qcore.fx.graph_module import NOTES, RESERVED, QuantizedGraphModule
 from qcore.fx.modules import ReferenceModule
+from qcore.fx.names import is_part, is_path
 from qcore.nn.quantized.base import QuantizedModule
 
 GRAPH = "qcore.fx.QuantizedGraphModule"
@@ -208,7 +208,7 @@ def _may_have(parent: nn.Module, entry: dict[str, Any], name: str) -> bool:
     """Whether a module, once it is built, can have another under a name, and nothing else is called so."""
     if name in parent._modules or name in parent._buffers or name in parent._parameters:
         return name in parent._modules
-    return not hasattr(QuantizedGraphModule if entry["class"] == GRAPH else parent, name) and not hasattr(parent, name)
+    return not (entry["class"] == GRAPH and name in RESERVED) and not hasattr(parent, name)
 
 
 def check_tree(root: nn.Module) -> None:
@@ -282,9 +282,8 @@ def _take_tensors(
 
 
 def _is_free(module: nn.Module, entry: dict[str, Any], name: str) -> bool:
-    is_graph = entry["class"] == GRAPH
     is_none = name in module._parameters or name in module._buffers  # a bias that is not there
-    return is_part(name) and (is_none or not hasattr(QuantizedGraphModule if is_graph else module, name))
+    return is_none or not (hasattr(module, name) or (entry["class"] == GRAPH and name in RESERVED))
 
 
 def _refuse_others(path: str, module: nn.Module, built: dict[str, Any]) -> None:
