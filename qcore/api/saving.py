@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, replace
 from typing import Any, NoReturn
 
@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from qcore.api._prepare import bind_model, described
-from qcore.api._saving import compare, grammar, structure
+from qcore.api._saving import compare, grammar, graphs, structure
 from qcore.api._saving.values import Reader, Writer
 from qcore.errors import ArgumentError, ArgumentTypeError, BackendError, QcoreError, QuantizationError, UnsupportedError
 from qcore.nn.quantizable import Quantizable
@@ -33,10 +33,11 @@ _KEY = "qcore"
 Path = str | os.PathLike[str]
 
 
-def save(model: nn.Module, path: Path) -> None:
+def save(model: nn.Module, path: Path, allow: Sequence[Callable[..., Any]] = ()) -> None:
     """Write a converted model to a safetensors file that `qcore.load` makes it again from, on any backend.
 
-    It holds canonical integer weights, scales and zero points, what each module is, graphs, and the report. Raises
+    It holds canonical integer weights, scales and zero points, what each module is, graphs, and the report. `allow`:
+    functions and classes of yours that graphs call, by name: load needs the same. Raises
     QuantizationError for a model that was not converted, UnsupportedError, naming the module, for a part that a file
     cannot hold, or that would not be the same when it is loaded, before anything is written; OSError where it cannot be
     written. A file that is there stays until the new one is whole. Format: docs/checkpoints.md.
@@ -49,16 +50,17 @@ def save(model: nn.Module, path: Path) -> None:
             f"qcore.save takes a converted model, and this {type(model).__name__} is none: call qcore.convert or "
             "qcore.quantize_dynamic first"
         )
-    header, writer = _written(model, report)
+    allowed = graphs.named(allow)
+    header, writer = _written(model, report, allowed)
     text = json.dumps(header, allow_nan=False, separators=(",", ":"))
-    _check_that_it_loads(model, report, text, writer)
+    _check_that_it_loads(model, report, text, writer, allowed)
     _put(writer.tensors, os.path.realpath(path), text)
 
 
-def _written(model: nn.Module, report: Report) -> tuple[dict[str, Any], Writer]:
+def _written(model: nn.Module, report: Report, allow: graphs.Allowed) -> tuple[dict[str, Any], Writer]:
     """The header of a model's file, and its tensors."""
     writer = Writer()
-    modules = structure.write(model, writer)
+    modules = structure.write(model, writer, allow)
     state = model.state_dict()
     metadata: Any = getattr(state, "_metadata", {})
     values = {}
@@ -81,13 +83,13 @@ def _written(model: nn.Module, report: Report) -> tuple[dict[str, Any], Writer]:
     return json.loads(json.dumps(header, allow_nan=False)), writer
 
 
-def _check_that_it_loads(model: nn.Module, report: Report, text: str, writer: Writer) -> None:
+def _check_that_it_loads(model: nn.Module, report: Report, text: str, writer: Writer, allow: graphs.Allowed) -> None:
     """UnsupportedError, naming the module, where what would be written does not give the same model."""
     try:
         header = grammar.parsed(text)
         grammar.check(header)
-        again = _built(header, Reader(writer.tensors), structure.skeleton(model), report.backend, True)
-        found, other = _written(again, qcore_report(again))
+        again = _built(header, Reader(writer.tensors), structure.skeleton(model), report.backend, True, allow)
+        found, other = _written(again, qcore_report(again), allow)
     except QcoreError as error:
         raise UnsupportedError(f"this model cannot be saved, as no file of it could be loaded: {error}") from error
     place = compare.difference((header, writer.tensors), (found, other.tensors))
@@ -111,22 +113,27 @@ def _put(tensors: dict[str, Tensor], path: str, text: str) -> None:
 
 
 def load(
-    path: Path, model_or_factory: nn.Module | Callable[[], nn.Module] | None = None, backend: str | None = None
+    path: Path,
+    model_or_factory: nn.Module | Callable[[], nn.Module] | None = None,
+    backend: str | None = None,
+    allow: Sequence[Callable[..., Any]] = (),
 ) -> nn.Module:
     """The converted model that `qcore.save` has written.
 
     `model_or_factory`: the float model that was quantized, which is not changed, or a function that makes one; it gives
     the modules whose code is not in the file, and is not needed where there are none, as for a traced model. `backend`:
-    another than the one recorded; "auto" for the best here. Tensors come to the CPU. Nothing of the file is run.
+    another than the one recorded; "auto" for the best here. `allow`: functions and classes of yours that its graphs may
+    call. Tensors come to the CPU. Nothing of the file is run: docs/checkpoints.md says what was checked, and how.
     Raises ArgumentError for a file that is corrupt, of a newer version, or of another model; BackendError, with what to
     do, where the backend is missing; UnsupportedError where it cannot run a layer; OSError for one that cannot be read.
     """
     name = os.fspath(path)
+    allowed = graphs.named(allow)
     given = _given(model_or_factory)
     header, reader = _opened(name)
     chosen = _backend(header, name, backend)
     try:
-        return _built(header, reader, given, chosen, backend is None)
+        return _built(header, reader, given, chosen, backend is None, allowed)
     except (ArgumentError, ArgumentTypeError, QuantizationError) as error:
         raise ArgumentError(f"{name!r} cannot be loaded: {error}") from error
     except QcoreError as error:
@@ -134,28 +141,25 @@ def load(
 
 
 def _built(
-    header: dict[str, Any], reader: Reader, given: nn.Module | None, backend: str, is_recorded: bool
+    header: dict[str, Any],
+    reader: Reader,
+    given: nn.Module | None,
+    backend: str,
+    is_recorded: bool,
+    allow: graphs.Allowed,
 ) -> nn.Module:
     """The model of a header that keeps to the grammar; an error of qcore's for one that makes no model."""
     try:
+        graphs.check_calls(header["modules"], allow)
         stored = header["state"]
         state = OrderedDict((key, reader.read(value)) for key, value in stored.items())
-        model = structure.build(header["modules"], reader, state, given, backend)
+        model = structure.build(header["modules"], reader, state, given, backend, allow)
         _fill(model, state, header, reader)
         structure.tie(model, header.get("tied", []))
         return _bound(model, header, backend, is_recorded)
     except QcoreError:
         raise
-    except (
-        ArithmeticError,
-        AssertionError,
-        AttributeError,
-        LookupError,
-        MemoryError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except Exception as error:  # of torch's constructors and loaders, which name no file
         raise ArgumentError(f"its header is corrupt ({type(error).__name__}: {str(error)[:200]})") from error
 
 

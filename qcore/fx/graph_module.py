@@ -242,7 +242,8 @@ def _written(node: fx.Node) -> tuple[Any, ...]:
     if node.op == "call_function":
         name = name_of(target)
         target = target if name is None else _Function(name)
-    args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), lambda each: _Reference(each.name))
+    as_reference: Any = lambda each: _Reference(each.name)  # noqa: E731
+    args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), as_reference)
     notes = {key: value for key, value in node.meta.items() if key.startswith("qcore")}
     return node.op, target, args, kwargs, node.name, notes
 
@@ -255,7 +256,7 @@ def _unpickled(state: dict[str, Any], nodes: list[tuple[Any, ...]]) -> Quantized
         given = fx.node.map_aggregate(
             (args, kwargs), lambda each: made[each.name] if isinstance(each, _Reference) else each
         )
-        node = made[name] = graph.create_node(op, called, *given, name)  # type: ignore[arg-type, misc]
+        node = made[name] = graph.create_node(op, called, *given, name)
         node.meta.update(notes)
     return _restored(state, graph)
 

@@ -42,8 +42,8 @@ def _place(a: Any, b: Any, of_a: Mapping[str, Tensor], of_b: Mapping[str, Tensor
     if isinstance(a, list) and isinstance(b, list):
         if len(a) != len(b):
             return ""
-        found = (_place(*pair, of_a, of_b) for pair in zip(a, b, strict=True))
-        return next((f"[{index}]{place}" for index, place in enumerate(found) if place is not None), None)
+        places = (_place(*pair, of_a, of_b) for pair in zip(a, b, strict=True))
+        return next((f"[{index}]{place}" for index, place in enumerate(places) if place is not None), None)
     return None if type(a) is type(b) and a == b else ""
 
 

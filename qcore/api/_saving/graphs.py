@@ -3,32 +3,46 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
 
 from torch import Tensor, fx, nn
 
 from qcore.api._saving.values import Reader, Writer
-from qcore.errors import ArgumentError, UnsupportedError
+from qcore.errors import ArgumentError, ArgumentTypeError, UnsupportedError
 from qcore.fx.callables import ATTRIBUTES, MOST_ELEMENTS, functions, methods, name_of, names_sizes
 from qcore.fx.graph_module import FLOAT
 from qcore.nn.quantized.functional_modules import QFunctional
 
+Allowed: TypeAlias = "Mapping[str, Callable[..., Any]]"
+"""Functions and classes of the caller's that graphs of a file may call, by name."""
 
-def write(graph: fx.Graph, writer: Writer, path: str) -> list[dict[str, Any]]:
-    """The nodes of a graph; UnsupportedError, naming the node, for calls that are not on the list."""
+
+def named(allow: Iterable[Callable[..., Any]]) -> Allowed:
+    """Functions and classes by their full names; ArgumentTypeError for what is neither."""
+    given = list(allow)
+    for each in given:
+        if not callable(each) or not hasattr(each, "__qualname__"):
+            raise ArgumentTypeError(f"allow: give functions and classes, not a {type(each).__name__}")
+    return {f"{each.__module__}.{each.__qualname__}": each for each in given}
+
+
+def write(graph: fx.Graph, writer: Writer, path: str, allow: Allowed) -> list[dict[str, Any]]:
+    """The nodes of a graph; UnsupportedError, naming the node, for calls that are not on the list, nor in `allow`."""
     nodes = []
+    theirs = {each: name for name, each in allow.items()}
     for node in graph.nodes:
         target: Any = node.target
         if node.op == "call_function":
-            target = name_of(node.target)
+            target = name_of(node.target) or theirs.get(node.target)
         elif node.op == "call_method" and target not in methods():
             target = None
         if target is None:
             name = getattr(node.target, "__name__", str(node.target))
             raise UnsupportedError(
-                f"graph of module {path!r}, node {node.name!r} calls {name}, which a checkpoint cannot hold: put it "
-                "into a module of its own that is not traced, or save the model's state_dict()"
+                f"graph of module {path!r}, node {node.name!r} calls {name}, which a checkpoint cannot hold: where it "
+                "is a function or a class of yours, give it as `allow` to save and load; or put it into a module of "
+                "its own that is not traced"
             )
         name = f"{path}.{node.name}" if path else node.name
 
@@ -47,7 +61,17 @@ def write(graph: fx.Graph, writer: Writer, path: str) -> list[dict[str, Any]]:
     return nodes
 
 
-def read(nodes: list[dict[str, Any]], reader: Reader, modules: Mapping[str, nn.Module]) -> fx.Graph:
+def check_calls(entries: Iterable[dict[str, Any]], allow: Allowed) -> None:
+    """ArgumentError for graphs, of modules in a header, with a call of what is neither on the list nor in `allow`."""
+    for node in (node for entry in entries for node in entry.get("graph", ())):
+        if node["op"] == "call_function" and node["target"] not in functions() and node["target"] not in allow:
+            raise ArgumentError(
+                f"its graph calls {node['target'][:200]}, which is not on the list of what it may call; if that is a "
+                "function or a class of yours, give it as `allow`"
+            )
+
+
+def read(nodes: list[dict[str, Any]], reader: Reader, modules: Mapping[str, nn.Module], allow: Allowed) -> fx.Graph:
     """The graph of nodes; `modules`: those of its model, by path. ArgumentError for what no such graph can be."""
     graph = fx.Graph()
     made: dict[str, fx.Node] = {}
@@ -65,7 +89,7 @@ def read(nodes: list[dict[str, Any]], reader: Reader, modules: Mapping[str, nn.M
         problem = _problem(op, target, args, kwargs, modules)
         if problem:
             raise ArgumentError(f"node {name!r} of its graph {problem}")
-        called = functions()[target] if op == "call_function" else target
+        called = (functions().get(target) or allow[target]) if op == "call_function" else target
         node = graph.create_node(op, called, args, kwargs, name)
         if node.name != name or name in made:
             raise ArgumentError(f"node {name!r} of its graph has a name that another has, or Python")
@@ -111,7 +135,12 @@ def _problem(op: str, target: str, args: Any, kwargs: Any, modules: Mapping[str,
 
 def _nodes(values: Any) -> list[fx.Node]:
     found: list[fx.Node] = []
-    fx.node.map_arg(values, lambda node: found.append(node) or node)
+
+    def note(node: fx.Node) -> fx.Node:
+        found.append(node)
+        return node
+
+    fx.node.map_arg(values, note)
     return found
 
 

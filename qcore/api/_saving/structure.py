@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from qcore.api._layers import settle_transformers
 from qcore.api._saving import graphs
 from qcore.api._saving.arguments import Budget, arguments, known, made, name_of
+from qcore.api._saving.graphs import Allowed
 from qcore.api._saving.values import Reader, Writer
 from qcore.errors import ArgumentError, UnsupportedError
 from qcore.fx.graph_module import NOTES, RESERVED, QuantizedGraphModule
@@ -22,7 +23,7 @@ GRAPH = "qcore.fx.QuantizedGraphModule"
 _NOTES = ("qcore_quantized_inputs", "qcore_quantized_outputs", "qcore_fixed", "qcore_preserved")
 
 
-def write(model: nn.Module, writer: Writer) -> list[dict[str, Any]]:
+def write(model: nn.Module, writer: Writer, allow: Allowed) -> list[dict[str, Any]]:
     """An entry for each module, parents first; UnsupportedError, naming the module, for what a file cannot hold."""
     first: dict[int, str] = {}
     entries = []
@@ -36,18 +37,18 @@ def write(model: nn.Module, writer: Writer) -> list[dict[str, Any]]:
             continue
         first[id(module)] = path
         try:
-            entries.append({"path": path, "training": module.training, **_entry(module, path, writer)})
+            entries.append({"path": path, "training": module.training, **_entry(module, path, writer, allow)})
         except UnsupportedError as error:
             raise UnsupportedError(f"module {path or '(root)'!r} ({type(module).__name__}): {error}") from error
     return entries
 
 
-def _entry(module: nn.Module, path: str, writer: Writer) -> dict[str, Any]:
+def _entry(module: nn.Module, path: str, writer: Writer, allow: Allowed) -> dict[str, Any]:
     if path and not is_path(path):
         raise UnsupportedError("its name has quotes or backslashes, or begins with two underscores")
     tensors = _own_tensors(module, path, writer)
     if isinstance(module, QuantizedGraphModule):
-        return {"class": GRAPH, **_graph(module, path, writer), **tensors}
+        return {"class": GRAPH, **_graph(module, path, writer, allow), **tensors}
     if isinstance(module, fx.GraphModule):
         raise UnsupportedError("a graph module that qcore did not make")
     given = arguments(module)
@@ -55,12 +56,12 @@ def _entry(module: nn.Module, path: str, writer: Writer) -> dict[str, Any]:
     return {"class": name_of(module), **known_by, **tensors}
 
 
-def _graph(module: QuantizedGraphModule, path: str, writer: Writer) -> dict[str, Any]:
+def _graph(module: QuantizedGraphModule, path: str, writer: Writer, allow: Allowed) -> dict[str, Any]:
     own = vars(module)
     preserved = [name for name in own.get("qcore_preserved", ()) if name in own]
     notes = {name: own[name] for name in (*_NOTES, *preserved) if name in own}
     found: dict[str, Any] = {
-        "graph": graphs.write(module.graph, writer, path),
+        "graph": graphs.write(module.graph, writer, path, allow),
         "compiled": "qcore_runs_on" in own,
         "notes": writer.write(notes, path),
         "constants": writer.write(_constants(module), path),
@@ -142,7 +143,7 @@ def skeleton(model: nn.Module) -> nn.Module:
             nn.Module.__init__(copied)
         else:
             vars(copied).update(vars(module))
-            copied._parameters = {n: _like(p) for n, p in module._parameters.items()}  # type: ignore[assignment]
+            copied._parameters = {n: _like(p) for n, p in module._parameters.items()}
             copied._buffers = {n: _like(b) for n, b in module._buffers.items()}
         copied._modules = {n: None if m is None else bare(m) for n, m in module._modules.items()}
         return copied
@@ -163,11 +164,17 @@ def _is_known(module: nn.Module) -> bool:
 
 
 def build(
-    entries: list[dict[str, Any]], reader: Reader, state: dict[str, Any], given: nn.Module | None, backend: str
+    entries: list[dict[str, Any]],
+    reader: Reader,
+    state: dict[str, Any],
+    given: nn.Module | None,
+    backend: str,
+    allow: Allowed,
 ) -> nn.Module:
     """A model with the modules of `entries`; where they are none of ours or torch's, those of `given` are kept.
 
-    Compiled graphs run on `backend`. Raises ArgumentError, naming the module, where the two do not fit.
+    Compiled graphs run on `backend`; graphs may call what is in `allow`. Raises ArgumentError, naming the module, where
+    the two do not fit.
     """
     found: dict[str, nn.Module] = {}
     built: dict[str, Any] = {}
@@ -201,7 +208,7 @@ def build(
     check_tree(found[""])
     for path, module in found.items():
         _refuse_others(path, module, built)
-    return _with_graphs(found, built, reader, backend)
+    return _with_graphs(found, built, reader, backend, allow)
 
 
 def _may_have(parent: nn.Module, entry: dict[str, Any], name: str) -> bool:
@@ -298,23 +305,16 @@ def _refuse_others(path: str, module: nn.Module, built: dict[str, Any]) -> None:
         raise ArgumentError(f"module {path!r} is a ReferenceModule without a layer and its quantized form")
 
 
-def _with_graphs(found: dict[str, nn.Module], built: dict[str, Any], reader: Reader, backend: str) -> nn.Module:
+def _with_graphs(
+    found: dict[str, nn.Module], built: dict[str, Any], reader: Reader, backend: str, allow: Allowed
+) -> nn.Module:
     """The root, once holders of graphs are graph modules, inner ones first."""
     for path in reversed(list(found)):
         if built[path].get("class") != GRAPH:
             continue
         try:
-            graph = found[path] = _graph_module(found[path], built[path], reader, backend)
-        except (
-            ArgumentError,
-            AttributeError,
-            TypeError,
-            ValueError,
-            RuntimeError,
-            KeyError,
-            IndexError,
-            SyntaxError,
-        ) as error:
+            graph = found[path] = _graph_module(found[path], built[path], reader, backend, allow)
+        except Exception as error:  # of torch.fx's too, whose list is not written down
             raise ArgumentError(f"the graph of module {path or '(root)'!r} is corrupt: {error}") from error
         for other, inside in built.items():
             if other and (other == path or inside.get("same_as") == path):
@@ -324,7 +324,9 @@ def _with_graphs(found: dict[str, nn.Module], built: dict[str, Any], reader: Rea
     return root
 
 
-def _graph_module(holder: nn.Module, entry: dict[str, Any], reader: Reader, backend: str) -> QuantizedGraphModule:
+def _graph_module(
+    holder: nn.Module, entry: dict[str, Any], reader: Reader, backend: str, allow: Allowed
+) -> QuantizedGraphModule:
     """The graph module of an entry, with the modules and tensors of its holder."""
     if "graph" not in entry:
         raise ArgumentError("it is missing")
@@ -335,7 +337,7 @@ def _graph_module(holder: nn.Module, entry: dict[str, Any], reader: Reader, back
         if owner is None or not isinstance(value, Tensor) or not is_part(name) or hasattr(owner, name):
             raise ArgumentError(f"its constant {target[:60]!r} is no tensor, or has the name of something else")
         owner.register_buffer(name, value, persistent=False)
-    graph = QuantizedGraphModule(holder, graphs.read(entry["graph"], reader, modules))
+    graph = QuantizedGraphModule(holder, graphs.read(entry["graph"], reader, modules, allow))
     graph._modules, graph._parameters, graph._buffers = holder._modules, holder._parameters, holder._buffers
     graph._non_persistent_buffers_set = holder._non_persistent_buffers_set
     notes = {} if "notes" not in entry else reader.read(entry["notes"])

@@ -11,9 +11,13 @@ from typing import Any
 import torch
 
 
+def hints(kind: type) -> dict[str, Any]:
+    """The types of the arguments of a class's constructor by name, of those that it says."""
+    return _hints(kind)
+
+
 @cache
-def hints(kind: Any) -> dict[str, Any]:
-    """The types of the arguments of a class's constructor by name; Any for those that it does not say."""
+def _hints(kind: Any) -> dict[str, Any]:
     made = kind if hasattr(kind, "__dataclass_fields__") else kind.__init__
     try:
         return {name: each for name, each in typing.get_type_hints(made).items() if name != "return"}
