@@ -34,7 +34,7 @@ ATTRIBUTES = (
 
 _LEFT_OUT = re.compile(
     r"_.*|.*(empty|resize|as_strided|storage|data_ptr|numpy|pin_memory|share_memory|register|sparse|mkldnn|cudnn)_?.*"
-    r"|(quantize_|quantized_|q_|qscheme|fbgemm_|miopen_|fake_quantize|fused_moving|choose_qparams|batch_norm_).*"
+    r"|(quantize_|quantized_|q_|qscheme|..gemm_|miopen_|fake_quantize|fused_moving|choose_qparams|batch_norm_).*"
     r"|(set_|apply_|map_|map2_|backward|requires_grad_|retain_grad|record_stream|module_load|autocast|coalesce)"
     r"|(cuda|ipu|xpu|mtia|lobpcg|hash_tensor|is_set_to|is_shared|is_pinned|slice_inverse|get_device|values|indices)"
     r"|(triplet_margin_with_distance_loss|unsafe_.*|sym_.*|native_batch_norm|norm_except_dim|col_indices|row_indices)"

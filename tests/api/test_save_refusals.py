@@ -45,6 +45,23 @@ def node(header, op):
     return next(each for each in header["modules"][0]["graph"] if each["op"] == op)
 
 
+def graph(header):
+    return header["modules"][0]["graph"]
+
+
+def reshaped(header, sizes):
+    found = node(header, "call_method")
+    found.update(target="reshape", args={"tuple": [found["args"]["tuple"][0], *sizes]}, kwargs={"dict": {}})
+
+
+def deep(levels):
+    return {"tuple": [deep(levels - 1)]} if levels else 1
+
+
+def lots(layers):
+    return {"class": "torch.nn.Transformer", "arguments": {"dict": {"d_model": 8, "num_encoder_layers": layers}}}
+
+
 def test_what_is_not_converted_is_refused(tmp_path):
     prepared = qcore.prepare(nn.Sequential(qcore.QuantStub(), nn.Linear(2, 2)), backend="reference")
     for model in (nn.Linear(2, 2), prepared):
@@ -119,7 +136,49 @@ def test_another_model_is_told_by_module(tmp_path):
             "asks for the attribute",
         ),
         (lambda h, t: node(h, "placeholder").update(target="x): import os #"), "not on the list"),
-        (lambda h, t: node(h, "placeholder").update(name="x): import os #"), ""),
+        (lambda h, t: node(h, "placeholder").update(name="x): import os #"), "must be an identifier"),
+        (lambda h, t: node(h, "call_method").update(kwargs={"dict": {"*[f()], x": 1}}), "must be an identifier"),
+        (lambda h, t: node(h, "call_method").update(kwargs={"dict": {"class": 1}}), "must be an identifier"),
+        (lambda h, t: node(h, "call_method").update(name="lambda"), "must be an identifier"),
+        (lambda h, t: node(h, "call_method").update(args={"tuple": ["text"]}), "of what is no tensor"),
+        (lambda h, t: node(h, "call_method").update(args={"tuple": [{"tensor": "c1.weight"}]}), "it must be a number"),
+        (lambda h, t: node(h, "call_module").update(target='c1"); f(("'), "not on the list of what it may call"),
+        (lambda h, t: node(h, "call_module").update(target="c1.__class__"), "not on the list of what it may call"),
+        (lambda h, t: node(h, "call_method").update(target="set_"), "not on the list of what it may call"),
+        (lambda h, t: node(h, "call_method").update(target="data_ptr"), "not on the list of what it may call"),
+        (
+            lambda h, t: node(h, "call_function").update(target="torch.empty_like"),
+            "not on the list of what it may call",
+        ),
+        (lambda h, t: node(h, "call_function").update(target="torch.autocast"), "not on the list of what it may call"),
+        (lambda h, t: node(h, "output").update(op="placeholder", target="y"), "does not end in one output"),
+        (lambda h, t: h["modules"][0]["graph"].append(h["modules"][0]["graph"][-1]), "does not end in one output"),
+        (lambda h, t: graph(h).insert(2, dict(graph(h)[1], name=graph(h)[0]["name"])), "has a name that another has"),
+        (lambda h, t: reshaped(h, [2**32, 2**32]), "for more than 1099511627776 elements"),
+        (lambda h, t: reshaped(h, [2**63]), "must be a whole number from"),
+        (lambda h, t: h["modules"][0]["notes"]["dict"].update(qcore_runs_on="x"), "which is no attribute of a user's"),
+        (lambda h, t: h["modules"][0]["notes"]["dict"].update(forward=1), "which is no attribute of a user's"),
+        (lambda h, t: h["modules"][0]["notes"]["dict"].update(qcore_fixed={"tuple": [1]}), "it must be an object"),
+        (lambda h, t: h["modules"].append({"path": "graph", "same_as": "c1"}), "something that every module has"),
+        (lambda h, t: h["modules"].append({"path": "forward", "same_as": "c1"}), "something that every module has"),
+        (lambda h, t: h["modules"].append({"path": "c1.itself", "same_as": "c1"}), "one holds itself"),
+        (lambda h, t: h["modules"].append({"path": "more", "same_as": "nothing"}), "which is not there"),
+        (lambda h, t: h["modules"].append(h["modules"][1]), "list of modules is corrupt at"),
+        (lambda h, t: h["modules"].append({**h["modules"][1], "path": "a'b"}), "the path of a module"),
+        (lambda h, t: h["modules"][1].update(extra=1), "which means nothing there"),
+        (lambda h, t: h["modules"][1].update(training=1), "it must be true or false"),
+        (lambda h, t: h["modules"][1]["arguments"]["dict"].update(stride="a"), "cannot be made: stride="),
+        (lambda h, t: h["modules"][1]["arguments"]["dict"].update(stride=2**40), "more than all tensors"),
+        (lambda h, t: h["modules"][1].update(buffers={"__class__": 1}), "a name without quotes"),
+        (lambda h, t: h["modules"][1].update(buffers={"forward": {"tensor": "c1.weight"}}), "something else"),
+        (lambda h, t: h.update(tied=[["c1.weight", "nothing"]]), "cannot be one"),
+        (lambda h, t: h["state"].update(more={"float": "__import__('os')"}), "must be in ("),
+        (lambda h, t: h["state"].update(more=deep(100)), "nested deeper than 64"),
+        (lambda h, t: h["state"].update(more="a" * 2**17), "a string shorter than"),
+        (lambda h, t: h["report"].append(["a"]), "it must be a list of 8"),
+        (lambda h, t: h.update(backend=3), "the header.backend is 3"),
+        (lambda h, t: h.update(backend="x; y"), "backend"),
+        (lambda h, t: h["modules"][1].update(lots(10**8)), "make more elements than all tensors of the file have"),
     ],
 )
 def test_a_header_that_lies_is_refused(saved, change, message):
@@ -131,6 +190,20 @@ def test_every_cut_of_a_file_is_refused(saved):
     for length in [0, 1, 8, *range(20, len(data), len(data) // 40), len(data) - 1]:
         saved.write_bytes(data[:length])
         refusal(saved)
+
+
+def test_a_header_with_a_name_twice_or_numbers_that_json_has_not_is_refused(saved):
+    for old, new in (
+        ('"schema":', '"backend":"x","schema":'),
+        ('"axis":null', '"axis":NaN'),
+        ('"axis":null', '"axis":1e999'),
+    ):
+        with safe_open(saved, "pt") as file:
+            text = file.metadata()["qcore"]
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        assert old in text
+        save_file(tensors, saved.with_suffix(".other"), {"qcore": text.replace(old, new, 1)})
+        assert "its header is corrupt" in refusal(saved.with_suffix(".other"))
 
 
 def test_changed_bytes_are_refused_or_read(saved):

@@ -79,6 +79,8 @@ class Runner:
     """Makes the spoiled file of a seed, loads it, and calls the model; what was wrong, and what came of it else."""
 
     def __init__(self, kind: str, folder: Path) -> None:
+        import torch._dynamo  # noqa: F401  # which torch imports, with what it needs, to tell of an error in a graph
+
         from tests.fuzz.watch import Watch
 
         self.kind = kind

@@ -67,7 +67,7 @@ def value(chance: random.Random) -> Any:
     if kind == 10:
         return {"operator": chance.choice(TEXTS), "settings": {"dict": {chance.choice(TEXTS): inside}}}
     deep: Any = 1
-    for _ in range(chance.choice((3, 30, 300))):
+    for _ in range(chance.choice((3, 30, 120))):
         deep = {"tuple": [deep]}
     return deep
 

@@ -30,7 +30,9 @@ class Watch:
             return
         if event == "import":
             name = str(arguments[0])
-            if name.partition(".")[0] == MARK or name.partition(".")[0] not in (sys.modules.keys() | sys.stdlib_module_names):
+            if name.partition(".")[0] == MARK or name.partition(".")[0] not in (
+                sys.modules.keys() | sys.stdlib_module_names
+            ):
                 self.seen.append(f"import {name}")
         elif event == "open":
             path, mode, flags = arguments

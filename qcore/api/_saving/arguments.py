@@ -120,7 +120,7 @@ def made(kind: Kind, given: dict[str, Any], budget: Budget) -> nn.Module:
         if max(_numbers(value), default=0) > most:
             raise ArgumentError(f"{name}={str(value)[:60]} is more than all tensors of the file have elements")
     try:
-        with torch.device("meta" if of_torch else "cpu"), _Bounded(budget):
+        with torch.device("meta" if of_torch else "cpu"), Bounded(budget):
             return kind(**given)
     except ArgumentError:
         raise
@@ -137,7 +137,7 @@ def _numbers(value: Any) -> list[int]:
     return [abs(value)] if type(value) is int else []
 
 
-class _Bounded(TorchFunctionMode):
+class Bounded(TorchFunctionMode):
     """Within it, functions of torch make so many elements at most, all together."""
 
     def __init__(self, budget: Budget) -> None:

@@ -25,6 +25,7 @@ _NOTES = ("qcore_quantized_inputs", "qcore_quantized_outputs", "qcore_fixed", "q
 
 def write(model: nn.Module, writer: Writer, allow: Allowed) -> list[dict[str, Any]]:
     """An entry for each module, parents first; UnsupportedError, naming the module, for what a file cannot hold."""
+    needs_code = not all(map(_is_known, model.modules()))
     first: dict[int, str] = {}
     entries = []
     shared: list[str] = []
@@ -37,10 +38,24 @@ def write(model: nn.Module, writer: Writer, allow: Allowed) -> list[dict[str, An
             continue
         first[id(module)] = path
         try:
+            _check_hooks(module, needs_code)
             entries.append({"path": path, "training": module.training, **_entry(module, path, writer, allow)})
         except UnsupportedError as error:
             raise UnsupportedError(f"module {path or '(root)'!r} ({type(module).__name__}): {error}") from error
     return entries
+
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def _check_hooks(module: nn.Module, needs_code: bool) -> None:
+    """UnsupportedError for hooks on a module that is made from the file: the float model that is given to load, where
+    one is needed, brings those on others."""
+    is_made = isinstance(module, QuantizedModule | fx.GraphModule) or not needs_code
+    if is_made and any(vars(module).get(name) for name in _HOOKS):
+        raise UnsupportedError(
+            "it has hooks, code that a file cannot hold: take them off, and register them on what load gives"
+        )
 
 
 def _entry(module: nn.Module, path: str, writer: Writer, allow: Allowed) -> dict[str, Any]:

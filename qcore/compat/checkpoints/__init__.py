@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 from torch import fx, nn
 
+from qcore.api._saving.arguments import Budget
 from qcore.compat.checkpoints.containers import read
 from qcore.compat.checkpoints.graphs import fitted
 from qcore.compat.checkpoints.modules import graph_state, module
@@ -18,7 +19,7 @@ from qcore.compat.checkpoints.packed import unpacked
 from qcore.compat.checkpoints.scripted import scripted_state
 from qcore.compat.checkpoints.states import state_dict
 from qcore.compat.checkpoints.unpickle import Stored
-from qcore.errors import ArgumentError
+from qcore.errors import ArgumentError, QcoreError
 
 __all__ = ["load"]
 
@@ -47,8 +48,15 @@ def load(
         return _loaded(model, state)
     except ArgumentError as error:
         raise ArgumentError(f"{_shown(path)} cannot be read: {error}") from error
+    except OSError:
+        raise
     except RecursionError as error:
         raise ArgumentError(f"{_shown(path)} cannot be read: it is nested too deep") from error
+    except QcoreError as error:
+        raise type(error)(f"{_shown(path)} cannot be read: {error}") from error
+    except Exception as error:  # of torch's and Python's own, on values that no file of torch's has
+        reason = f"it is corrupt ({type(error).__name__}: {str(error)[:200]})"
+        raise ArgumentError(f"{_shown(path)} cannot be read: {reason}") from error
 
 
 def _shown(path: str | os.PathLike[str] | BinaryIO) -> str:
@@ -57,11 +65,12 @@ def _shown(path: str | os.PathLike[str] | BinaryIO) -> str:
 
 def _read(path: str | os.PathLike[str] | BinaryIO, allow: Sequence[type[nn.Module]]) -> Any:
     data = Path(path).read_bytes() if isinstance(path, str | os.PathLike) else path.read()
+    budget = Budget(2 * len(data))
     stored, is_scripted = read(data, lambda scripted: resolver(allow, scripted))
     if is_scripted:
         return scripted_state(stored)
     if isinstance(stored, Stored):
-        return graph_state(stored) if stored.name == GRAPH else module(stored, allow)
+        return graph_state(stored, budget) if stored.name == GRAPH else module(stored, allow, budget)
     return state_dict(stored) if isinstance(stored, Mapping) else unpacked(stored)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from qcore.api._prepare import bind_model, described
+from qcore.api._saving.arguments import Bounded, Budget
 from qcore.compat.checkpoints.names import PARTS, float_class, quantized_class
 from qcore.compat.checkpoints.packed import is_packed, unpacked
 from qcore.compat.checkpoints.states import with_options
@@ -29,10 +30,10 @@ _CONV_STATE = (
 )  # fmt: skip
 
 
-def module(stored: Stored, allow: Sequence[type[nn.Module]]) -> nn.Module:
+def module(stored: Stored, allow: Sequence[type[nn.Module]], budget: Budget) -> nn.Module:
     """The module for one in a file, bound to the backend that is chosen automatically, with a report."""
     kinds = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in allow}
-    made = _made(stored, "", kinds)
+    made = _made(stored, "", kinds, budget)
     backend = registry.choose().backend.name
     rows = []
     for path, part in made.named_modules():
@@ -44,44 +45,47 @@ def module(stored: Stored, allow: Sequence[type[nn.Module]]) -> nn.Module:
     return made
 
 
-def graph_state(stored: Stored) -> OrderedDict[str, Any]:
+def graph_state(stored: Stored, budget: Budget) -> OrderedDict[str, Any]:
     """The state dict of a stored graph module, whose code is not run."""
     state = _state(stored)
     whole = nn.Module()
     for name, value in {**state["_parameters"], **state["_buffers"]}.items():
         whole.register_buffer(name, value)
     for name, child in state["_modules"].items():
-        whole.add_module(name, _made(child, name, {}))
+        whole.add_module(name, _made(child, name, {}, budget))
     return whole.state_dict()  # type: ignore[return-value]
 
 
-def _made(stored: Any, path: str, kinds: Mapping[str, type[nn.Module]]) -> nn.Module:
+def _made(stored: Any, path: str, kinds: Mapping[str, type[nn.Module]], budget: Budget) -> nn.Module:
     if not isinstance(stored, Stored):
         raise ArgumentError(f"module {path!r} is a {type(stored).__name__}")
+    budget.take(256)
     ours = quantized_class(stored.name)
     try:
         if ours is not None:
-            return _quantized(stored, ours)
+            return _quantized(stored, ours, budget)
         kind = kinds.get(stored.name) or float_class(stored.name)
         if kind is None:
             raise ArgumentError(f"its class {stored.name} is none of a module's")
-        return _float(stored, kind, path, kinds)
+        return _float(stored, kind, path, kinds, budget)
     except QcoreError as error:
         if str(error).startswith("module "):
             raise
         raise ArgumentError(f"module {path or '(root)'!r} ({stored.name}): {error}") from error
-    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+    except Exception as error:
         message = f"module {path or '(root)'!r} ({stored.name}) is corrupt: {type(error).__name__}: {error}"
         raise ArgumentError(message) from error
 
 
-def _float(stored: Stored, kind: type[nn.Module], path: str, kinds: Mapping[str, type[nn.Module]]) -> nn.Module:
+def _float(
+    stored: Stored, kind: type[nn.Module], path: str, kinds: Mapping[str, type[nn.Module]], budget: Budget
+) -> nn.Module:
     """A module with the parts and the plain attributes that the file has for it; hooks are left behind."""
     state = _state(stored)
     made = kind.__new__(kind)
     nn.Module.__init__(made)
     for name, child in state["_modules"].items():
-        made._modules[name] = None if child is None else _made(child, f"{path}.{name}" if path else name, kinds)
+        made._modules[name] = None if child is None else _made(child, f"{path}.{name}" if path else name, kinds, budget)
     for place in ("_parameters", "_buffers"):
         for name, value in state[place].items():
             if value is not None and not isinstance(value, Tensor):
@@ -107,15 +111,16 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str | bytes | torch.dtype | QDType | Tensor)
 
 
-def _quantized(stored: Stored, kind: type[nn.Module]) -> nn.Module:
-    """One of our modules, made by its constructor, with the values that it would find in a state dict."""
+def _quantized(stored: Stored, kind: type[nn.Module], budget: Budget) -> nn.Module:
+    """One of our modules, made by its constructor within the budget, with what it would find in a state dict."""
     if issubclass(kind, ConvBase):
         if not isinstance(stored.state, tuple) or len(stored.state) < len(_CONV_STATE) - 1:
             raise ArgumentError("a convolution's state is no tuple")
         found = dict(zip(_CONV_STATE, stored.state, strict=False))
     else:
         found = _attributes(stored)
-    made = kind(**_arguments(kind, found))
+    with Bounded(budget):
+        made = kind(**_arguments(kind, found))
     values = OrderedDict(_values(made, stored, found))
     made.load_state_dict(with_options(values, {path: {} for path, _ in made.named_modules()}))
     return made.train(bool(found.get("training", False)))

@@ -14,6 +14,8 @@ from typing import Any, BinaryIO
 from qcore.errors import ArgumentError
 
 _MARK = object()
+_MOST = 10**7
+"""How many values a pickle may make, those within others counted wherever they are."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,9 @@ def unpickle(file: BinaryIO, resolve: Resolve, persistent: Persistent) -> Any:
         for opcode, argument, _ in pickletools.genops(file):
             if opcode.name != "STOP":
                 machine.step(opcode.name, argument)
-        return machine.pop()
+        found = machine.pop()
+        machine.take(found)
+        return found
     except ArgumentError:
         raise
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, EOFError, OverflowError) as error:
@@ -70,6 +74,23 @@ class _Machine:
         self.persistent = persistent
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self.left = _MOST
+
+    def take(self, value: Any) -> None:
+        """Count what a value holds, as often as it holds it; ArgumentError where that, with all before, is too much:
+        a short pickle can name one list so often that nobody could go through it."""
+        pending = [value]
+        while pending:
+            self.left -= 1
+            if self.left < 0:
+                raise ArgumentError(f"its pickle makes more than {_MOST} values, or one that holds itself")
+            value = pending.pop()
+            if isinstance(value, tuple | list | set):
+                pending.extend(value)
+            elif isinstance(value, dict):
+                pending.extend(value.values())
+            elif isinstance(value, Stored):
+                pending.append(value.state)
 
     def step(self, name: str, argument: Any) -> None:
         """Run one opcode."""
@@ -125,6 +146,7 @@ class _Machine:
         arguments, target = self.pop(), self.pop()
         if not isinstance(target, Constructor) or not isinstance(arguments, tuple):
             raise ArgumentError(f"its pickle calls {_shown(target)}, which is no constructor; nothing was run")
+        self.take(arguments)
         self.stack.append(target.function(*arguments))
 
     def new(self, _: Any) -> None:
@@ -151,6 +173,12 @@ class _Machine:
             if not isinstance(key, _KEYS) or not isinstance(key, Hashable):
                 raise ArgumentError(f"its pickle is corrupt (a {type(key).__name__} as the key of a dict)")
             target[key] = value
+
+    def stored(self, _: Any) -> None:
+        """BINPERSID: a reference to a storage."""
+        reference = self.pop()
+        self.take(reference)
+        self.stack.append(self.persistent(reference))
 
     def last(self, count: int) -> list[Any]:
         """The topmost values, in order."""
@@ -194,7 +222,7 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], object]] = {
     "REDUCE": _Machine.call,
     "NEWOBJ": _Machine.new,
     "BUILD": _Machine.build,
-    "BINPERSID": lambda machine, _: machine.stack.append(machine.persistent(machine.pop())),
+    "BINPERSID": _Machine.stored,
     "POP": lambda machine, _: machine.stack.pop(),
     "POP_MARK": _Machine.since_mark,
     "TUPLE": lambda machine, _: machine.stack.append(tuple(machine.since_mark())),
