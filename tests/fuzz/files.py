@@ -204,6 +204,7 @@ def _batch(
                 time.sleep(0.2)
                 (now,) = struct.unpack("<q", progress.read_bytes())
                 if now != seen:
+                    begun = time.monotonic() if seen == -2 else begun
                     seen, since = now, time.monotonic()
                 patience = 120 if seen == -2 else 3 * SLOW  # the models are made first
                 is_over = time.monotonic() - begun > max(seconds, 0) and seen != -2
