@@ -4,9 +4,10 @@
 bounded memory, so that a crash, a hang, too much memory, or code that ran is caught and laid to its seed. It ends with
 what was found and how often; `--only` in the place of `--runs` repeats one seed with its traceback.
 
-What counts as a failure: any end of a process; more than SLOW seconds; an error of loading that is not one of qcore's
-or does not name the file; any import of what was not there, file written, program started, or library opened. A model
-that loads is called: an ordinary exception of torch's may come of that, as of any graph that fits no input.
+What counts as a failure: any end of a process; more than SLOW seconds for loading; an error of loading that is not one
+of qcore's or does not name the file; any import of what was not there, file written, program started, or library
+opened. A model that loads is called: an ordinary exception of torch's may come of that, as of any graph that fits no
+input, and it may run long, as paddings of thousands do; both are counted.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import mmap
 import os
 import random
 import resource
+import signal
 import struct
 import subprocess
 import sys
@@ -25,6 +27,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,7 @@ import torch
 from torch import nn
 
 SLOW = 10.0
-"""Seconds that one file may take, with the call."""
+"""Seconds that loading one file may take."""
 MEMORY = 6 * 2**30
 """Bytes of address space of a child."""
 KINDS = ("qcore", "torch")
@@ -84,6 +87,9 @@ class Runner:
         from tests.fuzz.watch import Watch
 
         self.kind = kind
+        self.calls: Callable[[], None] = lambda: None
+        """Called when a model has been loaded, and before it is."""
+        self.loaded = 0.0
         self.path = str(folder / "spoiled")
         self.files: dict[str, Any] = corpus(folder) if kind == "qcore" else torch_corpus()
         self.names = sorted(self.files)
@@ -113,7 +119,7 @@ class Runner:
             problem, outcome = self._end_of(name)
         finally:
             self.watch.on = False
-        took = time.monotonic() - start
+        took = self.loaded - start
         if self.watch.seen:
             problem = f"did {self.watch.seen[:3]}"
         elif took > SLOW:
@@ -133,6 +139,9 @@ class Runner:
             return ("" if named else f"an error without the file: {error}"), f"refused by {type(error).__name__}"
         except BaseException:
             return traceback.format_exc(), "raised"
+        finally:
+            self.loaded = time.monotonic()
+        self.calls()
         try:
             with torch.no_grad():
                 model(*inputs)
@@ -154,6 +163,8 @@ class Runner:
             return ("" if named else f"an error without the file: {error}"), "refused"
         except BaseException:
             return traceback.format_exc(), "raised"
+        finally:
+            self.loaded = time.monotonic()
         return "", "ran"
 
 
@@ -167,7 +178,8 @@ def child(kind: str, first: int, last: int, progress: str) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         counts: collections.Counter[str] = collections.Counter()
         for seed in range(first, last):
-            at[:] = struct.pack("<q", seed)
+            at[:] = struct.pack("<q", 2 * seed)
+            runner.calls = partial(at.__setitem__, slice(None), struct.pack("<q", 2 * seed + 1))
             problem, outcome = runner.run(seed)
             counts[outcome] += 1
             if problem:
@@ -221,8 +233,11 @@ def _batch(
             return last
         if at == -2:
             raise RuntimeError(f"the fuzzer could not begin:\n{output.read_text(errors='replace')[-3000:]}")
-        counts["ran or refused"] += max(at - first, 0)
-        if not is_over:
+        at, is_called = divmod(at, 2)
+        counts["ran or refused"] += at - first
+        if is_called and not is_over and process.returncode == -signal.SIGKILL:
+            counts["ran for too long"] += 1
+        elif not is_over:
             tail = output.read_text(errors="replace")[-2000:]
             problems[at] = f"the process ended with {process.returncode}, or hung\n{tail}"
         return last if is_over else at + 1
