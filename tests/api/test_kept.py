@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_flatten
 
 import qcore
 from qcore.fx.graph_module import QuantizedGraphModule
-from tests.api.kept_models import ALLOW, NAMES, Pair, drawn, halved
+from tests.api.kept_models import ALLOW, NAMES, Halving, Pair, drawn
 from tests.backends import USABLE
 
 
@@ -166,15 +166,6 @@ def test_a_file_that_cannot_be_written_is_told_and_leaves_nothing(tmp_path):
     with pytest.raises(OSError, match="folder"):
         qcore.save(model, tmp_path / "folder")
     assert [each.name for each in tmp_path.iterdir()] == ["folder"]
-
-
-class Halving(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(4, 4)
-
-    def forward(self, x):
-        return Pair(halved(self.layer(x)), x)
 
 
 def test_a_function_or_class_of_ones_own_is_called_only_where_it_is_allowed(tmp_path):
