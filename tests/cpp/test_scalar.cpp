@@ -1,0 +1,6 @@
+// The vocabulary of scalar. FLAGS
+
+#include "qcore/isa_scalar.h"
+#include "vocabulary.inl.h"
+
+int main() { return qcore::scalar::run_vocabulary(); }
