@@ -14,6 +14,8 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
@@ -25,10 +27,10 @@ from qcore.conformance.families import FAMILIES
 from qcore.conformance.suite import _written
 from qcore.native.backend import NativeBackend
 from qcore.registry import registry
-from tests.native.guarded import ENDS, guarded
+from tests.native.guarded import ENDS, guarded, with_kernels
 
-Task = tuple[str, str, Callable[[], None]]
-"""Operator, case, and what runs it."""
+Task = tuple[str, str, Callable[[], Callable[[str], None]]]
+"""Operator, case, and what prepares it: a function that runs it with tensors at one place."""
 
 
 @dataclass
@@ -41,38 +43,40 @@ class Found:
     findings: list[str] = field(default_factory=list)
 
 
-def tasks(name: str, isa: str, at: str, *, drawn: int, plans: int, quick: bool) -> Iterator[Task]:
+def tasks(name: str, isa: str, *, drawn: int, plans: int, quick: bool) -> Iterator[Task]:
     """Written, large, drawn cases of each operator, and graphs. `quick`: written ones are spread over combinations."""
     backend = registry.get(name)
     assert isinstance(backend, NativeBackend)
-    other = guarded(backend, isa, at)
+    others = {at: guarded(backend, isa, at) for at in ENDS}
 
-    def run(facet: Facet, recipe: object, threads: int = 1) -> None:
-        torch.set_num_threads(threads)
+    def case_of(facet: Facet, recipe: object, threads: int = 1) -> Callable[[str], None]:
         case = FAMILIES[facet.spec.operator].make(facet, recipe)
         if not backend.supports(case.operator, facet.activations):
             raise _Refused
-        expected = case.build(_plain(backend, isa), case.operator)(*case.args)
-        if not same_results(expected, case.build(other, case.operator)(*case.args)):
-            raise AssertionError("the result depends on where the tensors lie")
+        torch.set_num_threads(threads)
+        expected = case.build(with_kernels(backend, backend.kernels(isa)), case.operator)(*case.args)
+
+        def run(at: str) -> None:
+            if not same_results(expected, case.build(others[at], case.operator)(*case.args)):
+                raise AssertionError("the result depends on where the tensors lie")
+
+        return run
 
     for title, (facet, recipe) in _written(name, quick):
-        yield facet.spec.operator.name, f"{title} {recipe}", lambda f=facet, r=recipe: run(f, r)
-    seen = set()
+        yield facet.spec.operator.name, f"{title} {recipe}", partial(case_of, facet, recipe)
     for spec in backend.capability().ops:
-        family = FAMILIES[spec.operator]
+        family, seen = FAMILIES[spec.operator], set()
         for facet in facets(spec, mixed=family.requantizes):
             group = facet.spatial, facet.options, facet.function, facet.fused
             if not quick or group not in seen:
                 large = family.large(facet)
-                yield spec.operator.name, f"{facet} {large}", lambda f=facet, r=large: run(f, r, 2)
+                yield spec.operator.name, f"{facet} {large}", partial(case_of, facet, large, 2)
             seen.add(group)
             for recipe in recipes(facet, drawn):
-                yield spec.operator.name, f"{facet} {recipe}", lambda f=facet, r=recipe: run(f, r)
-        seen.clear()
+                yield spec.operator.name, f"{facet} {recipe}", partial(case_of, facet, recipe)
     for seed in range(plans):
         graph = graphs.Drawing(backend.capability(), seed).graph()
-        yield "graph", f"seed {seed}", lambda g=graph: graphs.check_graph(other, g) and None
+        yield "graph", f"seed {seed}", lambda g=graph: lambda at: graphs.check_graph(others[at], g) and None
 
 
 def recipes(facet: Facet, count: int) -> list[object]:
@@ -100,37 +104,39 @@ class _Refused(Exception):
     """The backend says that it does not take a case."""
 
 
-def _plain(backend: NativeBackend, isa: str) -> NativeBackend:
-    class OneIsa(type(backend)):  # type: ignore[misc]
-        def kernels(self, isa: str | None = isa) -> object:
-            return backend.kernels(isa)
-
-    return OneIsa()
-
-
-def _child(arguments: argparse.Namespace) -> None:
+def _child(given: argparse.Namespace) -> None:
     """Runs the cases from number `start` on: a line with each before it runs, and one with what became of it."""
     faulthandler.enable()
-    options = {"drawn": arguments.drawn, "plans": arguments.graphs, "quick": arguments.quick}
-    for number, (operator, title, run) in enumerate(tasks(arguments.backend, *arguments.child, **options)):
-        if number < arguments.start:
+    every = tasks(given.backend, given.child, drawn=given.drawn, plans=given.graphs, quick=given.quick)
+    for number, (operator, title, prepare) in enumerate(every):
+        if number < given.start or number % given.of != given.turn:
             continue
-        print(number, operator, title.replace("\n", " "), sep="\t", flush=True)
-        try:
-            run()
-            print("ok", flush=True)
-        except _Refused:
-            print("refused", flush=True)
-        except Exception as error:
-            print(f"failed\t{type(error).__name__}: {error}".replace("\n", " "), flush=True)
+        for at in ENDS:
+            print(number, operator, f"at the {at}: {title}".replace("\n", " "), sep="\t", flush=True)
+            try:
+                if at == ENDS[0]:
+                    run = prepare()
+                run(at)
+                print("ok", flush=True)
+            except _Refused:
+                print("refused", flush=True)
+                break
+            except Exception as error:
+                print(f"failed\t{type(error).__name__}: {error}".replace("\n", " "), flush=True)
 
 
-def explore(backend: str, isa: str, at: str, options: list[str], found: Found) -> None:
-    """All cases with tensors at one place, in as many processes as it takes."""
-    command = [sys.executable, "-m", "tests.native.guard_pages", backend, "--child", isa, at, *options]
-    start = 0
-    while start >= 0:
-        child = subprocess.run([*command, "--start", str(start)], capture_output=True, text=True, check=False)
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A process of its own, in the folder that holds tests."""
+    command, folder = [sys.executable, *arguments], Path(__file__).resolve().parents[2]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def explore(backend: str, isa: str, options: list[str]) -> Found:
+    """All cases on one instruction set, in as many processes as it takes: one that crashed is gone on from behind its last case."""
+    command = ["-m", "tests.native.guard_pages", backend, "--child", isa, *options]
+    found, start = Found(), 0
+    while True:
+        child = python(*command, "--start", str(start))
         operator, title, running = "", "", False
         for line in child.stdout.splitlines():
             outcome, *rest = line.split("\t")
@@ -142,14 +148,14 @@ def explore(backend: str, isa: str, at: str, options: list[str], found: Found) -
             found.cases += outcome != "refused"
             found.refused += outcome == "refused"
             if outcome == "failed":
-                found.findings.append(f"{isa}, {at}: {operator}: {title}: {rest[0]}")
+                found.findings.append(f"{isa}: {operator}: {title}: {rest[0]}")
         if child.returncode == 0:
-            return
+            return found
         told = child.stderr[-3000:]
         if not running:
             raise RuntimeError(f"the process ended with {child.returncode} outside of any case:\n{told}")
         found.cases += 1
-        found.findings.append(f"{isa}, {at}: {operator}: {title}: crashed (exit {child.returncode})\n{told}")
+        found.findings.append(f"{isa}: {operator}: {title}: crashed (exit {child.returncode})\n{told}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -160,8 +166,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--drawn", type=int, default=20, help="cases drawn for each combination")
     parser.add_argument("--graphs", type=int, default=60, help="graphs whose plans are run")
     parser.add_argument("--quick", action="store_true", help="combinations of an operator share its written cases")
-    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("--start", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--share", action="store_true", help="each case on one of the instruction sets, by turns")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    for name, default in (("--start", 0), ("--turn", 0), ("--of", 1)):
+        parser.add_argument(name, type=int, default=default, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.child:
         _child(given)
@@ -170,18 +178,25 @@ def main(arguments: list[str] | None = None) -> int:
     assert isinstance(backend, NativeBackend)
     isas = given.isa or backend.supported_isas()
     options = ["--drawn", str(given.drawn), "--graphs", str(given.graphs), *["--quick"] * given.quick]
-    found = Found()
-    for isa in isas:
-        for at in ENDS:
-            explore(given.backend, isa, at, options, found)
-    print(*found.findings, sep="\n")
-    kinds = Counter(each.partition(": ")[2].partition(":")[0] for each in found.findings)
-    print(
-        f"guard pages: {given.backend} on {', '.join(isas)}: {found.cases} cases of {len(found.operators)} operators "
-        f"(and {found.refused} refused), tensors at the end and at the start of pages: {len(found.findings)} findings "
-        f"{dict(kinds) or ''}".rstrip()
-    )
-    return bool(found.findings)
+    total = Found()
+    for turn, isa in enumerate(isas):
+        turns = ["--turn", str(turn), "--of", str(len(isas))] if given.share else []
+        found = explore(given.backend, isa, [*options, *turns])
+        print(*found.findings, _summary(given.backend, [isa], found), sep="\n", flush=True)
+        total.cases, total.refused = total.cases + found.cases, total.refused + found.refused
+        total.operators |= found.operators
+        total.findings += found.findings
+    if len(isas) > 1:
+        print(_summary(given.backend, isas, total))
+    return bool(total.findings)
+
+
+def _summary(backend: str, isas: list[str], found: Found) -> str:
+    kinds = Counter(each.split(": ")[1] for each in found.findings)
+    return (
+        f"pages: {backend} on {', '.join(isas)}: {found.cases} calls of {len(found.operators)} operators with tensors at "
+        f"the end and at the start of pages ({found.refused} refused): {len(found.findings)} findings {dict(kinds) or ''}"
+    ).rstrip()
 
 
 if __name__ == "__main__":

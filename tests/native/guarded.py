@@ -14,7 +14,7 @@ from qcore.native.backend import NativeBackend
 ENDS = ("end", "start")
 """Where a tensor lies: its last byte in front of a forbidden page, or its first one behind one."""
 
-_PAGE = mmap.PAGESIZE
+PAGE = mmap.PAGESIZE
 _CANARY = 0xA5
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
@@ -27,15 +27,15 @@ class Moved:
     def __init__(self, original: Tensor, at: str) -> None:
         span = 1 + sum((size - 1) * stride for size, stride in zip(original.shape, original.stride(), strict=True))
         size = span * original.element_size()
-        room = -(-size // _PAGE) * _PAGE
-        memory = mmap.mmap(-1, room + 2 * _PAGE)  # unmapped with the last tensor over it
+        room = -(-size // PAGE) * PAGE
+        memory = mmap.mmap(-1, room + 2 * PAGE)  # unmapped with the last tensor over it
         start = ctypes.c_char.from_buffer(memory)
         address = ctypes.addressof(start)
         del start  # it would keep the memory from being unmapped
-        for page in (address, address + _PAGE + room):
-            if _libc.mprotect(page, _PAGE, _FORBIDDEN):
+        for page in (address, address + PAGE + room):
+            if _libc.mprotect(page, PAGE, _FORBIDDEN):
                 raise OSError(ctypes.get_errno(), "mprotect failed")
-        everything = torch.frombuffer(memory, dtype=torch.uint8, count=room, offset=_PAGE)
+        everything = torch.frombuffer(memory, dtype=torch.uint8, count=room, offset=PAGE)
         everything.fill_(_CANARY)
         first = room - size if at == "end" else 0
         self._around = everything[:first] if at == "end" else everything[size:]
@@ -86,12 +86,16 @@ class _Method:
         return moved[key].tensor
 
 
-def guarded(backend: NativeBackend, isa: str, at: str) -> NativeBackend:
-    """A backend like this one, on kernels of one instruction set that are Guarded."""
-    kernels = Guarded(backend.kernels(isa), at)
+def with_kernels(backend: NativeBackend, kernels: Any) -> NativeBackend:
+    """A backend like this one on other kernels."""
 
-    class GuardedBackend(type(backend)):  # type: ignore[misc]
+    class Other(type(backend)):  # type: ignore[misc]
         def kernels(self, isa: str | None = None) -> Any:
             return kernels
 
-    return GuardedBackend()
+    return Other()
+
+
+def guarded(backend: NativeBackend, isa: str, at: str) -> NativeBackend:
+    """A backend like this one on kernels of one instruction set that are Guarded."""
+    return with_kernels(backend, Guarded(backend.kernels(isa), at))

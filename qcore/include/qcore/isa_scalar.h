@@ -134,7 +134,7 @@ QCORE_INLINE I32 round_i32(const F32& a) {
   return r;
 }
 
-// Bytes of rounded floats: at most `high`, NaN too, at least `low`, then shifted by `zero`.
+// Bytes of rounded floats, results of arithmetic: at most `high`, NaN too, at least `low`, then shifted by `zero`.
 struct Rounding {
   float low, high;
   int32_t zero;

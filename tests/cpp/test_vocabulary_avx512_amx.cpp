@@ -1,4 +1,4 @@
-// The vocabulary of avx512_amx. FLAGS
+// The vocabulary of avx512_amx.
 
 #include "cpu.h"
 #include "qcore/isa_scalar.h"

@@ -1,4 +1,4 @@
-// The vocabulary of scalar. FLAGS
+// The vocabulary of scalar.
 
 #include "qcore/isa_scalar.h"
 #include "vocabulary.inl.h"

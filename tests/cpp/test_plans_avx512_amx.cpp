@@ -1,4 +1,4 @@
-// Plans from several threads, on kernels whose threads have state of their own: tile registers. FLAGS
+// Plans from several threads, on kernels whose threads have state of their own: tile registers.
 
 #include "cpu.h"
 #include "isa_avx512_amx.h"

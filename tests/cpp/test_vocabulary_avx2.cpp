@@ -1,4 +1,4 @@
-// The vocabulary of avx2. FLAGS
+// The vocabulary of avx2.
 
 #include "cpu.h"
 #include "qcore/isa_scalar.h"

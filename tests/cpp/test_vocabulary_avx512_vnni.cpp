@@ -1,4 +1,4 @@
-// The vocabulary of avx512_vnni. FLAGS
+// The vocabulary of avx512_vnni.
 
 #include "cpu.h"
 #include "qcore/isa_scalar.h"

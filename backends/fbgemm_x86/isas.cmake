@@ -1,0 +1,12 @@
+# What each instruction set is compiled with. QCORE_EMULATE_AVX512 is an option of CMakeLists.txt.
+set(QCORE_ISAS scalar avx2 avx_vnni avx512_vnni avx512_amx)
+set(QCORE_FLAGS_scalar)
+set(QCORE_FLAGS_avx2 -mavx2 -mfma -mf16c)
+set(QCORE_FLAGS_avx_vnni ${QCORE_FLAGS_avx2} -mavxvnni)
+if(QCORE_EMULATE_AVX512)
+  set(QCORE_FLAGS_avx512_vnni ${QCORE_FLAGS_avx2} -Wno-ignored-attributes)
+  set(QCORE_FLAGS_avx512_amx ${QCORE_FLAGS_avx512_vnni})
+else()
+  set(QCORE_FLAGS_avx512_vnni -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma)
+  set(QCORE_FLAGS_avx512_amx ${QCORE_FLAGS_avx512_vnni} -mamx-tile -mamx-int8)
+endif()

@@ -1,0 +1,63 @@
+"""Each case of the kit, quickly, on kernels whose tensors lie at forbidden pages, and that such kernels tell what goes beyond them."""
+
+import pytest
+import torch
+
+from qcore.registry import registry
+from tests.native import guard_pages
+from tests.native.guarded import ENDS, PAGE, Guarded, Moved
+
+
+@pytest.mark.skipif(not registry.status("fbgemm_x86").availability.ok, reason="fbgemm_x86 cannot run here")
+def test_kernels_touch_nothing_beside_their_tensors(capfd):
+    findings = guard_pages.main(["fbgemm_x86", "--quick", "--drawn", "0", "--graphs", "10", "--share"])
+    assert not findings, capfd.readouterr().out
+
+
+@pytest.mark.parametrize("at", ENDS)
+def test_a_moved_tensor_is_the_tensor(at):
+    for shape, stride in (((3, 5), (5, 1)), ((2, 3, 4, 5), (60, 1, 15, 3)), ((7,), (2,)), ((4, 3), (0, 1)), ((), ())):
+        for dtype in (torch.uint8, torch.float32, torch.int64):
+            original = torch.arange(200).to(dtype).as_strided(shape, stride)
+            moved = Moved(original, at)
+            assert torch.equal(moved.tensor, original)
+            assert moved.tensor.stride() == original.stride()
+            beyond = moved.tensor.data_ptr() if at == "start" else moved.tensor.data_ptr() + moved._flat.nbytes
+            assert beyond % PAGE == 0
+            moved.tensor.zero_()
+            moved.finish()
+            assert not original.any()
+
+
+class Native:
+    """Stands for kernels that write a byte further than they may."""
+
+    def __init__(self, offset):
+        self.offset = offset
+
+    def run(self, tensor):
+        tensor.as_strided((1,), (1,), tensor.storage_offset() + self.offset).fill_(1)
+
+
+@pytest.mark.parametrize(("at", "offset"), [("end", -1), ("start", 10)])
+def test_a_byte_written_beside_a_tensor_is_told(at, offset):
+    with pytest.raises(AssertionError, match="wrote beside"):
+        Guarded(Native(offset), at).run(torch.zeros(10, dtype=torch.uint8))
+    Guarded(Native(offset + (1 if at == "end" else -1)), at).run(torch.zeros(10, dtype=torch.uint8))
+
+
+READS_BEYOND = """
+import ctypes, torch
+from tests.native.guarded import Moved
+tensor = Moved(torch.zeros(10, dtype=torch.uint8), "{at}").tensor
+ctypes.string_at(tensor.data_ptr(), 10)
+print("inside is fine", flush=True)
+ctypes.string_at(tensor.data_ptr() + {offset}, 1)
+"""
+
+
+@pytest.mark.parametrize(("at", "offset"), [("end", 10), ("start", -1)])
+def test_a_byte_read_beyond_is_a_crash(at, offset):
+    done = guard_pages.python("-c", READS_BEYOND.format(at=at, offset=offset))
+    assert done.stdout == "inside is fine\n"
+    assert done.returncode == -11, done.stderr
