@@ -1,42 +1,24 @@
 // Plans called from several threads at once, each of which uses the pool: results are those of one thread alone, for the same program and for
 // others of the same plan. Operations here are the drivers and kernels that those of plans are made of; with ThreadSanitizer it finds what
-// they share. Included behind the header of an instruction set; gives run_plans().
+// they share. Whoever includes it calls run_plans() with kernels: layout, prepare_rows, hold, gemm_u8, add, lookup and max.
+#pragma once
 
 #include <atomic>
 #include <functional>
 #include <memory>
 #include <thread>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "check.h"
-#include "qcore/epilogue.inl.h"
-#include "qcore/elementwise.inl.h"
-#include "qcore/gemm_tiles.inl.h"
-#include "qcore/gemm_blocks.inl.h"
-#include "qcore/gemm.inl.h"
 #include "qcore/conv.h"
-#include "qcore/linear.h"
 #include "qcore/plan.h"
 #include "qcore/pooling.h"
-#include "qcore/pooling.inl.h"
 
-namespace qcore::QCORE_ISA {
+namespace qcore {
 namespace {
 
 using check::draw;
-
-const Kernels& some_kernels() {
-  static const Kernels kernels = [] {
-    Kernels k{};
-    k.name = QCORE_ISA_NAME, k.layout = kLayout, k.prepare_rows = rows_preparer(), k.hold = holder();
-    k.gemm_u8 = gemm_u8, k.gemm_f32 = gemm<FloatOutput>, k.quantize = quantize, k.range = range;
-    k.add = QCORE_ISA::add, k.clamp = clamp, k.lookup = lookup, k.max = QCORE_ISA::max;
-    return k;
-  }();
-  return kernels;
-}
 
 constexpr int64_t kChannels = 24;
 
@@ -45,13 +27,13 @@ struct Layer {
   PackedWeights weights;
   std::shared_ptr<const Requantization> parameters;
   int64_t kernel;
-  explicit Layer(int64_t kernel_) : kernel(kernel_) {
+  Layer(const Kernels& kernels, int64_t kernel_) : kernel(kernel_) {
     const int64_t k = kernel * kernel * kChannels;
     std::vector<int8_t> w(static_cast<size_t>(kChannels * k));
     for (auto& each : w) each = static_cast<int8_t>(draw(-128, 127));
     std::vector<int32_t> zeros(kChannels, 0);
     if (draw(0, 1)) zeros.assign(kChannels, static_cast<int32_t>(draw(-3, 3)));
-    weights.pack(some_kernels().layout, 1, kChannels, k, [&](int64_t, int64_t c, int64_t i) { return w[static_cast<size_t>(c * k + i)]; },
+    weights.pack(kernels.layout, 1, kChannels, k, [&](int64_t, int64_t c, int64_t i) { return w[static_cast<size_t>(c * k + i)]; },
                  {std::vector<float>(kChannels, 0.01f), zeros, true}, nullptr);
     parameters = std::make_shared<const Requantization>(weights, QParams{0.1, 7}, QParams{0.2, 120});
   }
@@ -64,44 +46,44 @@ Windows windows_of(const Extent& x, int64_t kernel) {
   return v;
 }
 
-Plan::Operation layer(std::shared_ptr<const Layer> made) {
-  return [made = std::move(made)](Program& program, const std::vector<Place>& in) {
+Plan::Operation layer(const Kernels& kernels, std::shared_ptr<const Layer> made) {
+  return [&kernels, made = std::move(made)](Program& program, const std::vector<Place>& in) {
     const Place x = program.channels_last(in[0]);
     const Windows v = windows_of(x.extent, made->kernel);
     const int64_t bytes = x.extent.numel();
-    return program.step({x}, x.extent, 1, [made, v, bytes](const uint8_t* const* from, uint8_t* to, int threads) {
+    return program.step({x}, x.extent, 1, [&kernels, made, v, bytes](const uint8_t* const* from, uint8_t* to, int threads) {
       const RequantizedOutput out = made->parameters->output(made->weights, to, kChannels, false);
-      run_gemm(made->weights, v.pixels(), threads, ConvJob{some_kernels(), made->weights, v, from[0], from[0] + bytes, 7, out, made->kernel == 1});
+      run_gemm(made->weights, v.pixels(), threads, ConvJob{kernels, made->weights, v, from[0], from[0] + bytes, 7, out, made->kernel == 1});
     });
   };
 }
 
-Plan::Operation max_pool() {
-  return [](Program& program, const std::vector<Place>& in) {
+Plan::Operation max_pool(const Kernels& kernels) {
+  return [&kernels](Program& program, const std::vector<Place>& in) {
     const Place x = program.channels_last(in[0]);
     const Windows v = windows_of(x.extent, 3);
-    return program.step({x}, x.extent, 1, [v](const uint8_t* const* from, uint8_t* to, int threads) { run_max_pool(some_kernels(), v, from[0], to, threads); });
+    return program.step({x}, x.extent, 1, [&kernels, v](const uint8_t* const* from, uint8_t* to, int threads) { run_max_pool(kernels, v, from[0], to, threads); });
   };
 }
 
-Plan::Operation sum() {
-  return [](Program& program, const std::vector<Place>& in) {
+Plan::Operation sum(const Kernels& kernels) {
+  return [&kernels](Program& program, const std::vector<Place>& in) {
     const Place a = program.dense(in[0]), b = program.in_layout_of(in[1], a.extent);
     const int64_t n = a.extent.numel();
-    return program.step({a, b}, a.extent, 1, [n](const uint8_t* const* from, uint8_t* to, int threads) {
+    return program.step({a, b}, a.extent, 1, [&kernels, n](const uint8_t* const* from, uint8_t* to, int threads) {
       parallel_ranges(threads, n, 256, [&](int64_t begin, int64_t end) {
-        some_kernels().add(from[0] + begin, from[1] + begin, to + begin, end - begin, {0.1f, 3}, {0.2f, 100}, {4.0f, 90, -90.0f, 165.0f});
+        kernels.add(from[0] + begin, from[1] + begin, to + begin, end - begin, {0.1f, 3}, {0.2f, 100}, {4.0f, 90, -90.0f, 165.0f});
       });
     }, true);
   };
 }
 
-Plan::Operation table(std::shared_ptr<const std::vector<uint8_t>> values) {
-  return [values = std::move(values)](Program& program, const std::vector<Place>& in) {
+Plan::Operation table(const Kernels& kernels, std::shared_ptr<const std::vector<uint8_t>> values) {
+  return [&kernels, values = std::move(values)](Program& program, const std::vector<Place>& in) {
     const Place x = program.dense(in[0]);
     const int64_t n = x.extent.numel();
-    return program.step({x}, x.extent, 1, [values, n](const uint8_t* const* from, uint8_t* to, int threads) {
-      parallel_ranges(threads, n, 256, [&](int64_t begin, int64_t end) { some_kernels().lookup(from[0] + begin, to + begin, end - begin, values->data()); });
+    return program.step({x}, x.extent, 1, [&kernels, values, n](const uint8_t* const* from, uint8_t* to, int threads) {
+      parallel_ranges(threads, n, 256, [&](int64_t begin, int64_t end) { kernels.lookup(from[0] + begin, to + begin, end - begin, values->data()); });
     }, true);
   };
 }
@@ -132,26 +114,26 @@ struct Drawn {
   Plan plan;
   std::shared_ptr<std::atomic<bool>> fails = std::make_shared<std::atomic<bool>>(false);
 
-  explicit Drawn(int64_t nodes) {
+  Drawn(const Kernels& kernels, int64_t nodes) {
     std::vector<std::pair<int, bool>> values{{plan.input(1), false}};  // and whether the spatial dimensions are exchanged
     const auto add = [&](std::vector<int> inputs, Plan::Operation operation, bool exchanged) { values.push_back({plan.add("node", std::move(inputs), std::move(operation)), exchanged}); };
     add({values[0].first}, failing(fails), false);
     for (int64_t i = 0; i < nodes; ++i) {
       const auto [x, exchanged] = values[static_cast<size_t>(draw(std::max<int64_t>(0, static_cast<int64_t>(values.size()) - 3), static_cast<int64_t>(values.size()) - 1))];
       switch (draw(0, 5)) {
-        case 0: add({x}, layer(std::make_shared<const Layer>(draw(0, 1) ? 3 : 1)), exchanged); break;
-        case 1: add({x}, max_pool(), exchanged); break;
+        case 0: add({x}, layer(kernels, std::make_shared<const Layer>(kernels, draw(0, 1) ? 3 : 1)), exchanged); break;
+        case 1: add({x}, max_pool(kernels), exchanged); break;
         case 2: {
           auto values_of = std::make_shared<std::vector<uint8_t>>(256);
           for (auto& each : *values_of) each = static_cast<uint8_t>(draw(0, 255));
-          add({x}, table(values_of), exchanged);
+          add({x}, table(kernels, values_of), exchanged);
           break;
         }
         case 3: add({x}, move(), !exchanged); break;
         default: {
           int other = x;
           for (const auto& [value, turned] : values) other = turned == exchanged && draw(0, 1) ? value : other;
-          add({x, other}, sum(), exchanged);
+          add({x, other}, sum(kernels), exchanged);
         }
       }
     }
@@ -186,10 +168,10 @@ struct Call {
   }
 };
 
-int run_plans(int plans) {
+int run_plans(const Kernels& kernels, int plans) {
   long calls = 0;
   for (int i = 0; i < plans; ++i) {
-    const Drawn drawn(draw(2, 10));
+    const Drawn drawn(kernels, draw(2, 10));
     std::vector<Call> all;
     for (int64_t j = 0; j < 3; ++j) all.emplace_back(drawn.plan, draw(1, 3), draw(1, 40), draw(1, 40));
     std::atomic<int> wrong{0}, errors{0};
@@ -222,8 +204,8 @@ int run_plans(int plans) {
     calls += kCallers * (kCalls * 2 + 1) + 3;
   }
   std::printf("%ld calls of %d plans\n", calls, plans);
-  return check::done("plans on " QCORE_ISA_NAME);
+  return check::done(kernels.name);
 }
 
 }  // namespace
-}  // namespace qcore::QCORE_ISA
+}  // namespace qcore

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,20 @@ PROGRAMS = sorted(path.stem for path in HERE.glob("test_*.cpp"))
 NEON = [name for name in PROGRAMS if "neon" in name]
 
 
+def tool(name):
+    """cmake and ninja may be packages of this Python."""
+    found = shutil.which(name, path=os.pathsep.join((os.path.dirname(sys.executable), os.environ["PATH"])))
+    if found is None:
+        pytest.skip(f"{name} is not on this machine")
+    return found
+
+
 def build(folder, *options):
     """The programs, by name. The test fails where one does not compile."""
-    for tool in ("cmake", "ninja"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"{tool} is not on this machine")
     # -O1: half of the time of -O2, which changes nothing that is tested here
-    configure = ["cmake", "-S", HERE, "-B", folder, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O1"]
-    for command in ([*configure, *options], ["cmake", "--build", folder]):
+    configure = [tool("cmake"), "-S", HERE, "-B", folder, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}"]
+    configure += ["-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O1", *options]
+    for command in (configure, [tool("cmake"), "--build", folder]):
         done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
         assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
     return {path.name: path for path in folder.glob("test_*") if path.is_file()}
