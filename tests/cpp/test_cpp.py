@@ -1,4 +1,4 @@
-"""The C++ tests of this folder: built and run, each a test here. Those that this CPU cannot run are skipped, as are all without a compiler."""
+"""The C++ tests of this folder, each a test here. What this CPU cannot run is skipped, and all without a compiler."""
 
 import os
 import shutil

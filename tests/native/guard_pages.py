@@ -1,8 +1,8 @@
-"""Every case of the conformance kit on kernels whose tensors lie at forbidden pages, in processes of their own.
+"""Every case of the conformance kit on kernels whose tensors, and what they allocate, lie at forbidden pages.
 
 python -m tests.native.guard_pages BACKEND [--drawn 20] [--graphs 60] [--quick] [--isa NAME ...]
 
-A crash is told with the operator, its combination, the recipe (seed included), the instruction set and where tensors lay.
+It runs in processes of its own: a crash is told with the operator, its combination, the recipe (seed included), the instruction set and the place.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
@@ -27,10 +28,13 @@ from qcore.conformance.families import FAMILIES
 from qcore.conformance.suite import _written
 from qcore.native.backend import NativeBackend
 from qcore.registry import registry
-from tests.native.guarded import ENDS, guarded, with_kernels
+from tests.native.guarded import ENDS, guarded, with_fence, with_kernels
 
 Task = tuple[str, str, Callable[[], Callable[[str], None]]]
 """Operator, case, and what prepares it: a function that runs it with tensors at one place."""
+
+
+_GRAPH = "graph"  # in the place of an operator
 
 
 @dataclass
@@ -76,7 +80,7 @@ def tasks(name: str, isa: str, *, drawn: int, plans: int, quick: bool) -> Iterat
                 yield spec.operator.name, f"{facet} {recipe}", partial(case_of, facet, recipe)
     for seed in range(plans):
         graph = graphs.Drawing(backend.capability(), seed).graph()
-        yield "graph", f"seed {seed}", lambda g=graph: lambda at: graphs.check_graph(others[at], g) and None
+        yield _GRAPH, f"seed {seed}", lambda g=graph: lambda at: graphs.check_graph(others[at], g) and None
 
 
 def recipes(facet: Facet, count: int) -> list[object]:
@@ -125,14 +129,16 @@ def _child(given: argparse.Namespace) -> None:
                 print(f"failed\t{type(error).__name__}: {error}".replace("\n", " "), flush=True)
 
 
-def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+def python(*arguments: str, fenced: bool = True) -> subprocess.CompletedProcess[str]:
     """A process of its own, in the folder that holds tests."""
-    command, folder = [sys.executable, *arguments], Path(__file__).resolve().parents[2]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    command, root = [sys.executable, *arguments], Path(__file__).resolve().parents[2]
+    with TemporaryDirectory() as folder:
+        env = with_fence(Path(folder)) if fenced else None
+        return subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=False)
 
 
 def explore(backend: str, isa: str, options: list[str]) -> Found:
-    """All cases on one instruction set, in as many processes as it takes: one that crashed is gone on from behind its last case."""
+    """All cases on one instruction set; behind one that crashed its process another one goes on."""
     command = ["-m", "tests.native.guard_pages", backend, "--child", isa, *options]
     found, start = Found(), 0
     while True:
@@ -142,7 +148,7 @@ def explore(backend: str, isa: str, options: list[str]) -> Found:
             outcome, *rest = line.split("\t")
             if outcome.isdigit():
                 start, operator, title, running = int(outcome) + 1, rest[0], rest[1], True
-                found.operators.add(operator)
+                found.operators |= {operator} - {_GRAPH}
                 continue
             running = False
             found.cases += outcome != "refused"
@@ -193,10 +199,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _summary(backend: str, isas: list[str], found: Found) -> str:
     kinds = Counter(each.split(": ")[1] for each in found.findings)
+    told = f"{len(found.findings)} findings {dict(kinds) or ''}".rstrip()
     return (
-        f"pages: {backend} on {', '.join(isas)}: {found.cases} calls of {len(found.operators)} operators with tensors at "
-        f"the end and at the start of pages ({found.refused} refused): {len(found.findings)} findings {dict(kinds) or ''}"
-    ).rstrip()
+        f"pages: {backend} on {', '.join(isas)}: {found.cases} calls of {len(found.operators)} operators and of plans, tensors "
+        f"at the end and at the start of pages, {found.refused} cases refused: {told}"
+    )
 
 
 if __name__ == "__main__":

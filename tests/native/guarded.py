@@ -1,9 +1,13 @@
-"""Native kernels whose every tensor lies at a page that may not be touched, so that a byte read or written beside it is a crash."""
+"""Native kernels whose tensors lie at pages that may not be touched: a byte read or written beside one is a crash."""
 
 from __future__ import annotations
 
 import ctypes
 import mmap
+import os
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +23,7 @@ _CANARY = 0xA5
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _FORBIDDEN = 0  # PROT_NONE, which the module mmap has no name for
+_fence = getattr(_libc, "qcore_fence", lambda more: 0)  # of fence.c, where that is preloaded
 
 
 class Moved:
@@ -52,7 +57,7 @@ class Moved:
 
 
 class Guarded:
-    """A native object; each tensor that one of its methods is given is moved for the call, as are those of what it returns."""
+    """A native object; tensors that its methods are given are moved for the call, as are those of what it returns."""
 
     def __init__(self, native: Any, at: str) -> None:
         self._native, self._at = native, at
@@ -68,7 +73,12 @@ class _Method:
 
     def __call__(self, *args: Any) -> Any:
         moved: dict[Any, Moved] = {}
-        result = self._run(*(self._placed(arg, moved) for arg in args))
+        placed = [self._placed(arg, moved) for arg in args]
+        _fence(1)
+        try:
+            result = self._run(*placed)
+        finally:
+            _fence(-1)
         for each in moved.values():
             each.finish()
         return Guarded(result, self._at) if type(result).__module__.startswith("qcore_") else result
@@ -99,3 +109,13 @@ def with_kernels(backend: NativeBackend, kernels: Any) -> NativeBackend:
 def guarded(backend: NativeBackend, isa: str, at: str) -> NativeBackend:
     """A backend like this one on kernels of one instruction set that are Guarded."""
     return with_kernels(backend, Guarded(backend.kernels(isa), at))
+
+
+def with_fence(folder: Path) -> dict[str, str]:
+    """The environment of a process that fences what native calls allocate, too (fence.c); as it is without a compiler."""
+    compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc")
+    library = folder / "fence.so"
+    command = [compiler, "-O1", "-shared", "-fPIC", Path(__file__).with_name("fence.c"), "-o", library]
+    if compiler is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        return dict(os.environ)
+    return os.environ | {"LD_PRELOAD": str(library)}

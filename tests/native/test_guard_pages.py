@@ -1,4 +1,6 @@
-"""Each case of the kit, quickly, on kernels whose tensors lie at forbidden pages, and that such kernels tell what goes beyond them."""
+"""Each case of the kit on kernels whose tensors lie at forbidden pages, and that these tell what goes beyond."""
+
+import shutil
 
 import pytest
 import torch
@@ -58,6 +60,27 @@ ctypes.string_at(tensor.data_ptr() + {offset}, 1)
 
 @pytest.mark.parametrize(("at", "offset"), [("end", 10), ("start", -1)])
 def test_a_byte_read_beyond_is_a_crash(at, offset):
-    done = guard_pages.python("-c", READS_BEYOND.format(at=at, offset=offset))
+    done = guard_pages.python("-c", READS_BEYOND.format(at=at, offset=offset), fenced=False)
     assert done.stdout == "inside is fine\n"
     assert done.returncode == -11, done.stderr
+
+
+TOUCHES = """
+import ctypes
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+libc.qcore_fence(1)
+memory = libc.malloc(48)
+libc.qcore_fence(-1)
+ctypes.memset(memory, 1, 48)
+print("inside is fine", flush=True)
+{then}
+"""
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler on this machine")
+@pytest.mark.parametrize("then", ["ctypes.string_at(memory + 48, 1)", "libc.free(memory); ctypes.string_at(memory, 1)"])
+def test_memory_beside_what_a_native_call_allocated_and_freed_memory_are_crashes(then):
+    done = guard_pages.python("-c", TOUCHES.format(then=then))
+    assert done.stdout == "inside is fine\n", done.stderr
+    assert done.returncode == -11
