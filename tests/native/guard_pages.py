@@ -2,7 +2,8 @@
 
 python -m tests.native.guard_pages BACKEND [--drawn 20] [--graphs 60] [--quick] [--isa NAME ...]
 
-It runs in processes of its own: a crash is told with the operator, its combination, the recipe (seed included), the instruction set and the place.
+It runs in processes of its own: a crash is told with the operator, its combination, the recipe (seed included), the
+instruction set and the place.
 """
 
 from __future__ import annotations
@@ -201,8 +202,8 @@ def _summary(backend: str, isas: list[str], found: Found) -> str:
     kinds = Counter(each.split(": ")[1] for each in found.findings)
     told = f"{len(found.findings)} findings {dict(kinds) or ''}".rstrip()
     return (
-        f"pages: {backend} on {', '.join(isas)}: {found.cases} calls of {len(found.operators)} operators and of plans, tensors "
-        f"at the end and at the start of pages, {found.refused} cases refused: {told}"
+        f"pages: {backend} on {', '.join(isas)}: {found.cases} calls of {len(found.operators)} operators and of plans, "
+        f"tensors at the end and at the start of pages, {found.refused} cases refused: {told}"
     )
 
 

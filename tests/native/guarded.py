@@ -112,7 +112,7 @@ def guarded(backend: NativeBackend, isa: str, at: str) -> NativeBackend:
 
 
 def with_fence(folder: Path) -> dict[str, str]:
-    """The environment of a process that fences what native calls allocate, too (fence.c); as it is without a compiler."""
+    """The environment of a process that fences what native calls allocate (fence.c); as it is without a compiler."""
     compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc")
     library = folder / "fence.so"
     command = [compiler, "-O1", "-shared", "-fPIC", Path(__file__).with_name("fence.c"), "-o", library]
