@@ -1,6 +1,7 @@
 """Each case of the kit on kernels whose tensors lie at forbidden pages, and that these tell what goes beyond."""
 
 import shutil
+import sys
 
 import pytest
 import torch
@@ -78,6 +79,7 @@ print("inside is fine", flush=True)
 """
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the fenced heap is for glibc")
 @pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler on this machine")
 @pytest.mark.parametrize("then", ["ctypes.string_at(memory + 48, 1)", "libc.free(memory); ctypes.string_at(memory, 1)"])
 def test_memory_beside_what_a_native_call_allocated_and_freed_memory_are_crashes(then):
