@@ -17,16 +17,18 @@ from qcore.fx import constants, convert, leaves, modes, observe, parts, patterns
 from qcore.fx.allowed import Allowed
 from qcore.fx.arguments import Inputs, arguments_of
 from qcore.fx.attention import decompose_attention
+from qcore.fx.attributes import keep_attributes
 from qcore.fx.direct import DirectCalls
 from qcore.fx.fuse import fuse
 from qcore.fx.graph_module import CUSTOM, FLOAT, QUANTIZED, QuantizedGraphModule, set_submodule
-from qcore.fx.kinds import kinds_of
+from qcore.fx.kinds import values_of
 from qcore.fx.lower import lower
 from qcore.fx.opaque import look_into_functions
 from qcore.fx.plan import Planner, Step
 from qcore.fx.qconfigs import Resolver
 from qcore.fx.stacks import STACKS
 from qcore.fx.trace import Traced, Untraceable, has_parts, trace
+from qcore.fx.views import keep_layout, reshape_views
 from qcore.nn import catalog, quantizable
 from qcore.nn.intrinsic import FusedModule
 from qcore.nn.quantized.functional_modules import FloatFunctional
@@ -57,7 +59,7 @@ class Preparation:
     allowed: Allowed
     base: str = ""
     rows: list[Row] = field(default_factory=list)
-    seen: dict[str, Inputs] = field(default_factory=dict)
+    seen: leaves.Calls = field(default_factory=leaves.Calls)
     """What modules are called with, by path; filled when it is needed."""
     ranks: dict[str, int | None] = field(default_factory=dict)
     """The dimensions of their first arguments; filled when that is needed."""
@@ -65,8 +67,7 @@ class Preparation:
     """The functions that modules call themselves; filled with it."""
 
     def run(self, model: nn.Module, inputs: Inputs) -> nn.Module:
-        """The prepared form of a model, which is called with `inputs`, as by_parameter has them; QuantizationError for
-        rules that match nothing."""
+        """The prepared form of a model that is called so; QuantizationError for rules that match nothing."""
         for names, setter in (
             (self.custom.non_traceable_module_names, "set_non_traceable_module_names"),
             (self.custom.standalone_module_names, "set_standalone_module_name"),
@@ -108,8 +109,14 @@ class Preparation:
         self._take_apart(module, path)
         module = STACKS.get(type(module), lambda stack: stack)(module)
         try:
+            if path in self.seen.varying:
+                raise Untraceable(f"is called with other values of {self.seen.varying[path]!r}, which is no tensor")
             traced = trace(
-                module, lambda inner, child: self._reason_to_keep(_joined(path, inner), child), inputs, self.strict
+                module,
+                lambda inner, child: self._reason_to_keep(_joined(path, inner), child),
+                inputs,
+                self.strict,
+                writes_inputs=not path,
             )
         except Untraceable as error:
             if self.strict:
@@ -147,9 +154,10 @@ class Preparation:
         decompose_attention(graph, traced.scopes, inputs)
         fuse(graph, self.backend, self.is_qat, self.observed, self.allowed)
         self.kinds.update(map(type, graph.modules()))
+        values = values_of(graph, inputs)
         planner = Planner(
             graph,
-            kinds_of(graph, inputs),
+            values,
             traced.scopes,
             {inner: reason for inner, reason in traced.leaves.items() if reason != _CUSTOM},
             opened,
@@ -167,6 +175,8 @@ class Preparation:
         observe.check_ends(graph)
         if inputs and all(type(each) is Tensor for each in inputs):
             graph.qcore_example = tuple((tuple(each.shape), each.dtype) for each in inputs)  # type: ignore[assignment]
+        if path:
+            keep_layout(graph, values.contiguous)
         observe.observe(graph, steps, self.is_qat)
         for step in steps:
             step.node.meta[FLOAT] = step.how == "float"
@@ -181,14 +191,16 @@ class Preparation:
             alone = self._is_standalone(_joined(path, inner), whole)
             parts.update({inner: whole} if alone else dict(leaves.callable_parts(whole, inner)))
         parts = {inner: part for inner, part in parts.items() if not isinstance(part, FloatFunctional)}
-        if wholes and not self.seen:
-            self.seen.update(leaves.inputs_of(*self.whole, self.calls))
+        if wholes and not self.seen.inputs:
+            self.seen = leaves.inputs_of(*self.whole, self.calls)
         for inner, whole in wholes.items():
             full = _joined(path, inner)
             if not leaves.is_layer(whole) and not self._is_standalone(full, whole):
                 self._add_direct_calls(full)
         for inner, part in parts.items():
             new = self._part(part, _joined(path, inner))
+            if new is not part and isinstance(new, QuantizedGraphModule):
+                keep_attributes(new, part)
             if graph is not None and inner in wholes:
                 set_submodule(graph, inner, new)
             leaves.replace(root, inner, new)
@@ -202,14 +214,14 @@ class Preparation:
         if not kept and not any(True for _ in part.parameters()):
             self.rows.append(self._without_weights(path, part))
             return part
-        if path not in self.seen:
+        if path not in self.seen.inputs:
             self.rows.append(Row(path, type(part).__name__, "float", reason=_NOT_CALLED))
             return part
         if kept == _STANDALONE:
-            return self._standalone(part, path, self.seen[path])
+            return self._standalone(part, path, self.seen.inputs[path])
         if kept == _CUSTOM or leaves.is_layer(part):
-            return self._layer(part, path, self.seen[path])
-        new: Any = self._module(part, path, self.seen[path])
+            return self._layer(part, path, self.seen.inputs[path])
+        new: Any = self._module(part, path, self.seen.inputs[path])
         if isinstance(part, nn.MultiheadAttention) and new is not part:
             new.batch_first = False  # layers of transformers read it, and then call this, not a float kernel
             new.qcore_preserved = ("batch_first",)
@@ -222,7 +234,7 @@ class Preparation:
         rule = patterns.MODULES.get(kind)
         if kind in _STUBS or (rule is not None and rule.moves):
             return Row(path, kind.__name__, "passed through", asked=qconfig is not None)
-        reason = _WITHOUT_WEIGHTS if path in self.seen else _NOT_CALLED
+        reason = _WITHOUT_WEIGHTS if path in self.seen.inputs else _NOT_CALLED
         return Row(path, kind.__name__, "float", reason=self.resolver.reason or reason, asked=qconfig is not None)
 
     def _add_direct_calls(self, path: str) -> None:
@@ -238,9 +250,11 @@ class Preparation:
         """A graph with one layer in it."""
         arguments = arguments_of(layer, inputs)
         wrapped = leaves.graph_of_layer(layer, arguments)
-        return self._graph(
+        graph = self._graph(
             Traced(wrapped, {}, inputs=tuple(each.value for each in arguments)), path, names={"layer": ""}
         )
+        graph.qcore_layer = "layer"  # type: ignore[assignment]
+        return graph
 
     def _standalone(self, module: nn.Module, path: str, inputs: Inputs) -> nn.Module:
         """A module with a mapping of its own."""
@@ -291,8 +305,9 @@ class Preparation:
     def _rank(self, path: str) -> int | None:
         """How many dimensions the first argument of a module has; None for one that is not called."""
         if not self.ranks:
-            for called, given in leaves.inputs_of(*self.whole, DirectCalls()).items():
-                self.ranks[called] = getattr(given[0], "ndim", None) if given else None
+            for called, given in leaves.inputs_of(*self.whole, DirectCalls()).inputs.items():
+                first = next(iter((*given.args, *given.kwargs.values())), None)
+                self.ranks[called] = getattr(first, "ndim", None)
         return self.ranks.get(path)
 
     def _set_modules(self, graph: QuantizedGraphModule, steps: list[Step]) -> None:
@@ -369,6 +384,7 @@ def to_quantized(model: nn.Module, backend: str) -> None:
         lower(graph, backend)
         convert.fold(graph)
         constants.quantize_constants(graph, backend)
+        reshape_views(graph.graph)
         convert.leave_outputs_quantized(graph)
         graph.qcore_runs_on = backend  # type: ignore[assignment]
 

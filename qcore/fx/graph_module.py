@@ -16,8 +16,10 @@ import torch
 from torch import fx, nn
 
 from qcore.errors import ArgumentError, UnsupportedError
+from qcore.fx.arguments import check_fixed
 from qcore.fx.callables import functions, name_of
 from qcore.fx.names import is_part
+from qcore.fx.values import value_of
 from qcore.nn.quantized.scripted import check_scripting
 from qcore.process import TRACING
 
@@ -31,10 +33,12 @@ NOTES = (
     "qcore_example",
     "qcore_runs_on",
     "qcore_fixed",
+    "qcore_layer",
 )
 """Attributes that go along. qcore_preserved names those of the user's, qcore_quantized_... are positions, qcore_example
 has the shape and dtype of each example input, qcore_runs_on is the backend of a graph that was lowered, and qcore_fixed
-has position, name and value of arguments that the graph was made for."""
+has position, name and form of the arguments that the graph was made for; qcore_layer is the path of the layer that the
+graph stands for, where it is one layer."""
 
 
 FLOAT = "qcore_float"
@@ -57,21 +61,11 @@ CACHE = "_qcore_execution"
 """Attribute that holds what the executor has made of a model; never copied or saved."""
 
 
-def _check_fixed(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    for position, name, value in model.qcore_fixed:
-        given = args[position] if position < len(args) else kwargs.get(name, value)
-        if type(given) is not type(value) or given != value:
-            raise ArgumentError(
-                f"this graph was made for {name}={value!r}, as in the example inputs; got {type(given).__name__}. Give "
-                "example inputs with it, or name the module in PrepareCustomConfig.set_non_traceable_module_names"
-            )
-
-
 def _by_executor(forward: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(forward)
     def run(self: QuantizedGraphModule, *args: Any, **kwargs: Any) -> Any:
         if vars(self).get("qcore_fixed"):
-            _check_fixed(self, args, kwargs)
+            check_fixed(self, args, kwargs)
         executor = QuantizedGraphModule.executor
         if executor is None or "qcore_runs_on" not in vars(self):
             return forward(self, *args, **kwargs)
@@ -147,6 +141,10 @@ class GraphTracer(fx.Tracer):
             return self.create_node("call_function", type(a), (), {key: self.create_arg(a[key]) for key in a})
         raise TypeError(f"it makes a {type(a).__name__}, and a graph only plain dicts, OrderedDicts and dataclasses")
 
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        """What stands for a value while tracing."""
+        return value_of(node, self)
+
 
 class QuantizedGraphModule(fx.GraphModule):
     """A GraphModule that was prepared or converted: copy.deepcopy, pickle and torch.save keep its notes.
@@ -176,6 +174,14 @@ class QuantizedGraphModule(fx.GraphModule):
             if value is not None:
                 setattr(self, name, value)
         return self
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("weight", "bias") and "qcore_layer" in vars(self):
+            layer = self.get_submodule(vars(self)["qcore_layer"])
+            found = getattr(layer, name)
+            found = found() if callable(found) else found
+            return found.dequantize() if hasattr(found, "qparams") else found
+        return super().__getattr__(name)
 
     def __prepare_scriptable__(self) -> Any:
         """What torch.jit.script puts in its place: a trace, as a graph has no control flow."""

@@ -1,17 +1,20 @@
-"""Which values of a graph are float tensors, integer tensors, or none; found from the inputs without running it."""
+"""Which values of a graph are float tensors, integer tensors, or none; found by running it on the example inputs."""
 
 from __future__ import annotations
 
 import operator as python
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
+from qcore.fx.check import copied, solid
 from qcore.fx.graph_module import attribute
 from qcore.fx.patterns import NOT_TENSORS, is_transposed
+from qcore.fx.state import State
 
 _INTEGER_CALLS: tuple[Any, ...] = (
     "long", "int", "bool", "byte", "short", "char", "argmax", "argmin", "argsort", "nonzero", "eq", "ne", "lt", "gt",
@@ -32,9 +35,32 @@ class Kind(Enum):
     OTHER = "no tensor"
 
 
+@dataclass
+class Values:
+    """What the values of a graph are on the example inputs: the kind of each, and, of tensors, as far as the graph runs
+    on them, the sizes and, of floats, the range; `contiguous`: those with three or more dimensions, in the order of
+    these."""
+
+    kinds: dict[fx.Node, Kind]
+    shapes: dict[fx.Node, torch.Size]
+    ranges: dict[fx.Node, tuple[float, float]]
+    contiguous: set[fx.Node]
+
+
+def values_of(model: fx.GraphModule, example_inputs: tuple[Any, ...]) -> Values:
+    """The values of a graph; of what does not run, kinds as the calls let guess."""
+    run = _ran(model, example_inputs)
+    kinds = {**_guessed(model, example_inputs), **run.kinds}
+    return Values(kinds, run.shapes, run.ranges, run.contiguous)
+
+
 def kinds_of(model: fx.GraphModule, example_inputs: tuple[Any, ...]) -> dict[fx.Node, Kind]:
-    """The kind of each node's value. A call gives what its tensor arguments are, floats winning, unless it is known to
-    give something else."""
+    """The kind of each node's value."""
+    return values_of(model, example_inputs).kinds
+
+
+def _guessed(model: fx.GraphModule, example_inputs: tuple[Any, ...]) -> dict[fx.Node, Kind]:
+    """A call gives what its tensor arguments are, floats winning, unless it is known to give something else."""
     kinds: dict[fx.Node, Kind] = {}
     given = iter(example_inputs)
     known: dict[Any, Any] = {}
@@ -100,36 +126,48 @@ def _of_dtype(dtype: torch.dtype) -> Kind:
     return Kind.FLOAT if dtype is torch.float32 else Kind.OTHER_FLOAT
 
 
-class _Shapes(fx.Interpreter):
-    """Runs a graph, and keeps the size of each tensor."""
+class _Run(fx.Interpreter):
+    """Runs a graph, and keeps what its values are."""
 
     def __init__(self, model: fx.GraphModule) -> None:
         super().__init__(model)
-        self.found: dict[fx.Node, torch.Size] = {}
+        self.extra_traceback = False
+        self.kinds: dict[fx.Node, Kind] = {}
+        self.shapes: dict[fx.Node, torch.Size] = {}
+        self.ranges: dict[fx.Node, tuple[float, float]] = {}
+        self.contiguous: set[fx.Node] = set()
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
+        if isinstance(n.target, type):
+            return result
+        first = next((each for each in tree_leaves(result) if isinstance(each, Tensor)), None)
+        self.kinds[n] = kind_of(result if first is None else first)
         if isinstance(result, Tensor):
-            self.found[n] = result.shape
+            self.shapes[n] = result.shape
+            if result.ndim > 2 and result.layout is torch.strided and result.is_contiguous():
+                self.contiguous.add(n)
+            if self.kinds[n] is Kind.FLOAT and result.numel() and not hasattr(result, "qparams"):
+                self.ranges[n] = (float(result.min()), float(result.max()))
         return result
 
 
-def copied(value: Any) -> Any:
-    """A tensor's copy, for a model that may write to its inputs; anything else as it is."""
-    return value.clone() if isinstance(value, Tensor) else value
-
-
-def shapes_of(model: fx.GraphModule, example_inputs: tuple[Any, ...]) -> dict[fx.Node, torch.Size]:
-    """The sizes of the values of a graph, as far as it runs on the example inputs."""
-    run = _Shapes(model)
+def _ran(model: fx.GraphModule, example_inputs: tuple[Any, ...]) -> _Run:
+    run, state = _Run(model), State(model)
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
         with torch.no_grad():
-            run.run(*tree_map(copied, example_inputs))
+            run.run(*tree_map(copied, tree_map(solid, example_inputs)))
     except Exception:
         pass
     finally:
         for module, training in modes.items():
             module.training = training
-    return run.found
+        state.restore()
+    return run
+
+
+def shapes_of(model: fx.GraphModule, example_inputs: tuple[Any, ...]) -> dict[fx.Node, torch.Size]:
+    """The sizes of the values of a graph, as far as it runs on the example inputs."""
+    return _ran(model, example_inputs).shapes

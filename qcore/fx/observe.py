@@ -168,7 +168,7 @@ def check_ends(model: QuantizedGraphModule) -> None:
         (model.qcore_quantized_inputs, inputs, "input"),
         (model.qcore_quantized_outputs, outputs, "output"),
     ):
-        wrong = [index for index in given if type(index) is not int or not 0 <= index < count]  # type: ignore[union-attr]
+        wrong = [index for index in given if type(index) is not int or not 0 <= index < count]
         if wrong:
             raise ArgumentError(
                 f"{what}_quantized_indexes: there is no {what} {wrong[0]!r}; the model has {count}, counted from 0"
@@ -179,7 +179,7 @@ def observe(model: QuantizedGraphModule, steps: list[Step], is_qat: bool = False
     """Insert, in place, the observers that the steps of a plan need."""
     run = Observing(model, is_qat)
     inputs = [node for node in model.graph.nodes if node.op == "placeholder"]
-    for index in model.qcore_quantized_inputs:  # type: ignore[union-attr]
+    for index in model.qcore_quantized_inputs:
         run.states[inputs[index]] = _DERIVED
     for step in steps:
         run.visit(step)
@@ -190,7 +190,7 @@ def observe(model: QuantizedGraphModule, steps: list[Step], is_qat: bool = False
 
 def _check_outputs(model: QuantizedGraphModule, states: dict[fx.Node, Slot | None]) -> None:
     value: Any = next(node for node in model.graph.nodes if node.op == "output").args[0]
-    for index in model.qcore_quantized_outputs:  # type: ignore[union-attr]
+    for index in model.qcore_quantized_outputs:
         result = value[index] if isinstance(value, tuple | list) else value
         if result not in states:
             raise QuantizationError(

@@ -10,6 +10,7 @@ from torch import fx
 from torch.fx.proxy import GraphAppendingTracer
 
 from qcore.fx.graph_module import QuantizedGraphModule, finished
+from qcore.fx.values import may_write, value_of
 
 _LIBRARIES = ("torch", "qcore", "operator", "_operator", "builtins", "math")
 
@@ -23,7 +24,7 @@ def look_into_functions(
     changed = False
     for node in found:
         if not is_named(node.target):
-            changed |= _look_into(node, scopes)
+            changed |= _look_into(model, node, scopes)
     if changed:
         finished(model)
 
@@ -32,14 +33,15 @@ def _is_users(function: Any) -> bool:
     return isinstance(function, FunctionType) and function.__module__.partition(".")[0] not in _LIBRARIES
 
 
-def _look_into(node: fx.Node, scopes: dict[str, str]) -> bool:
+def _look_into(model: QuantizedGraphModule, node: fx.Node, scopes: dict[str, str]) -> bool:
     graph, function = node.graph, node.target
     before = set(graph.nodes)
     tracer = GraphAppendingTracer(graph)
 
     def proxy(value: fx.Node) -> Any:
-        return fx.Proxy(value, tracer)
+        return value_of(value, tracer)
 
+    setattr(tracer, "proxy", proxy)  # noqa: B010  (for the values that calls give, too)
     args, kwargs = fx.map_arg((node.args, node.kwargs), proxy)
     try:
         with graph.inserting_before(node):
@@ -48,7 +50,7 @@ def _look_into(node: fx.Node, scopes: dict[str, str]) -> bool:
     except Exception:
         done = False
     made = [each for each in graph.nodes if each not in before]
-    if not done:
+    if not done or any(may_write(each, model) for each in made):  # to what has other names, perhaps
         for each in reversed(made):
             graph.erase_node(each)
         return False

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from torch import fx, nn
 
+from qcore import operators as ops
 from qcore.api._convert import build
 from qcore.api._layers import Layer
 from qcore.api._prepare import described
@@ -16,9 +17,10 @@ from qcore.binding import bind
 from qcore.errors import QcoreError, QuantizationError, UnsupportedError
 from qcore.fx import parts, patterns
 from qcore.fx.allowed import Allowed
+from qcore.fx.fits import reasons_against
 from qcore.fx.fuse import SOURCE
 from qcore.fx.graph_module import REASON
-from qcore.fx.kinds import Kind
+from qcore.fx.kinds import Kind, Values
 from qcore.fx.match import Match, match
 from qcore.fx.modes import ByMode
 from qcore.fx.patterns import Role, Unfit
@@ -58,7 +60,7 @@ class Planner:
     config says."""
 
     model: fx.GraphModule
-    kinds: dict[fx.Node, Kind]
+    values: Values
     scopes: dict[str, str]
     leaves: dict[str, str]
     open_leaves: Collection[str]
@@ -71,6 +73,8 @@ class Planner:
     def steps(self) -> list[Step]:
         """A step for each call, in order; nothing for calls that are part of the one before, or work on no tensors."""
         self.modules = dict(self.model.named_modules(remove_duplicate=False))
+        self.kinds = self.values.kinds
+        self.unfit, self.unfit_calls = reasons_against(self.model, self.values)
         found: list[Step] = []
         done: set[fx.Node] = set()
         for node in self.model.graph.nodes:
@@ -103,7 +107,7 @@ class Planner:
             found = None if reason else self._matched(node, target, fuses_relu)
         except Unfit as unfit:
             reason = str(unfit)
-        if not self._is_float(node):
+        if not self._is_float(node) or (node.target is getattr and not patterns.is_transposed(node)):
             return None
         if found is not None and found.role is Role.MOVE:
             return Step(node, found, "static", qconfig, Row(label, name, "passed through", asked=qconfig is not None))
@@ -153,7 +157,7 @@ class Planner:
             role = self.allowed.observed(target, found, computes)
             if isinstance(role, Role):
                 found.role = role
-                reason = self._against_inputs(found)
+                reason = self._against_values(found)
             else:
                 reason = role
         if how == "static" and _is_per_channel(qconfig):
@@ -195,11 +199,17 @@ class Planner:
             return "float", static.reason or f"{name} has no quantized form", None
         return "float", against, None
 
-    def _against_inputs(self, found: Match) -> str:
-        for each in found.inputs:
-            if self.kinds.get(each) is not Kind.FLOAT:
-                return f"its operand {each.name} is {self.kinds[each].value}; only float32 tensors quantize"
-        return ""
+    def _against_values(self, found: Match) -> str:
+        for each in (*found.inputs, found.last):
+            what = f"its operand {each.name}" if each is not found.last else "its result"
+            kind = self.kinds.get(each, Kind.FLOAT)
+            if kind is not Kind.FLOAT:
+                return f"{what} is {kind.value}; only float32 tensors quantize"
+        reasons = [self.unfit.get(each, "") for each in (*found.inputs, found.last)]
+        has_weights = found.rule in (patterns.QUANTIZED_MODULE, patterns.SAME_PARAMETERS)
+        if not has_weights and not isinstance(found.operator, ops.MatMul):
+            reasons.append(self.unfit_calls.get(found.last, ""))
+        return next(filter(None, reasons), "")
 
     def _described(self, how: How, label: str, name: str, quantized: Any, module: nn.Module, qconfig: Any) -> Row:
         if not _is_ours(quantized):

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import inspect
+import operator as python
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.utils._pytree import tree_map
 
 from qcore.errors import QuantizationError
-from qcore.fx.arguments import Argument, Inputs, arguments_of, split
+from qcore.fx.arguments import TENSOR, UNKNOWN, Argument, Inputs, arguments_of, form_of, split, taken
+from qcore.fx.check import Examples, Unlike, scope_of
 from qcore.fx.graph_module import GraphTracer, QuantizedGraphModule
 from qcore.fx.inplace import Aliased, out_of_place
+from qcore.fx.signatures import by_position
 from qcore.fx.stacks import Stack
+from qcore.fx.state import State
+from qcore.fx.values import may_write
+from qcore.fx.written_out import kernels_written_out
 from qcore.nn.quantizable import Quantizable
-from qcore.process import Shared
 
 _TORCH = str(Path(torch.__file__).parent)
 _HERE = str(Path(__file__).parent)
@@ -38,7 +42,7 @@ class Traced:
     model: QuantizedGraphModule
     scopes: dict[str, str]
     leaves: dict[str, str] = field(default_factory=dict)
-    inputs: Inputs = ()
+    inputs: tuple[Any, ...] = ()
 
 
 def trace(
@@ -46,13 +50,34 @@ def trace(
     keep: Callable[[str, nn.Module], str],
     inputs: Inputs | None = None,
     strict: bool = False,
+    writes_inputs: bool = True,
 ) -> Traced:
-    """Trace a module. `keep(path, module)`: a reason not to trace into a submodule; empty to try. `inputs`: as
-    arguments.by_parameter has them; for a value of None, a bool or a string the graph is made for that value alone.
+    """Trace a module. `keep(path, module)`: a reason not to trace into a submodule; empty to try. `inputs`: what it is
+    called with; the graph is made for those that hold no tensor, gives for the others what the module gives, and where
+    it writes to values makes new ones. `writes_inputs`: as of out_of_place.
 
     Raises Untraceable where the module's own forward cannot be traced, or, with `strict`, any inside of it.
     """
+    left: dict[str, str] = {}
+    while True:
+        try:
+            return _traced(
+                model, lambda path, each: keep(path, each) or left.get(path, ""), inputs, strict, writes_inputs
+            )
+        except Unlike as error:
+            reason = f"cannot be a graph of values ({error})"
+            if strict or not error.path or error.path in left:
+                where = f"strict=True, and module {error.path!r} " if error.path else ""
+                raise Untraceable(f"{where}{reason}") from error
+            left[error.path] = reason
+
+
+def _traced(
+    model: nn.Module, keep: Callable[[str, nn.Module], str], inputs: Inputs | None, strict: bool, writes_inputs: bool
+) -> Traced:
+    """One attempt; Unlike for a graph that is not what the module does."""
     arguments = arguments_of(model, inputs)
+    state = State(model)
     failed: Exception | None = None
     for records_buffers in _WAYS:
         tracer = LeafTracer(keep, strict, records_buffers, arguments)
@@ -61,22 +86,76 @@ def trace(
                 graph = tracer.trace(model)
             break
         except Untraceable:
+            state.restore()
             raise
         except Exception as error:
+            state.restore()
             failed = failed or error
     else:
         assert failed is not None
         raise Untraceable(reason_of(failed)) from failed
+    by_position(graph)
     graph._tracer_cls = GraphTracer
-    scopes = {node.name: _scope(node) for node in graph.nodes}
     traced = QuantizedGraphModule(model, graph)
-    fixed = [(position, each.name, each.value) for position, each in enumerate(arguments) if each.fixed]
+    kept = _kept_values(state)
+    fixed = [(position, each.name, form_of(each.value)) for position, each in enumerate(arguments)]
+    fixed = [each for each in fixed if each[2] is not UNKNOWN and (each[0] or each[2] is not TENSOR)]
     traced.qcore_fixed = tuple(fixed)  # type: ignore[assignment]
-    try:
-        out_of_place(traced)
-    except Aliased as error:
-        raise Untraceable(f"cannot be a graph of values ({error})") from error
+    if inputs is not None:
+        _make_like(model, traced, Examples(model, arguments, tracer.results), kept, writes_inputs)
+    scopes = {node.name: scope_of(node) for node in graph.nodes}
     return Traced(traced, scopes, tracer.leaves, () if inputs is None else tuple(each.value for each in arguments))
+
+
+def _kept_values(state: State) -> list[tuple[str, str]]:
+    """Path and name of attributes that hold values of the graph after tracing; Unlike for those that count, and for
+    buffers that change. All is as it was afterwards."""
+    try:
+        for path, name in state.buffers():
+            raise Unlike(path, f"it changes its buffer {name!r}")
+        changed = [each for each in state.attributes() if not each[1].startswith("_tensor_constant")]  # the tracer's
+        for path, name, before, after in changed:
+            if isinstance(after, bool | int | float | str) and isinstance(before, bool | int | float | str):
+                raise Unlike(path, f"it changes its attribute {name!r}")
+        return [(path, name) for path, name, _, _ in changed]
+    finally:
+        state.restore()
+
+
+def _make_like(
+    model: nn.Module, traced: QuantizedGraphModule, examples: Examples, kept: list[tuple[str, str]], writes_inputs: bool
+) -> None:
+    """Make a graph what the module is on its examples; Unlike where that fails."""
+    if examples.error is not None:
+        write = next((node for node in traced.graph.nodes if may_write(node, traced)), None)
+        if write is not None:
+            raise Unlike("", f"{write.name} writes in place, and it cannot be run here: {examples.error}")
+        return
+    for path, name in kept:
+        examples.check_again(path, name)
+    memory = examples.watch(traced)
+    try:
+        changed = out_of_place(traced.graph, memory, writes_inputs)
+    except Aliased as error:
+        traced_into = {path for path, _ in examples.results}
+        raise Unlike(_around([scope_of(node) for node in error.nodes], traced_into), str(error)) from error
+    _erase_unread(traced.graph)
+    traced.recompile()
+    if changed:
+        examples.check(traced)
+
+
+def _around(scopes: list[str], paths: set[str]) -> str:
+    """The innermost of some modules that has all scopes in it."""
+    inside = [path for path in paths if all(f"{scope}.".startswith(f"{path}.") for scope in scopes)]
+    return max(inside, key=len, default="")
+
+
+def _erase_unread(graph: fx.Graph) -> None:
+    """Take away items of values that nothing reads."""
+    for node in reversed(graph.nodes):
+        if node.target is python.getitem and not node.users:
+            graph.erase_node(node)
 
 
 def reason_of(error: Exception) -> str:
@@ -88,54 +167,13 @@ def reason_of(error: Exception) -> str:
     return f"cannot be traced{where} ({text})"
 
 
-_WRITTEN_OUT: ContextVar[bool] = ContextVar("qcore_kernels_written_out", default=False)
-
-
-class _FastPath:
-    """torch's flag for one kernel in place of a transformer's layer, of which it has one for the process: off for those
-    within kernels_written_out, and what it was for others, whose results would differ in last bits."""
-
-    def __init__(self, usual: bool) -> None:
-        self.usual = usual
-
-    def __bool__(self) -> bool:
-        return bool(self.usual) and not _WRITTEN_OUT.get()
-
-
-@contextmanager
-def _flag_by_context() -> Iterator[None]:
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(_FastPath(before))  # type: ignore[arg-type]
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
-
-
-_flag = Shared(_flag_by_context)
-
-
-@contextmanager
-def kernels_written_out() -> Iterator[None]:
-    """Within it, layers of transformers call their parts, and not one kernel for all of them."""
-    with _flag():
-        token = _WRITTEN_OUT.set(True)
-        try:
-            yield
-        finally:
-            _WRITTEN_OUT.reset(token)
-
-
 def has_parts(module: nn.Module) -> bool:
     """Whether a module calls others."""
     return any(True for _ in module.children())
 
 
-def _scope(node: fx.Node) -> str:
-    stack = list(node.meta.get("nn_module_stack", {}).values())
-    if node.op == "call_module":
-        stack = stack[:-1]  # the last entry is the module itself
-    return stack[-1][0] if stack else ""
+def _node_of(value: Any) -> Any:
+    return value.node if isinstance(value, fx.Proxy) else value
 
 
 _WAYS = (False, True)
@@ -159,6 +197,7 @@ class LeafTracer(GraphTracer):
         self.keep = keep
         self.strict = strict
         self.leaves: dict[str, str] = {}
+        self.results: list[tuple[str, Any]] = []
         self._parameter_proxies: dict[str, Any] = {}
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
@@ -184,8 +223,24 @@ class LeafTracer(GraphTracer):
             for each in self.arguments
         ]
         pairs = zip(self.arguments, values, strict=True)
-        args, kwargs = split(self.arguments, [each.value if each.fixed else value for each, value in pairs])
-        return lambda: self.root.forward(*args, **kwargs), []
+        given = split(self.arguments, [taken(form_of(each.value), value) for each, value in pairs])
+        return lambda: self.root.forward(*given.args, **given.kwargs), []
+
+    def count(self, obj: fx.Proxy) -> int:
+        """How many pieces a value is, where the call that cuts it says so; TypeError where it does not."""
+        node = obj.node
+        name = str(getattr(node.target, "__name__", node.target))
+        given: Any = node.args[1] if len(node.args) > 1 else next(iter(node.kwargs.values()), None)
+        if name in ("chunk", "tensor_split") and isinstance(given, int):
+            return given
+        if name in ("split", "split_with_sizes") and isinstance(given, list | tuple):
+            return len(given)
+        raise TypeError("the length of a value is not known when it is traced")
+
+    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        """The pieces of a value."""
+        parts: Any = obj
+        return iter([parts[index] for index in range(self.count(obj))])
 
     def read(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         self._parameter_proxies = parameter_proxy_cache
@@ -201,13 +256,16 @@ class LeafTracer(GraphTracer):
         for records_buffers in _WAYS if not usual else (usual,):
             self.proxy_buffer_attributes = records_buffers
             try:
-                return super().called(m, forward, args, kwargs)
+                result = super().called(m, forward, args, kwargs)
+                self.results.append((path, tree_map(_node_of, result)))
+                return result
             except Untraceable:
                 raise
             except Exception as error:
                 failed = failed or error
                 self._roll_back(before)
                 self.leaves = {name: why for name, why in self.leaves.items() if not name.startswith(f"{path}.")}
+                self.results = [each for each in self.results if not each[0].startswith(f"{path}.")]
                 self.scope, self.module_stack = scope, stack.copy()
             finally:
                 self.proxy_buffer_attributes = usual

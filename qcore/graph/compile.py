@@ -12,6 +12,7 @@ from qcore.errors import ArgumentError, QuantizationError
 from qcore.fx.arguments import by_parameter
 from qcore.fx.graph_module import QuantizedGraphModule
 from qcore.fx.trace import Untraceable, trace
+from qcore.fx.views import reshape_views
 from qcore.graph.from_fx import FUNCTIONALS
 from qcore.nn.quantized.base import QuantizedModule
 from qcore.nn.quantized.functional_modules import QFunctional
@@ -39,6 +40,8 @@ def compile(model: nn.Module, example_inputs: tuple[Any, ...]) -> nn.Module:
             traced = trace(model, lambda path, module: "", by_parameter(model, example_inputs)).model
     except Untraceable as error:
         raise QuantizationError(f"compile: this model {error}") from error
+    reshape_views(traced.graph)
+    traced.recompile()
     traced.qcore_runs_on = registry.choose(getattr(model, "qcore_backend", None)).name  # type: ignore[assignment]
     traced.carry(model)
     shared = set(model.modules())  # which keep their modes

@@ -251,7 +251,7 @@ class _Cache:
         return found
 
     def _made(self, model: QuantizedGraphModule, call: Call | None) -> Execution:
-        choice = registry.choose(model.qcore_runs_on)  # type: ignore[arg-type]
+        choice = registry.choose(model.qcore_runs_on)
         chosen = [registry.get(each) for each in choice.selection.names]
         if call is None:
             return Execution(model, chosen, choice.name)

@@ -117,6 +117,8 @@ def _is_inner(node: fx.Node, inside: Owners) -> bool:
     source = node.args[0] if node.target is python.getitem else node
     if not isinstance(source, fx.Node) or not (source.target in CUTS or source.target in NOT_TENSORS):
         return False
+    if source is not node and source.target in CUTS:
+        return False  # a piece that no node of the graph cuts
     return all(user in inside or _is_inner(user, inside) for user in node.users)
 
 

@@ -12,9 +12,17 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_map
 
+from qcore.fx.check import Unlike, copied, same
 from qcore.fx.graph_module import QuantizedGraphModule
-from qcore.fx.trace import LeafTracer, kernels_written_out
+from qcore.fx.inplace import out_of_place
+from qcore.fx.memory import Memory
+from qcore.fx.signatures import by_position
+from qcore.fx.trace import LeafTracer
+from qcore.fx.values import Value
+from qcore.fx.views import reshape_views
+from qcore.fx.written_out import kernels_written_out
 from qcore.graph.ir import DTYPE
 from qcore.nn.quantized.base import QuantizedModule
 
@@ -33,21 +41,31 @@ def _holds_quantized(module: nn.Module) -> bool:
 
 
 def unfold(model: QuantizedGraphModule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[fx.Graph, list[str]]:
-    """The graph of a model for the sizes of some inputs, and the paths of the modules that it has entered."""
-    tracer = _Unfolder(model, args, kwargs)
+    """The graph of a model for the sizes of some inputs, and the paths of the modules that it has entered.
+
+    Raises what their code raises where it cannot be followed, and Aliased and Unlike as tracing does.
+    """
+    tracer = _Unfolder(model, *tree_map(copied, (args, kwargs)))
     with torch.no_grad(), kernels_written_out():
         graph = tracer.trace(model)
+        output = next(node for node in graph.nodes if node.op == "output")
+        found = fx.node.map_arg(output.args[0], tracer.values.__getitem__)
+        if not same(fx.Interpreter(model).run(*tree_map(copied, tracer.given())), found):
+            raise Unlike("", "gives something else where its modules are entered")
+    by_position(graph)
+    out_of_place(graph, tracer.memory)
+    reshape_views(graph)
     for node in reversed(graph.nodes):
         if node in tracer.sized and not node.users:
             graph.erase_node(node)
     return graph, list(tracer.entered)
 
 
-class _Sized(fx.Proxy):
+class _Sized(Value):
     """A value of a graph whose sizes are known; they are values of the graph as well."""
 
     def __getattr__(self, name: str) -> Any:
-        found = self.tracer.values.get(self.node)  # type: ignore[attr-defined]
+        found = self.tracer.values.get(self.node)
         if isinstance(found, Tensor):
             if name == "shape":
                 return self.size()
@@ -62,7 +80,7 @@ class _Sized(fx.Proxy):
 
     def dim(self) -> int:
         """As of a tensor."""
-        return self.tracer.values[self.node].dim()  # type: ignore[attr-defined,no-any-return]
+        return self.tracer.values[self.node].dim()  # type: ignore[no-any-return]
 
     def _size(self, dim: int) -> Any:
         return self.tracer.create_proxy("call_method", "size", (self, dim), {})
@@ -77,6 +95,7 @@ class _Unfolder(LeafTracer):
         super().__init__(lambda path, module: "", False, False, [])
         self.model = model
         self.values: dict[fx.Node, Any] = {}
+        self.memory = Memory()
         self.sized: set[fx.Node] = set()
         self.entered: dict[str, None] = {}
         self._given = args, kwargs
@@ -88,17 +107,22 @@ class _Unfolder(LeafTracer):
         """The model's graph, as a function that runs it once."""
         return self._walk, []
 
-    def _walk(self) -> Any:
-        names = [node.target for node in self.model.graph.nodes if node.op == "placeholder"]
+    def given(self) -> list[Any]:
+        """What the model's graph is called with."""
+        inputs = [node for node in self.model.graph.nodes if node.op == "placeholder"]
         args, kwargs = self._given
-        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        named = {**dict(zip([node.target for node in inputs], args, strict=False)), **kwargs}
+        return [named.get(str(node.target), node.args[0] if node.args else None) for node in inputs]
+
+    def _walk(self) -> Any:
+        given = iter(self.given())
         results: dict[fx.Node, Any] = {}
         for node in self.model.graph.nodes:
             taken, named = fx.node.map_arg((node.args, dict(node.kwargs)), results.__getitem__)
             if node.op == "output":
                 return taken[0]
             if node.op == "placeholder":
-                self._placeholder = given.get(node.target, node.args[0] if node.args else None)
+                self._placeholder = next(given)
                 results[node] = self.create_proxy("placeholder", node.target, node.args, {}, type_expr=node.type)
             elif node.op == "call_module":
                 results[node] = self.model.get_submodule(str(node.target))(*taken, **named)
@@ -116,7 +140,10 @@ class _Unfolder(LeafTracer):
         elif kind != "output":
             self._evaluates = True
             try:
-                self.values[node] = self._value(kind, target, *fx.node.map_arg((args, kwargs), self.values.__getitem__))
+                taken = fx.node.map_arg((args, kwargs), self.values.__getitem__)
+                self.values[node] = self.memory.watched(
+                    node, self.values.__getitem__, lambda: self._value(kind, target, *taken)
+                )
             finally:
                 self._evaluates = False
         found = self.values.get(node)

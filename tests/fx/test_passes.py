@@ -353,8 +353,8 @@ def test_parts_of_what_is_not_traced_are_found_with_their_inputs():
         "inner.fc": model.inner.fc,
         "inner.norm": model.inner.norm,
     }
-    seen = leaves.inputs_of(model, (torch.randn(2, 8),), DirectCalls())
-    assert [each.dtype for each in seen["inner.fc"]] == [torch.float32]
+    seen = leaves.inputs_of(model, by_parameter(model, (torch.randn(2, 8),)), DirectCalls()).inputs
+    assert [each.dtype for each in seen["inner.fc"].args] == [torch.float32]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from qcore.backend import Kernel
 from qcore.binding import bind
 from qcore.errors import ArgumentError, ArgumentTypeError
 from qcore.nn.quantized.base import QuantizedModule
+from qcore.nn.quantized.layer_weight import weight_of
 from qcore.nn.quantized.observed import path_of, planned_qparams, quantize_weight, weight_observer
 from qcore.tensor.arguments import check_whole
 from qcore.tensor.dtypes import DTypeLike, QDType, as_qdtype, per_channel_affine_float_qparams, quint4x2, quint8
@@ -56,6 +57,7 @@ class Embedding(QuantizedModule):
         if _weight is not None:
             self.set_weight(_weight)
 
+    @weight_of
     def weight(self) -> QTensor:
         """The quantized table; it shares memory with the module."""
         return QTensor(self._raw, self._qweight, self._backend)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from qcore.errors import ArgumentError, ArgumentTypeError, QuantizationError
 from qcore.nn.quantized.base import QuantizedModule
+from qcore.nn.quantized.layer_weight import weight_of
 from qcore.nn.quantized.observed import path_of, planned_qparams, quantize_weight, weight_observer
 from qcore.tensor.dtypes import is_qdtype, qint8
 from qcore.tensor.qparams import QParams
@@ -30,6 +31,7 @@ class Weighted(QuantizedModule):
         self.register_buffer("_bias", torch.zeros(channels) if bias else None, persistent=False)
         self._qweight = QParams(qint8, 1.0, 0)
 
+    @weight_of
     def weight(self) -> QTensor:
         """The quantized weight; it shares memory with the module."""
         return QTensor(self._raw, self._qweight, self._backend)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from qcore import operators as ops
 from qcore.errors import ArgumentError
 from qcore.nn.quantized.dynamic.options import dynamic_options, is_float16, reason_against_dynamic, to_float16
+from qcore.nn.quantized.layer_weight import weight_of
 from qcore.nn.quantized.linear import LinearWeight
 from qcore.tensor.dtypes import QDType, qint8, quint8
 from qcore.tensor.qtensor import QTensor
@@ -35,6 +36,7 @@ class Linear(LinearWeight):
         if self.float16:
             self._raw = torch.zeros(out_features, in_features, dtype=torch.float16)
 
+    @weight_of
     def weight(self) -> Any:
         """The quantized weight, sharing memory with the module; a float32 tensor where it is kept in float16."""
         return self._raw.float() if self.float16 else super().weight()

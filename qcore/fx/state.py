@@ -1,0 +1,80 @@
+"""state: what a model holds, kept while it is traced or run on examples, so that it is afterwards as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qcore.nn.quantized.base import QuantizedModule
+
+
+class State:
+    """The attributes and buffers of a float model's modules, and torch's random numbers, as they are now."""
+
+    def __init__(self, model: nn.Module) -> None:
+        modules = [(path, each) for path, each in model.named_modules() if not isinstance(each, QuantizedModule)]
+        self._attributes = [
+            (path, each, {key: _kept(value) for key, value in vars(each).items()}) for path, each in modules
+        ]
+        self._buffers = [
+            (path, name, each, each.detach().clone())
+            for path, module in modules
+            for name, each in module._buffers.items()
+            if each is not None and each.layout is torch.strided
+        ]
+        self._random = torch.get_rng_state()
+
+    def attributes(self) -> Iterator[tuple[str, str, Any, Any]]:
+        """Path, name, former and present value of attributes that are others now."""
+        for path, module, kept in self._attributes:
+            now = vars(module)
+            for name in dict.fromkeys((*kept, *now)):
+                before, after = kept.get(name, (_ABSENT, None))[0], now.get(name, _ABSENT)
+                if (after is not before or _kept(after)[1] != kept[name][1]) and not _equal(before, after):
+                    yield path, name, before, after
+
+    def buffers(self) -> dict[tuple[str, str], Tensor]:
+        """The buffers that were written to, by path and name, as they are now."""
+        return {
+            (path, name): now.clone()
+            for path, name, now, before in self._buffers
+            if not torch.equal(now.nan_to_num(), before.nan_to_num())
+        }
+
+    def restore(self) -> None:
+        """Make all of it as it was."""
+        for _, module, kept in self._attributes:
+            now = vars(module)
+            for name in [name for name in now if name not in kept]:
+                del now[name]
+            for name, (value, items) in kept.items():
+                now[name] = value
+                if items is None:
+                    continue
+                value.clear()
+                if isinstance(value, list):
+                    value.extend(items)
+                else:
+                    value.update(items)
+        with torch.no_grad():
+            for _, _, tensor, before in self._buffers:
+                if not tensor.is_inference() or torch.is_inference_mode_enabled():
+                    tensor.copy_(before)
+        torch.set_rng_state(self._random)
+
+
+_ABSENT = object()
+
+
+def _kept(value: Any) -> tuple[Any, Any]:
+    """A value, and, of a container that can change, its items."""
+    return value, value.copy() if type(value) in (list, dict, set) else None
+
+
+def _equal(before: Any, after: Any) -> bool:
+    return (
+        isinstance(before, bool | int | float | str | tuple | None) and type(before) is type(after) and before == after
+    )
