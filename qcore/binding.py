@@ -16,6 +16,7 @@ from qcore.registry import registry, until_changed
 from qcore.selection import REFUSE
 from qcore.tensor.compiled import outside_of_graphs
 from qcore.tensor.dtypes import QDType
+from qcore.tensor.entering import on_the_cpu
 from qcore.tensor.recording import LEARNING, is_learning
 
 
@@ -67,6 +68,7 @@ def bind(backend: str | None, operator: Operator, activations: tuple[QDType, ...
 
 @outside_of_graphs
 @until_changed
+@on_the_cpu()
 def shared_kernel(backend: str | None, operator: Operator, activations: tuple[QDType, ...]) -> Kernel:
     """The kernel of an operator without constants, bound once."""
     return bind(backend, operator, activations).build()
@@ -81,13 +83,32 @@ def _record(operator: Operator, backend: str, *args: Any) -> Any:
     return record(operator, backend, args)
 
 
+function_modes = torch._C._len_torch_function_stack
+
+
+def undisturbed(kernel: Kernel) -> Kernel:
+    """The kernel, which a default device, and other modes that see each function of torch, leave alone."""
+
+    def run(*args: Any) -> Any:
+        if not function_modes():
+            return kernel(*args)
+        with torch._C.DisableTorchFunction():
+            return kernel(*args)
+
+    return run
+
+
 def _recordable(kernel: Kernel, operator: Operator, backend: str) -> Kernel:
     """The kernel; while something records (a trace, an export, a mode that sees every operator), its custom op."""
     is_tracing, modes = torch._C._is_tracing, torch._C._len_torch_dispatch_stack  # is_recording(), a call less
 
+    quietly = undisturbed(kernel)
+
     def run(*args: Any) -> Any:
         if is_tracing() or modes() or (LEARNING and is_learning()):
             return record(operator, backend, args)
+        if function_modes():
+            return quietly(*args)
         return kernel(*args)
 
     return run

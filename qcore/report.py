@@ -9,12 +9,14 @@ from typing import Literal, TypeAlias
 from qcore.errors import ArgumentError
 from qcore.selection import Selection
 
-Outcome: TypeAlias = Literal["quantized", "float", "passed through"]
+Outcome: TypeAlias = Literal["quantized", "float", "in float", "passed through"]
 
 
 @dataclass(frozen=True)
 class Row:
     """One module of the model.
+
+    `outcome`: "in float" is a layer without a kernel on integers, which computes between a dequantize and a quantize.
 
     `backend`: who runs it; `operator`: as what, with what is fused into it; `dtypes`: of weight and output; `reason`:
     why it was left float, or why another backend than the model's runs it; `asked`: whether quantizing it was asked
@@ -59,8 +61,8 @@ class Report:
 
     @property
     def float_rows(self) -> tuple[Row, ...]:
-        """Modules left float, each with its reason."""
-        return tuple(row for row in self.rows if row.outcome == "float")
+        """Modules that compute in float, each with its reason."""
+        return tuple(row for row in self.rows if row.outcome in ("float", "in float"))
 
     @property
     def fallback_rows(self) -> tuple[Row, ...]:

@@ -62,7 +62,7 @@ def exponentials(qx: QParams) -> Tensor:
     with localcontext(_CONTEXT):
         scale = Decimal(float(torch.tensor(qx.scale, dtype=torch.float32)))
         terms = [int((2**40 * (-scale * d).exp()).to_integral_value()) for d in range(256)]
-    return torch.tensor(terms)
+    return torch.tensor(terms, dtype=torch.int64)
 
 
 def _dequantized(qx: QParams) -> Tensor:

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
-from qcore.api._layers import OBSERVER, OBSERVING, Layer, apply_swaps, check_mapping, keep_hooks, layers, lent
+from qcore.api._layers import (
+    OBSERVER,
+    OBSERVING,
+    Layer,
+    apply_swaps,
+    check_mapping,
+    keep_hooks,
+    layers,
+    lent,
+    without_hooks,
+)
 from qcore.api._prepare import CustomConfig, bind_model, described, raise_if_refused
 from qcore.api._reference import reference_form
 from qcore.errors import QuantizationError
 from qcore.nn import catalog
 from qcore.nn.quantizable import Quantizable
+from qcore.nn.quantized.in_float import InFloat
+from qcore.nn.weights import copied
 from qcore.registry import registry
 from qcore.report import Report, Row
 from qcore.tensor.arguments import check_module
+from qcore.tensor.entering import on_the_cpu
 
 
+@on_the_cpu()
 def convert(
     module: nn.Module,
     mapping: catalog.Mapping | None = None,
@@ -45,7 +58,7 @@ def convert(
     check_mapping(table)
     custom = _custom(convert_custom_config_dict)
     if not inplace:
-        module = copy.deepcopy(module)
+        module = copied(module)
     backend = registry.choose(getattr(module, "qcore_backend", None)).name
     planned: Report | None = getattr(module, "qcore_report", None)
     left = {} if planned is None else {row.path: row for row in planned if row.outcome != "quantized"}
@@ -58,7 +71,10 @@ def convert(
     for layer in plan:
         kind = type(layer.module)
         if layer.path in left:
-            rows.append(left[layer.path])
+            row = left[layer.path]
+            if row.outcome == "in float" and not is_reference:
+                swaps[id(layer.module)], row = _in_float(layer, backend, row)
+            rows.append(row)
         elif layer.qconfig is None:
             continue
         elif kind in custom:
@@ -83,9 +99,26 @@ def convert(
     report = Report(backend, tuple(rows), "" if planned is None else planned.why_backend)
     raise_if_refused(report, strict)
     module = apply_swaps(module, swaps)
+    for part in module.modules():
+        if isinstance(part, Quantizable):
+            part.share_ranges()
     strip(module, remove_qconfig or is_reference)
     bind_model(module, report)
     return module
+
+
+def _in_float(layer: Layer, backend: str, row: Row) -> tuple[nn.Module, Row]:
+    """A layer without a kernel on integers, as it is called between quantized ones, and what the report says of it."""
+    bare = type(layer.module).__new__(type(layer.module))
+    bare.__dict__.update({**vars(without_hooks(layer.module)), "_modules": {}})
+    bare.__dict__.pop("qconfig", None)
+    with lent(layer.module, qcore_path=layer.path, qcore_backend=backend):
+        new = InFloat.around(bare, layer.module)
+    keep_hooks(layer.module, new)
+    return new, row if new.quantizes else replace(row, outcome="float", reason=_GIVES_FLOATS)
+
+
+_GIVES_FLOATS = "no kernel on integers: it dequantizes and gives floats, as calibration saw no finite results of it"
 
 
 def _custom(config: CustomConfig | None) -> catalog.Mapping:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,6 +15,9 @@ from torch import Tensor, nn
 from qcore.errors import ArgumentError, ArgumentTypeError, QuantizationError
 from qcore.nn.catalog import match
 from qcore.nn.intrinsic import FusedModule
+from qcore.nn.qat.base import QATModule
+from qcore.nn.quantizable import Quantizable
+from qcore.nn.weights import MAKERS, check_initialized
 from qcore.tensor.arguments import check_module
 
 OBSERVER = "activation_post_process"
@@ -56,6 +61,8 @@ def layers(model: nn.Module, rules: Mapping[Any, Any], wholes: tuple[type[nn.Mod
         qconfig = getattr(module, "qconfig", qconfig)
         if qconfig is not None and not all(callable(getattr(qconfig, part, None)) for part in ("activation", "weight")):
             raise ArgumentTypeError(f"module {path!r}: its qconfig is {qconfig!r}; give a qcore.QConfig, or None")
+        if qconfig is not None:
+            check_initialized(path, module)
         children = children_of(module)
         whole = not children or isinstance(module, _WHOLES) or type(module) in wholes
         found.append(Layer(path, module, qconfig, whole))
@@ -139,27 +146,76 @@ def observe_output(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -
     return observed
 
 
-def observe_input(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def observe_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The hook before a module trained for dynamic quantization: its input is fake-quantized."""
-    return (getattr(module, OBSERVER)(inputs[0]), *inputs[1:])
+    observer = getattr(module, OBSERVER)
+    if args:
+        return (observer(args[0]), *args[1:]), kwargs
+    name = next(iter(kwargs))
+    return args, {**kwargs, name: observer(kwargs[name])}
 
 
-OBSERVING = (observe_output, observe_input)
+def observe_floats(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    """The forward hook of a layer that runs in float: its observer sees the output, while that can be quantized."""
+    try:
+        if isinstance(output, Tensor) and output.is_floating_point():
+            getattr(module, OBSERVER)(output)
+    except QuantizationError:
+        module.add_module(OBSERVER, nn.Identity())  # NaN or infinity: no range holds it
 
-_HOOKS = (
-    "_forward_hooks",
-    "_forward_pre_hooks",
-    "_forward_hooks_with_kwargs",
-    "_forward_hooks_always_called",
-    "_forward_pre_hooks_with_kwargs",
-)
+
+OBSERVING = (observe_output, observe_input, observe_floats)
+
+POST_HOOKS = ("_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called")
+PRE_HOOKS = ("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs")
+"""Where torch keeps the hooks of a module, and their settings."""
+
+
+def without_hooks(module: nn.Module, names: tuple[str, ...] = (*POST_HOOKS, *PRE_HOOKS)) -> nn.Module:
+    """The module without hooks of some kinds: another, that has all else of it; those that make weights stay."""
+    if not any(getattr(module, name) for name in names):
+        return module
+    bare = type(module).__new__(type(module))
+    makers = {key: hook for key, hook in module._forward_pre_hooks.items() if isinstance(hook, MAKERS)}
+    empty = {name: OrderedDict(makers if name == "_forward_pre_hooks" else {}) for name in names}
+    bare.__dict__.update({**vars(module), **empty})
+    return bare
 
 
 def keep_hooks(old: nn.Module, new: nn.Module) -> None:
-    """Move the user's hooks along; the observer's stays behind."""
-    for name in _HOOKS:
-        kept = {key: value for key, value in getattr(old, name).items() if value not in OBSERVING}
+    """Move the user's hooks along; those that observe, or make weights, stay behind."""
+    for name in (*POST_HOOKS, *PRE_HOOKS):
+        hooks = getattr(old, name).items()
+        kept = {key: value for key, value in hooks if value not in OBSERVING and not isinstance(value, MAKERS)}
         getattr(new, name).update(kept)
+    _keep_attributes(old, new)
+
+
+def _keep_attributes(old: nn.Module, new: nn.Module) -> None:
+    """Take along what the user has added to a layer: attributes, buffers, parameters and modules."""
+    known = _set_by_torch(type(old))  # type: ignore[arg-type]
+    taken = {*vars(new), *new._buffers, *new._parameters, *new._modules, *dir(type(new)), *INTERNAL, "qconfig"}
+
+    def is_own(name: str) -> bool:
+        return not (name in known or name in taken or name.startswith(("_", "qcore_", "weight", "bias", "in_proj")))
+
+    vars(new).update({name: value for name, value in vars(old).items() if is_own(name)})
+    if isinstance(old, FusedModule | QATModule | Quantizable):
+        return  # their modules are parts of them
+    for holder in ("_buffers", "_parameters", "_modules"):
+        getattr(new, holder).update({name: each for name, each in getattr(old, holder).items() if is_own(name)})
+    new._non_persistent_buffers_set |= {name for name in old._non_persistent_buffers_set if name in new._buffers}
+
+
+@cache
+def _set_by_torch(kind: type[nn.Module]) -> frozenset[str]:
+    """Names that the constructors of a class, those of torch and ours, give its modules; more of them, to be sure."""
+    bases = [base for base in kind.__mro__ if base.__module__.startswith(("torch.", "qcore."))]
+    found = [getattr(vars(base).get("__init__"), "__code__", None) for base in bases]
+    codes = [code for code in found if code is not None]
+    names = {name for code in codes for name in (*code.co_names, *code.co_varnames)}
+    strings = {each for code in codes for each in code.co_consts if isinstance(each, str)}
+    return frozenset(names | strings | {name for base in bases for name in vars(base).get("__annotations__", {})})
 
 
 def apply_swaps(model: nn.Module, swaps: dict[int, nn.Module]) -> nn.Module:

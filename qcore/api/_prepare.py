@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
@@ -17,6 +16,7 @@ from qcore.api._layers import (
     keep_hooks,
     layers,
     lent,
+    observe_floats,
     observe_input,
     observe_output,
 )
@@ -35,11 +35,13 @@ from qcore.nn.quantizable import Quantizable
 from qcore.nn.quantized.base import QuantizedModule
 from qcore.nn.quantized.functional_modules import FloatFunctional
 from qcore.nn.quantized.observed import no_static_activation
+from qcore.nn.weights import check_plain, copied
 from qcore.registry import BY_NAME, Choice, registry
 from qcore.report import Report, Row
 from qcore.selection import BackendLike, Selection
 from qcore.tensor.arguments import check_module
 from qcore.tensor.dtypes import as_qdtype, quint8
+from qcore.tensor.entering import on_the_cpu
 
 CustomConfig = dict[str, dict[type[nn.Module], type[nn.Module]]]
 
@@ -95,6 +97,7 @@ def prepare(
     )
 
 
+@on_the_cpu()
 def prepare_model(
     model: nn.Module,
     inplace: bool,
@@ -114,19 +117,21 @@ def prepare_model(
     name = choice.name
     custom = _custom(custom_config)
     if not inplace:
-        model = copy.deepcopy(model)
-    plan = _resolved(model, name, tuple(custom), get_default_qconfig if trained is None else get_default_qat_qconfig)
+        model = copied(model)
+    wholes = (*custom, *catalog.mapping("static"))
+    plan = _resolved(model, name, wholes, get_default_qconfig if trained is None else get_default_qat_qconfig)
     plan, apart = _taken_apart(plan, custom)
     table = {**catalog.mapping("static"), **_ends_of(trained or {})}
     rows = [row for layer in plan for row in _row(layer, name, allow_list, custom, table)]
     report = Report(name, tuple(rows), explain(choice))
     raise_if_refused(report, strict)
     quantized = {row.path for row in rows if row.outcome == "quantized"}
+    in_float = {row.path for row in rows if row.outcome == "in float"}
     swaps = _for_training([layer for layer in plan if layer.path in quantized], trained or {})
     for layer in plan:
         swaps.get(id(layer.module), layer.module).qconfig = layer.qconfig
     model = apply_swaps(apply_swaps(model, apart), swaps)
-    _insert(model, quantized, custom, non_leaf)
+    _insert(model, quantized, custom, non_leaf, in_float=in_float)
     if trained is not None:
         _round_fixed_ranges(model)
     bind_model(model, report)
@@ -171,6 +176,7 @@ def _for_training(plan: list[Layer], trained: catalog.Mapping) -> dict[int, nn.M
     for layer in plan:
         target: Any = catalog.match(type(layer.module), trained).target
         if target is not None:
+            check_plain(layer.module, "prepare_qat", layer.path)
             with lent(layer.module, qconfig=layer.qconfig):
                 swaps[id(layer.module)] = target.from_float(layer.module)
             keep_hooks(layer.module, swaps[id(layer.module)])
@@ -223,6 +229,9 @@ def _resolved(
     return layers(model, {"": default(backend)}, wholes)
 
 
+IN_FLOAT = "no kernel on integers: what is quantized is dequantized before it, and quantized again after it"
+
+
 def _row(
     layer: Layer,
     backend: str,
@@ -242,6 +251,9 @@ def _row(
     if isinstance(layer.module, catalog.TRANSPARENT) and found.target is None:
         return [Row(layer.path, name, "passed through", asked=asked)]
     reason = _reason_against(layer, found, allow_list)
+    in_float = asked and allow_list is None and found.target is None and catalog.runs_in_float(layer.module)
+    if in_float and not no_static_activation(layer.qconfig):
+        return [Row(layer.path, name, "in float", reason=IN_FLOAT, asked=False)]
     if reason:
         known = found.target is not None or bool(found.reason) or any(True for _ in layer.module.parameters())
         return [Row(layer.path, name, "float", reason=reason, asked=asked and known)]
@@ -319,6 +331,7 @@ def _insert(
     custom: dict[type[nn.Module], type[nn.Module]],
     non_leaf: Collection[type[nn.Module]] | None,
     device: Any = None,
+    in_float: Collection[str] = (),
 ) -> None:
     table = catalog.conversion()
     for layer in layers(model, {}, (*custom, *table)):
@@ -334,6 +347,13 @@ def _insert(
                 _observe(layer, device, before=True)
         elif kind in (non_leaf or ()) and layer.qconfig is not None:
             _observe(layer, device)
+        elif layer.path in in_float:
+            observer = layer.qconfig.activation()
+            if isinstance(observer, FakeQuantizeBase):  # training must not round what inference may leave float
+                observer = getattr(observer, "activation_post_process", observer)
+            observer.qcore_path = layer.path
+            module.add_module(OBSERVER, observer)
+            module.register_forward_hook(observe_floats, prepend=True)
 
 
 _FIXED_RANGES = {
@@ -364,7 +384,7 @@ def _observe(layer: Layer, device: Any, before: bool = False) -> None:
     already = isinstance(getattr(module, OBSERVER, None), nn.Module) and not isinstance(module, FloatFunctional)
     module.add_module(OBSERVER, observer)
     if before:
-        module.register_forward_pre_hook(observe_input)
+        module.register_forward_pre_hook(observe_input, with_kwargs=True)
     elif not already and not isinstance(module, FloatFunctional):
         module.register_forward_hook(observe_output, prepend=True)
 

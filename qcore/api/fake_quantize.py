@@ -38,6 +38,7 @@ from qcore.tensor.dtypes import (
     quint4x2,
     quint8,
 )
+from qcore.tensor.entering import check_seen, own_buffers
 from qcore.tensor.qparams import choose_qparams_native, middle_of
 from qcore.training_operators import FakeQuantizeBackward, ObserveFakeQuantize
 
@@ -146,7 +147,7 @@ class FakeQuantize(FakeQuantizeBase):
         self.quant_min: int = made.quant_min
         self.quant_max: int = made.quant_max
         floating = made.qscheme == per_channel_affine_float_qparams
-        self.register_buffer("scale", torch.ones(1))
+        self.register_buffer("scale", torch.ones(1, dtype=torch.float32))
         self.register_buffer("zero_point", torch.zeros(1, dtype=torch.float32 if floating else torch.int32))
 
     @property
@@ -205,6 +206,10 @@ class FakeQuantize(FakeQuantizeBase):
         if not isinstance(x, Tensor) or not x.is_floating_point():
             given = x.dtype if isinstance(x, Tensor) else type(x).__name__
             raise ArgumentTypeError(f"{self.activation_post_process._where()} takes float tensors; got {given}")
+        check_seen(x, self.activation_post_process._where())
+        if not torch.compiler.is_compiling():
+            own_buffers(self, self.scale)
+            x = x.resolve_neg() if x.is_neg() else x
         if not x.numel():
             return x
         observes, rounds = bool(self.observer_enabled.item()), bool(self.fake_quant_enabled.item())

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
 
-from qcore.api._layers import check_names
+from qcore.api._layers import POST_HOOKS, PRE_HOOKS, check_names, without_hooks
 from qcore.errors import ArgumentError, ArgumentTypeError
 from qcore.nn import catalog
 from qcore.nn.intrinsic.folding import fold_norm
+from qcore.nn.weights import MAKERS, copied
 from qcore.tensor.arguments import check_module
 
 FuserMethods = dict[tuple[type[nn.Module], ...], Callable[..., nn.Module]]
@@ -28,12 +28,16 @@ def fuse_known_modules(
     """
     kinds = tuple(type(module) for module in mod_list)
     method = (additional_fuser_method_mapping or {}).get(kinds)
-    fused = _fuse(list(mod_list), is_qat) if method is None else method(is_qat, *mod_list)
     first, last = mod_list[0], mod_list[-1]
-    for hook in first._forward_pre_hooks.values():
-        fused.register_forward_pre_hook(hook)
-    for post_hook in last._forward_hooks.values():
-        fused.register_forward_hook(post_hook)
+    parts = [*mod_list]
+    parts[0] = without_hooks(parts[0], PRE_HOOKS)
+    parts[-1] = without_hooks(parts[-1], POST_HOOKS)
+    fused = _fuse(parts, is_qat) if method is None else method(is_qat, *parts)
+    for module, names in ((first, PRE_HOOKS), (last, POST_HOOKS)):
+        for name in names:
+            found = getattr(module, name)
+            taken = [key for key in found if not isinstance(module._forward_pre_hooks.get(key), MAKERS)]
+            getattr(fused, name).update({key: found[key] for key in taken})
     if "qconfig" in first.__dict__:
         fused.qconfig = first.qconfig
     return [fused, *(nn.Identity().train(fused.training) for _ in mod_list[1:])]
@@ -128,7 +132,7 @@ def _fuse_all(
     for group in groups:
         check_names(model, list(group), "modules_to_fuse")
     if not inplace:
-        model = copy.deepcopy(model)
+        model = copied(model)
     replaced: dict[str, nn.Module] = {}
     for group in [list(group) for group in groups if group]:
         repeated = [name for name in group if name in replaced]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -31,11 +30,13 @@ from qcore.errors import ArgumentError, ArgumentTypeError, QcoreError, Quantizat
 from qcore.nn import catalog
 from qcore.nn.intrinsic.folding import first_layer
 from qcore.nn.quantized.base import QuantizedModule
+from qcore.nn.weights import copied
 from qcore.registry import registry
 from qcore.report import Report, Row
 from qcore.selection import BackendLike
 from qcore.tensor.arguments import check_callable, check_module
 from qcore.tensor.dtypes import as_qdtype, is_qdtype, qint8, quint4x2, quint8
+from qcore.tensor.entering import on_the_cpu
 
 __all__ = [
     "add_observer_",
@@ -81,6 +82,7 @@ def quantize(
     return convert(prepared, mapping, inplace=True, strict=strict)
 
 
+@on_the_cpu()
 def quantize_dynamic(
     model: nn.Module,
     qconfig_spec: Mapping[Any, Any] | Iterable[Any] | None = None,
@@ -110,7 +112,7 @@ def quantize_dynamic(
     table = catalog.mapping("dynamic") if mapping is None else mapping
     check_mapping(table)
     if not inplace:
-        model = copy.deepcopy(model)
+        model = copied(model)
     rows: list[Row] = []
     swaps: dict[int, nn.Module] = {}
     for layer in layers(model, rules, tuple(table)):

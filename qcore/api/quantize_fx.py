@@ -25,10 +25,12 @@ from qcore.fx import flow
 from qcore.fx.allowed import Allowed
 from qcore.fx.arguments import by_parameter
 from qcore.fx.graph_module import preserve
+from qcore.nn.weights import check_initialized, check_plain, copied, settle
 from qcore.registry import registry
 from qcore.report import Report
 from qcore.selection import BackendLike, Selection
 from qcore.tensor.arguments import check_module
+from qcore.tensor.entering import on_the_cpu
 
 __all__ = ["convert_fx", "convert_to_reference_fx", "fuse_fx", "lower_fx", "prepare_fx", "prepare_qat_fx"]
 
@@ -88,6 +90,7 @@ def prepare_qat_fx(
     )
 
 
+@on_the_cpu()
 def _prepare(
     model: nn.Module,
     qconfig_mapping: Any,
@@ -111,7 +114,12 @@ def _prepare(
     choice = registry.choose(str(selection))
     allowed = Allowed(as_backend_config(backend_config), registry.brought(choice.name))
     run = flow.Preparation(mapping, custom, choice.name, strict, is_qat, allowed)
-    float_model = copy.deepcopy(model)
+    for path, module in model.named_modules():
+        check_initialized(path, module)
+    if is_qat:
+        check_plain(model, name)
+    float_model = copied(model)
+    settle(float_model)
     prepared: Any = run.run(float_model, by_parameter(float_model, example_inputs))
     report = Report(choice.name, tuple(run.rows), explain(choice))
     raise_if_refused(report, strict)
@@ -148,6 +156,7 @@ def _check_inputs(name: str, model: nn.Module, example_inputs: Any) -> None:
         ) from error
 
 
+@on_the_cpu()
 def convert_fx(
     graph_module: nn.Module,
     convert_custom_config: ConvertCustomConfig | dict[str, Any] | None = None,
@@ -171,6 +180,7 @@ def convert_fx(
     return _lowered(model, model.qcore_backend)
 
 
+@on_the_cpu()
 def convert_to_reference_fx(
     graph_module: nn.Module,
     convert_custom_config: ConvertCustomConfig | dict[str, Any] | None = None,
@@ -188,6 +198,7 @@ def convert_to_reference_fx(
     return reference
 
 
+@on_the_cpu()
 def lower_fx(model: nn.Module, backend: BackendLike | None = None) -> nn.Module:
     """A reference model -> one that runs on integers on a backend; None: the one it was prepared for.
 

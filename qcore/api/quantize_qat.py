@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -12,6 +11,7 @@ from qcore.api._convert import convert
 from qcore.api._prepare import CustomConfig, prepare_model
 from qcore.errors import QuantizationError
 from qcore.nn import catalog
+from qcore.nn.weights import copied
 from qcore.selection import BackendLike, Selection
 from qcore.tensor.arguments import check_callable, check_module
 
@@ -58,7 +58,7 @@ def quantize_qat(
     theirs."""
     check_module("quantize_qat", model)
     check_callable(run_fn=run_fn)
-    model = model if inplace else copy.deepcopy(model)
+    model = model if inplace else copied(model)
     prepared = prepare_qat(model.train(), inplace=True, backend=backend, fallback=fallback, strict=strict)
     run_fn(prepared, *run_args)
     return convert(prepared, inplace=True, strict=strict)

@@ -138,7 +138,7 @@ def _of_cells(
 
 _FLOAT16 = -2
 """In the place of an axis, for weights without quantization parameters."""
-_EMPTY = torch.empty(0)
+_EMPTY = torch.empty(0, dtype=torch.float32)
 
 _CONSTANTS = {
     "QParams": Constant(

@@ -66,7 +66,7 @@ def _guessed(model: fx.GraphModule, example_inputs: tuple[Any, ...]) -> dict[fx.
     known: dict[Any, Any] = {}
     for node in model.graph.nodes:
         if node.op == "placeholder":
-            known[node] = next(given, torch.empty(0))
+            known[node] = next(given, torch.empty(0, dtype=torch.float32))
             kinds[node] = kind_of(known[node])
         elif node.target is python.getitem and isinstance(known.get(node.args[0]), dict | list | tuple):
             known[node] = _item(known[node.args[0]], node.args[1])

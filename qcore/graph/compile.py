@@ -51,17 +51,20 @@ def compile(model: nn.Module, example_inputs: tuple[Any, ...]) -> nn.Module:
     return traced
 
 
+_METHODS = (*FUNCTIONALS, "matmul", "add_scalar", "mul_scalar")
+
+
 @contextmanager
 def _recording(model: nn.Module) -> Iterator[None]:
     """Within it, methods of QFunctionals that are called with what a tracer gives are recorded, as calls of methods."""
     found = [(path, module) for path, module in model.named_modules() if isinstance(module, QFunctional)]
     for path, module in found:
-        vars(module).update({name: _recorder(module, path, name) for name in FUNCTIONALS})
+        vars(module).update({name: _recorder(module, path, name) for name in _METHODS})
     try:
         yield
     finally:
         for _, module in found:
-            for name in FUNCTIONALS:
+            for name in _METHODS:
                 vars(module).pop(name)
 
 

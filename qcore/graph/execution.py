@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from qcore.backend import Backend, Plan
+from qcore.binding import undisturbed
+from qcore.errors import ArgumentTypeError
 from qcore.fx.graph_module import CACHE, QuantizedGraphModule
 from qcore.fx.patterns import NOT_TENSORS
 from qcore.graph.from_fx import read
@@ -26,6 +28,7 @@ from qcore.graph.partition import Stage, partition
 from qcore.graph.unfold import folded, unfold
 from qcore.nn.quantized.base import QuantizedModule, changes
 from qcore.registry import registry
+from qcore.tensor.entering import entered, on_the_cpu
 from qcore.tensor.qtensor import QTensor
 
 
@@ -36,6 +39,7 @@ class Part(nn.Module):
         super().__init__()
         self.graph = graph
         self.plan = plan
+        self._run = undisturbed(plan)
         self.owner = owner
         self._inputs = graph.inputs
         self._outputs = [value.qparams for value in graph.outputs]
@@ -46,7 +50,9 @@ class Part(nn.Module):
         found: list[Tensor] = []
         for given, value in zip(inputs, self._inputs, strict=True):
             if value.qparams is None:
-                if type(given) not in _PLAIN or given.dtype is not value.plain or not given.is_cpu:
+                if type(given) not in _PLAIN or given.is_neg():
+                    given = _resolved(given)
+                if given.dtype is not value.plain or not given.is_cpu or given.layout is not torch.strided:
                     raise Unexpected
                 found.append(given)
             else:
@@ -57,7 +63,13 @@ class Part(nn.Module):
 
     def forward(self, *inputs: Any) -> Any:
         """The graph's outputs, in a tuple."""
-        raw = self.plan(*self.plain(inputs))
+        given = self.plain(inputs)
+        try:
+            raw = self._run(*given)
+        except RuntimeError:
+            if any(each.is_nested for each in given):
+                raise Unexpected from None
+            raise
         backend = self._backend
         return tuple(
             each if q is None else QTensor(each, q, backend) for each, q in zip(raw, self._outputs, strict=True)
@@ -65,6 +77,14 @@ class Part(nn.Module):
 
 
 _PLAIN = (Tensor, nn.Parameter)
+
+
+def _resolved(given: Any) -> Tensor:
+    """An input as plans read it, else Unexpected: the modules say what is wrong with it."""
+    try:
+        return entered(given, "an input")
+    except ArgumentTypeError:
+        raise Unexpected from None
 
 
 class Unexpected(Exception):
@@ -250,6 +270,7 @@ class _Cache:
                         self._by_call[key] = found
         return found
 
+    @on_the_cpu()
     def _made(self, model: QuantizedGraphModule, call: Call | None) -> Execution:
         choice = registry.choose(model.qcore_runs_on)
         chosen = [registry.get(each) for each in choice.selection.names]

@@ -20,6 +20,7 @@ from qcore.graph.float_calls import FLOAT_CALLS, SUMS, attention, embedding
 from qcore.graph.ir import DTYPE, Graph, Node, Value
 from qcore.graph.moves import Contiguous, Move, Permute, Relabel, Remap, Reshape, Transpose, Unsqueeze
 from qcore.nn.quantized.activation import ReLU6
+from qcore.nn.quantized.base import float_dtype_of
 from qcore.nn.quantized.conv import ConvBase
 from qcore.nn.quantized.dynamic.linear import Linear as DynamicLinear
 from qcore.nn.quantized.functional_modules import QFunctional
@@ -178,6 +179,8 @@ class _Reader:
         elsewhere = getattr(module, "backend", None) not in (None, self.model.qcore_runs_on)
         if module._forward_hooks or module._forward_pre_hooks or node.kwargs or elsewhere:
             return
+        if {float_dtype_of(module), getattr(module, "float_dtype", torch.float32)} != {torch.float32}:
+            return  # plans give float32
         if isinstance(module, Quantize):
             self._add(node, module.operator(), Value("", module._out), self._float(node.args[0]))
         elif isinstance(module, DeQuantize):
@@ -231,7 +234,7 @@ class _Reader:
         if x.qparams.dtype not in (quint8, qint8):
             raise Unfit("its input has more than 8 bits")
         storage = x.qparams.dtype.storage
-        integers = torch.arange(x.qparams.dtype.qmin, x.qparams.dtype.qmax + 1).to(storage)
+        integers = torch.arange(x.qparams.dtype.qmin, x.qparams.dtype.qmax + 1, device="cpu").to(storage)
         result: Any = module(QTensor(integers, x.qparams, module.backend))
         same = torch.equal(result.raw, integers)
         step = Relabel() if same else Remap(tuple(result.raw.tolist()))

@@ -35,8 +35,8 @@ class PReLU:
         def results(qx: QParams, out: QParams) -> Tensor:
             for given in (qx, out):
                 per_tensor(given.scale, given.zero_point, given.dtype)
-            sx, sw, inverse = (torch.tensor(scale).float() for scale in (qx.scale, qweight.scale, 1.0))
-            inverse = inverse / torch.tensor(out.scale).float()
+            sx, sw, inverse = (torch.tensor(scale, dtype=torch.float32) for scale in (qx.scale, qweight.scale, 1.0))
+            inverse = inverse / torch.tensor(out.scale, dtype=torch.float32)
             distance = torch.arange(qx.dtype.qmin, qx.dtype.qmax + 1) - qx.zero_point
             below = (distance * slope[:, None]).float() * ((sx * sw) * inverse)
             value = torch.where(distance > 0, distance.float() * (sx * inverse), below)

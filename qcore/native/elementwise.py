@@ -102,7 +102,7 @@ class Clamp:
 
         @lru_cache(maxsize=64)
         def bounds(qx: QParams) -> tuple[int, int]:
-            one = per_channel(torch.tensor([qx.scale]), torch.tensor([qx.zero_point]), 0, qx.dtype)
+            one = per_channel(torch.tensor([qx.scale], dtype=float32), torch.tensor([qx.zero_point]), 0, qx.dtype)
 
             def integer(bound: float | None, otherwise: int) -> int:
                 return otherwise if bound is None else int(quantize(torch.tensor([bound], dtype=float32), one))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, empty, get_num_threads
+from torch import Tensor, empty, float32, get_num_threads
 
 from qcore import operators as ops
 from qcore.errors import ArgumentError
@@ -53,7 +53,7 @@ class FloatEmbedding:
         self._weight, self._run = operator.weight, native.float_embedding
 
     def __call__(self, indices: Tensor) -> Tensor:
-        y = empty(*indices.shape, self._weight.shape[1])
+        y = empty(*indices.shape, self._weight.shape[1], dtype=float32)
         self._run(indices.contiguous(), _is_wide(indices), self._weight, y, get_num_threads())
         return y
 
@@ -66,7 +66,7 @@ class Embedding:
         self._dim = operator.weight.shape[1]
 
     def __call__(self, indices: Tensor) -> Tensor:
-        y = empty(indices.numel(), self._dim)
+        y = empty(indices.numel(), self._dim, dtype=float32)
         self._run(indices.contiguous(), _is_wide(indices), None, False, None, False, y, get_num_threads())
         return y.view(*indices.shape, self._dim)
 
@@ -104,7 +104,7 @@ class EmbeddingBag:
                     f"{tuple(indices.shape)}: they must be float32 in the shape of indices, and mode must be 'sum'"
                 )
             per_sample_weights = per_sample_weights.detach().contiguous()
-        y = empty(bags, self._dim)
+        y = empty(bags, self._dim, dtype=float32)
         last = self._last and offsets is not None
         self._run(indices.contiguous(), wide, offsets, last, per_sample_weights, self._mean, y, get_num_threads())
         return y

@@ -17,7 +17,7 @@ from qcore.tensor.qparams import QParams
 def filled(values: Tensor | None, count: int, otherwise: float) -> Tensor:
     """The constants as float32, one for each of `count`."""
     if values is None:
-        return torch.full((count,), otherwise)
+        return torch.full((count,), otherwise, dtype=torch.float32)
     return values.detach().float().reshape(-1).contiguous()
 
 

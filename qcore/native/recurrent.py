@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, empty, get_num_threads
+from torch import Tensor, empty, float32, get_num_threads
 
 from qcore import operators as ops
 from qcore.errors import ArgumentError
@@ -23,7 +23,7 @@ class LinearFp16:
 
     def __call__(self, x: Tensor) -> Tensor:
         x = x.contiguous()
-        y = empty(x.shape[:-1] + self._features)
+        y = empty(x.shape[:-1] + self._features, dtype=float32)
         self._run(x, y, get_num_threads())
         return y
 
@@ -57,7 +57,7 @@ class _Layers:
 
     def _call(self, x: Tensor, h: Tensor, c: Tensor | None, batch_sizes: Tensor | None) -> Tensor:
         x = x.contiguous()
-        y = empty(x.shape[:-1] + self._features)
+        y = empty(x.shape[:-1] + self._features, dtype=float32)
         sizes = None if batch_sizes is None else batch_sizes.contiguous()
         self._run(x, sizes, h, c, y, get_num_threads())
         return y

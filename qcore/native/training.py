@@ -41,7 +41,7 @@ class Range:
         self._run = native.ranges
 
     def __call__(self, x: Tensor, axis: int | None) -> tuple[Tensor, Tensor]:
-        low, high = torch.empty((2, *(() if axis is None else x.shape[axis : axis + 1])))
+        low, high = torch.empty((2, *(() if axis is None else x.shape[axis : axis + 1])), dtype=torch.float32)
         self._run(dense(x), number(axis), low, high, get_num_threads())
         return low, high
 
@@ -53,7 +53,7 @@ class Histogram:
         self._bins, self._run = operator.bins, native.grid_histogram
 
     def __call__(self, x: Tensor, exponent: int, first: int) -> tuple[Tensor, Tensor, Tensor]:
-        counts, ends = torch.zeros(self._bins, dtype=torch.int64), torch.empty(2)
+        counts, ends = torch.zeros(self._bins, dtype=torch.int64), torch.empty(2, dtype=torch.float32)
         self._run(dense(x), exponent, first, counts, ends, get_num_threads())
         return counts, *ends
 

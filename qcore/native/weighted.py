@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor, empty, get_num_threads
+from torch import Tensor, empty, float32, get_num_threads
 
 from qcore import operators as ops
 from qcore.errors import ArgumentError
@@ -54,7 +54,7 @@ class LinearDynamic:
 
     def __call__(self, x: Tensor) -> Tensor:
         x = x.contiguous()
-        y = empty(*x.shape[:-1], self._features)
+        y = empty(*x.shape[:-1], self._features, dtype=float32)
         self._run(x, y, *self._options, get_num_threads())
         return y
 

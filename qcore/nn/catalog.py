@@ -96,6 +96,11 @@ FOLDED: tuple[tuple[ModuleType, ...], ...] = (
 TRANSPARENT: tuple[ModuleType, ...] = (
     nn.Identity,
     nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.AlphaDropout,
+    nn.FeatureAlphaDropout,
     nn.Flatten,
     nn.Unflatten,
     nn.ReLU,
@@ -103,18 +108,42 @@ TRANSPARENT: tuple[ModuleType, ...] = (
     nn.Sigmoid,
     nn.Tanh,
     nn.Hardsigmoid,
+    nn.GELU,
+    nn.Threshold,
     nn.MaxPool1d,
     nn.MaxPool2d,
+    nn.MaxPool3d,
+    nn.AvgPool1d,
     nn.AvgPool2d,
     nn.AvgPool3d,
+    nn.AdaptiveAvgPool1d,
     nn.AdaptiveAvgPool2d,
     nn.AdaptiveAvgPool3d,
     nn.Upsample,
     nn.ChannelShuffle,
     nn.PixelShuffle,
     nn.PixelUnshuffle,
+    *(
+        getattr(nn, f"{kind}Pad{rank}d")
+        for kind in ("Constant", "Zero", "Reflection", "Replication")
+        for rank in (1, 2, 3)
+    ),
 )
 """Float modules that work on quantized tensors as they are, with the parameters of their input."""
+
+_NOT_IN_FLOAT = ("loss", "container", "rnn", "sparse", "lazy", "transformer", "adaptive")
+"""Files of torch.nn whose layers give no single tensor, hold others, or end a model."""
+
+
+def runs_in_float(module: nn.Module) -> bool:
+    """Whether a module is a layer of torch's that has neither weights nor a kernel on quantized tensors."""
+    kind = next((base for base in type(module).__mro__ if base.__module__.startswith("torch.nn.modules.")), nn.Module)
+    changed = kind is not type(module) and _lookup(type(module), "forward") is not _lookup(kind, "forward")
+    if kind is nn.Module or changed or kind.__module__.rpartition(".")[2] in _NOT_IN_FLOAT:
+        return False
+    if "forward" in vars(module) or module._parameters or module._buffers:
+        return False
+    return not isinstance(module, TRANSPARENT) and match(kind, mapping("static")).target is None
 
 
 def mapping(stage: Stage) -> Mapping:

@@ -195,7 +195,7 @@ def constant_pad(func: Any, x: QTensor, pad: Sequence[int], value: float = 0) ->
     """Padding by a real number, quantized with x's parameters."""
     per_tensor_only(x, "pad")
     with unseen():
-        number = int(quantize(torch.full((1,), float(value)), x, x.qparams))
+        number = int(quantize(torch.full((1,), float(value), dtype=torch.float32), x, x.qparams))
     return QTensor(func(x.raw, pad, number), x.qparams, x.backend)
 
 

@@ -15,6 +15,7 @@ from qcore.operators import Quantize
 from qcore.tensor import qparams as _qparams
 from qcore.tensor.arguments import check_whole
 from qcore.tensor.dtypes import DTypeLike, as_qdtype, per_channel_affine_float_qparams
+from qcore.tensor.entering import check_readable, entered
 from qcore.tensor.qparams import QParams
 from qcore.tensor.qtensor import QTensor
 
@@ -25,11 +26,21 @@ def quantize(input: Tensor, qparams: QParams, backend: str | None = None) -> QTe
         given, cure = type(input).__name__, ""
         if isinstance(input, Tensor):
             given, cure = str(input.dtype), "; use .float() or dequantize() first"
+            if not isinstance(input, QTensor):
+                check_readable(input, "input")
         elif isinstance(input, PackedSequence):
             cure = "; pad the sequences"
         raise ArgumentTypeError(f"input must be a float32 tensor, not {given}{cure}")
-    operator = Quantize(float_zero_points=qparams.scheme == per_channel_affine_float_qparams)
-    raw = shared_kernel(backend, operator, (qparams.dtype,))(input.detach(), qparams)
+    if type(input) is not Tensor or input.is_neg():
+        input = entered(input, "input")
+    kernel = shared_kernel(
+        backend, Quantize(float_zero_points=qparams.scheme == per_channel_affine_float_qparams), (qparams.dtype,)
+    )
+    try:
+        raw = kernel(input.detach(), qparams)
+    except Exception:
+        entered(input, "input")  # its error, where it is one that no kernel can read
+        raise
     return QTensor(raw, qparams, backend)
 
 

@@ -224,4 +224,4 @@ def choose_qparams_native(
     return scale, torch.round(zero_point.clamp(quant_min, quant_max)).to(torch.int64)
 
 
-_SMALL_SCALE = float(torch.tensor(6.1e-5))  # the nearest float32
+_SMALL_SCALE = float(torch.tensor(6.1e-5, dtype=torch.float32))  # the nearest float32

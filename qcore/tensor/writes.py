@@ -49,7 +49,7 @@ def copy_(func: Any, x: Tensor, source: Tensor, non_blocking: bool = False) -> T
 def fill_(func: Any, x: QTensor, value: Any) -> QTensor:
     """One real number everywhere, quantized."""
     number = float(value)
-    x.raw.copy_(quantize(torch.full(x.shape, number, device=x.device), x, x.qparams))
+    x.raw.copy_(quantize(torch.full(x.shape, number, dtype=torch.float32, device=x.device), x, x.qparams))
     return x
 
 
@@ -153,4 +153,4 @@ def is_pinned(func: Any, x: QTensor, device: Any = None) -> bool:
 
 
 def _integer(x: QTensor, value: Any) -> int:
-    return int(quantize(torch.full((1,), float(value), device=x.device), x, x.qparams))
+    return int(quantize(torch.full((1,), float(value), dtype=torch.float32, device=x.device), x, x.qparams))

@@ -202,8 +202,8 @@ def test_errors_name_what_is_wrong():
     with pytest.raises(qcore.QuantizationError, match=r"'0' \(LSTM\): .*no projections"):
         api.prepare(nn.Sequential(nn.LSTM(4, 5, proj_size=2)).eval(), backend="reference")
     lstm = nnqa.LSTM(4, 5)
-    with pytest.raises(qcore.ArgumentError, match=r"\(steps, batch, 4\).*got shape \(3, 4\)"):
-        lstm(torch.randn(3, 4))
+    with pytest.raises(qcore.ArgumentError, match=r"\(steps, batch, 4\).*got shape \(3, 3\)"):
+        lstm(torch.randn(3, 3))
     with pytest.raises(qcore.ArgumentError, match=r"h_0 must have shape \(1, 2, 5\)"):
         lstm(torch.randn(3, 2, 4), (torch.zeros(1, 1, 5), torch.zeros(1, 2, 5)))
     packed = nn.utils.rnn.pack_sequence([torch.randn(3, 4)])

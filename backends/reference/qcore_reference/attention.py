@@ -33,7 +33,7 @@ def build(operator: Attention) -> Kernel:
     def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         mask = check_attention(q, k, v, mask)
         queries, keys = q.shape[2], k.shape[2]
-        sums = torch.zeros(*q.shape[:3], keys)
+        sums = torch.zeros(*q.shape[:3], keys, dtype=torch.float32)
         for d in range(q.shape[3]):
             sums = fma(q[..., d, None], k[..., None, :, d], sums)
         scores = fma(sums, f32(operator.factor(q.shape[3])), f32(0.0) if mask is None else mask)
@@ -44,8 +44,8 @@ def build(operator: Attention) -> Kernel:
         lowest = torch.finfo(torch.float32).min
         greatest = torch.cat((known, known.new_full((*q.shape[:3], 1), lowest)), dim=-1).amax(dim=-1, keepdim=True)
         powers = exp(scores - greatest)
-        total = torch.zeros(q.shape[:3])
-        y = torch.zeros(*q.shape[:3], v.shape[3])
+        total = torch.zeros(q.shape[:3], dtype=torch.float32)
+        y = torch.zeros(*q.shape[:3], v.shape[3], dtype=torch.float32)
         for key in range(keys):
             power, part = powers[..., key], there[:, key]
             total = torch.where(part, total + power, total)

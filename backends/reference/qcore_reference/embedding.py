@@ -117,7 +117,7 @@ def build_embedding_bag(operator: EmbeddingBag) -> Kernel:
                 )
             per_sample_weights = per_sample_weights.flatten()
         rows = table.find(indices).flatten()
-        y = torch.zeros(len(lengths), table.rows.shape[1])
+        y = torch.zeros(len(lengths), table.rows.shape[1], dtype=torch.float32)
         for position in range(int(lengths.max()) if len(lengths) else 0):
             bag = (lengths > position).nonzero().flatten()
             entry = starts[bag] + position

@@ -78,7 +78,7 @@ def row_sums(rows: Tensor, squared: bool = False) -> Tensor:
     """Of (rows, n), or of its squares: 64 sums by index modulo 64, joined to 16, which are halved four times."""
     missing = -rows.shape[1] % BLOCK
     blocks = torch.nn.functional.pad(rows, (0, missing)).reshape(len(rows), -1, BLOCK)
-    total = torch.zeros(len(rows), BLOCK)
+    total = torch.zeros(len(rows), BLOCK, dtype=torch.float32)
     for block in blocks.unbind(1):
         total = fma(block, block, total) if squared else total + block
     a, b, c, d = total.split(LANES, dim=1)
@@ -99,8 +99,8 @@ def build_float_layer_norm(operator: FloatLayerNorm) -> Kernel:
         if not x.numel():
             return like(x.clone(), x)
         rows = x.reshape(-1, x[(0,) * (x.ndim - len(shape))].numel())
-        weight = torch.ones(shape) if operator.weight is None else operator.weight.detach()
-        bias = torch.zeros(shape) if operator.bias is None else operator.bias.detach()
+        weight = torch.ones(shape, dtype=torch.float32) if operator.weight is None else operator.weight.detach()
+        bias = torch.zeros(shape, dtype=torch.float32) if operator.bias is None else operator.bias.detach()
         count = f32(rows.shape[1])
         d = rows - row_sums(rows) / count
         rate = 1 / sqrt(row_sums(d, squared=True) / count + f32(operator.eps))

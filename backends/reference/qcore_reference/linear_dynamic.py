@@ -29,7 +29,7 @@ OPS = (
 def build_linear_dynamic(operator: LinearDynamic) -> Kernel:
     """y = fma(f32(acc), sxw, bias), with acc as in linear and x quantized as in quantize, by its own range."""
     constants = Constants.of(operator)
-    bias = torch.zeros(()) if constants.bias is None else constants.bias
+    bias = torch.zeros((), dtype=torch.float32) if constants.bias is None else constants.bias
 
     def linear_dynamic(x: Tensor) -> Tensor:
         if not x.numel():

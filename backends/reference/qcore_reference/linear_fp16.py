@@ -19,7 +19,7 @@ def build_linear_fp16(operator: LinearFp16) -> Kernel:
     bias = operator.bias
 
     def linear_fp16(x: Tensor) -> Tensor:
-        y = torch.zeros(*x.shape[:-1], columns.shape[1])
+        y = torch.zeros(*x.shape[:-1], columns.shape[1], dtype=torch.float32)
         for k, column in enumerate(columns):
             y = fma(x[..., k, None], column, y)
         if bias is not None:

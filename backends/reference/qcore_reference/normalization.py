@@ -57,8 +57,8 @@ def statistics(x: Tensor, qx: QParams, eps: float) -> tuple[Tensor, Tensor]:
 
 def constants(operator: LayerNorm | GroupNorm | InstanceNorm) -> tuple[Tensor, Tensor]:
     """Weight and bias; 1 and 0 where there is none."""
-    weight = torch.ones(1) if operator.weight is None else operator.weight.detach().float()
-    return weight, torch.zeros(1) if operator.bias is None else operator.bias.detach().float()
+    weight = torch.ones(1, dtype=torch.float32) if operator.weight is None else operator.weight.detach().float()
+    return weight, torch.zeros(1, dtype=torch.float32) if operator.bias is None else operator.bias.detach().float()
 
 
 def build_layer_norm(operator: LayerNorm) -> Kernel:

@@ -161,7 +161,7 @@ def build_observe_fake_quantize(operator: ObserveFakeQuantize) -> Kernel:
             return choose_qparams_native(low, high, operator.quant_min, operator.quant_max, operator.symmetric)
         middle = operator.middle if operator.symmetric else None
         return choose_qparams_observed(
-            low, high, operator.quant_min, operator.quant_max, torch.tensor([operator.eps]), middle
+            low, high, operator.quant_min, operator.quant_max, torch.tensor([operator.eps], dtype=torch.float32), middle
         )
 
     def observe_fake_quantize(

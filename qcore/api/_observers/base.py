@@ -14,6 +14,7 @@ from qcore.errors import ArgumentError, ArgumentTypeError, NotCalibratedError, Q
 from qcore.tensor.arguments import check_number, check_whole
 from qcore.tensor.dtypes import QDType, QScheme, as_qdtype, as_qscheme, is_qdtype, quint8
 from qcore.tensor.dtypes import per_tensor_affine as _per_tensor_affine
+from qcore.tensor.entering import check_seen, own_buffers
 from qcore.tensor.qparams import choose_qparams
 
 EPS = torch.finfo(torch.float32).eps
@@ -133,6 +134,9 @@ class UniformQuantizationObserverBase(ObserverBase):
         if not isinstance(x, Tensor) or x.is_complex():
             given = x.dtype if isinstance(x, Tensor) else type(x).__name__
             raise ArgumentTypeError(f"{self._where()} observes tensors of real numbers; got {given}")
+        check_seen(x, self._where())
+        if not torch.compiler.is_compiling():
+            own_buffers(self, self.min_val)
         return x.numel() > 0
 
     def _is_calibrated(self) -> bool:

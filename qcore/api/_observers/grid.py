@@ -64,7 +64,7 @@ def rescale(counts: Tensor, first: int, exponent: int, low: float, wider: int) -
 @lru_cache(maxsize=128)
 def places_of_middles(exponent: int, first: int, low: float, high: float, bins: int) -> Tensor:
     """For the middle of each of BINS bins, the one of `bins` equal bins over [low, high] that it is in, or next to."""
-    middles = (torch.arange(first, first + BINS) + 0.5).double() * 2.0**exponent
+    middles = (torch.arange(first, first + BINS, dtype=torch.float64, device="cpu") + 0.5) * 2.0**exponent
     return ((middles - low) * (bins / (high - low))).clamp(0, bins - 1).long()
 
 

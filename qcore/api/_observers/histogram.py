@@ -126,7 +126,7 @@ class HistogramObserver(UniformQuantizationObserverBase):
         self.counts.copy_(total)
         self.min_val.copy_(new_low)
         self.max_val.copy_(new_high)
-        self.grid_position.copy_(torch.tensor([wider, begin, int(exact is not None)]))
+        self.grid_position.copy_(self.grid_position.new_tensor([wider, begin, int(exact is not None)]))
         if exact is not None:
             self.histogram.add_(exact.to(self.histogram))
         else:
@@ -214,9 +214,10 @@ class HistogramObserver(UniformQuantizationObserverBase):
         if bool(low <= high):
             exponent = grid.exponent_for(float(low), float(high))
             width = (high.double() - low.double()) / histogram.numel()
-            middles = low.double() + width * (torch.arange(histogram.numel()) + 0.5)
+            bins = torch.arange(histogram.numel(), dtype=torch.float64, device=histogram.device)
+            middles = low.double() + width * (bins + 0.5)
             first = int(torch.floor(low.double() * 2.0**-exponent))
             index = torch.floor(middles * 2.0**-exponent).long() - first
             counts.index_add_(0, index, histogram.round().to(torch.int64))
-            position = torch.tensor([exponent, first, 1])
+            position = self.grid_position.new_tensor([exponent, first, 1])
         state_dict[prefix + "counts"], state_dict[prefix + "grid_position"] = counts, position

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from qcore.backend import Kernel
+from qcore.binding import undisturbed
 from qcore.errors import BackendError
 from qcore.operators import Operator
 from qcore.registry import registry, until_changed
+from qcore.tensor.entering import on_the_cpu
 
 
 def kernel_for(x: Tensor, backend: str | None, operator: Operator) -> Kernel | None:
@@ -27,8 +29,9 @@ def kernels_for(x: Tensor, backend: str | None, *operators: Operator) -> tuple[K
 
 def is_eager(x: Tensor) -> bool:
     """Whether x is in the memory of the CPU, and torch neither traces nor compiles."""
-    plain = x.device.type == "cpu" and type(x) in (Tensor, nn.Parameter)
-    return plain and not torch.compiler.is_compiling() and not torch._C._is_tracing()
+    if torch.compiler.is_compiling() or torch._C._is_tracing():
+        return False
+    return x.device.type == "cpu" and type(x) in (Tensor, nn.Parameter) and not x.is_neg()
 
 
 @until_changed
@@ -39,4 +42,7 @@ def _offered(backend: str | None, operators: tuple[Operator, ...]) -> tuple[Kern
         if backend is None:
             return None  # no backend can run here: training needs none
         raise
-    return tuple(map(chosen.build, operators)) if all(map(chosen.supports, operators)) else None
+    if not all(map(chosen.supports, operators)):
+        return None
+    with on_the_cpu():
+        return tuple(undisturbed(chosen.build(operator)) for operator in operators)

@@ -69,7 +69,7 @@ def arguments(module: nn.Module) -> dict[str, Any] | None:
     kind = type(module)
     if kind not in _names():
         return None
-    if kind in _BARE or kind in (ReferenceModule, QuantStub, DeQuantStub):
+    if kind in _BARE or kind in (ReferenceModule, QuantStub, DeQuantStub) or kind.__init__ is nn.Module.__init__:
         return {}
     found: dict[str, Any] = {}
     for name, parameter in inspect.signature(kind).parameters.items():
@@ -158,7 +158,7 @@ class Bounded(TorchFunctionMode):
 
 _MAKERS = (torch.zeros, torch.ones, torch.empty, torch.full, torch.rand, torch.randn, torch.arange)
 
-_LEFT_OUT = ("device", "factory_kwargs")
+_LEFT_OUT = ("device", "factory_kwargs", "min_value", "max_value")
 _MISSING, _DEFAULT = object(), object()
 
 
@@ -191,7 +191,7 @@ def _bias(module: Any) -> Any:
         module = module.linear_Q
     if isinstance(module, nn.MultiheadAttention):
         return module.in_proj_bias is not None
-    value = module.bias() if inspect.ismethod(module.bias) else module.bias
+    value = module.bias() if callable(module.bias) else module.bias
     is_tensor_wanted = isinstance(module, nnq.LayerNorm | nnq.GroupNorm | nnq.InstanceNorm1d.__mro__[1])
     return value if is_tensor_wanted or isinstance(value, bool) else isinstance(value, Tensor)
 

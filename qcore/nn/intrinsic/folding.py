@@ -9,6 +9,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from qcore.nn.intrinsic.fused import FusedModule
 from qcore.nn.qat.base import QATModule
+from qcore.nn.weights import settled
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -16,6 +17,7 @@ _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 def fold_norm(layer: Any, norm: Any) -> nn.Module:
     """A copy of the convolution or Linear that computes what both do in eval mode."""
+    layer = settled(layer)
     modes = layer.training, norm.training
     layer.eval()
     norm.eval()
@@ -36,7 +38,11 @@ def first_layer(module: nn.Module) -> nn.Module:
 
 
 def core_layer(module: nn.Module) -> nn.Module:
-    """The one layer with weights that a module, fused or not, amounts to; batch norms after it are folded in."""
+    """The one layer with weights that a module, fused or not, amounts to; batch norms after it are folded in.
+
+    Its weights are parameters, whatever makes them.
+    """
+    module = settled(module)
     if isinstance(module, QATModule):
         module = module.to_float()
     if not isinstance(module, FusedModule):

@@ -146,8 +146,9 @@ class MultiheadAttention(Quantizable):
 
     def _extended(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """Keys or values with the rows that bias_kv and add_zero_attn ask for, of the same scale and zero point."""
+        dtype = torch.float32 if isinstance(x, QTensor) else x.dtype
         rows = [] if bias is None else [bias.expand(1, x.shape[1], self.embed_dim)]
-        rows += [torch.zeros(1, x.shape[1], self.embed_dim, device=x.device)] if self.add_zero_attn else []
+        rows += [torch.zeros(1, x.shape[1], self.embed_dim, dtype=dtype, device=x.device)] if self.add_zero_attn else []
         if isinstance(x, QTensor):
             rows = [quantize(row.detach().contiguous(), x.qparams, x.backend) for row in rows]
         return torch.cat([x, *rows], 0) if rows else x

@@ -51,7 +51,8 @@ class _Layer(nn.Module):
 
 
 class LSTM(Quantizable):
-    """x (steps, batch, input_size), or (batch, steps, input_size) with batch_first -> results, (h, c) as of nn.LSTM.
+    """x (steps, batch, input_size), or (batch, steps, input_size) with batch_first, or (steps, input_size) -> results,
+    (h, c) as of nn.LSTM.
 
     Float tensors before convert, quantized ones after it, state too. `dropout` acts in training. Raises
     UnsupportedError for projections, ArgumentError for other shapes, ArgumentTypeError for packed sequences, which
@@ -92,10 +93,14 @@ class LSTM(Quantizable):
             ]
             self.layers.append(_Layer(cells[0], cells[1] if bidirectional else None))
 
-    def forward(self, x: Tensor, hidden: State | None = None) -> tuple[Tensor, State]:
+    def forward(self, input: Tensor, hx: State | None = None) -> tuple[Tensor, State]:
         """All results, and the last state: h and c of (layers * directions, batch, hidden_size)."""
+        x, hidden = input, hx
         self._check(x)
-        if self.batch_first:
+        batched = x.dim() == 3
+        if not batched:
+            x, hidden = x.unsqueeze(1), None if hidden is None else (hidden[0].unsqueeze(1), hidden[1].unsqueeze(1))
+        elif self.batch_first:
             x = x.transpose(0, 1)
         directions = 2 if self.bidirectional else 1
         states = self._states(x, hidden)
@@ -106,7 +111,26 @@ class LSTM(Quantizable):
                 last[part].append(torch.stack([state[part] for state in found], 0))
             if self.training and index + 1 < self.num_layers and not isinstance(x, QTensor):
                 x = F.dropout(x, self.dropout)
-        return x.transpose(0, 1) if self.batch_first else x, (torch.cat(last[0], 0), torch.cat(last[1], 0))
+        h, c = (self._joined(part, last[part]) for part in (0, 1))
+        if not batched:
+            return x.squeeze(1), (h.squeeze(1), c.squeeze(1))
+        return x.transpose(0, 1) if self.batch_first else x, (h, c)
+
+    def _joined(self, part: int, states: list[Tensor]) -> Tensor:
+        """The last h, or c, of all layers; quantized ones take the range of the first that is joined."""
+        first = self._joined_first(part)
+        if not first:
+            return torch.cat(states, 0)
+        rotated = torch.cat([*states[first:], *states[:first]], 0)
+        after = (len(states) - first) * (2 if self.bidirectional else 1)
+        return torch.cat([rotated[after:], rotated[:after]], 0)
+
+    def _joined_first(self, part: int) -> int:
+        """The layer whose h (part 0) or c (part 1) has the range for those of all."""
+        return 0
+
+    def flatten_parameters(self) -> None:
+        """Nothing: nn.LSTM has it for the memory of a GPU, and callers call it."""
 
     def _check(self, x: Any) -> None:
         if isinstance(x, PackedSequence):
@@ -115,10 +139,12 @@ class LSTM(Quantizable):
             )
         if not isinstance(x, Tensor):
             raise ArgumentTypeError(f"{self._label()} takes a tensor; got a {type(x).__name__}")
-        if x.dim() != 3 or x.shape[2] != self.input_size or not x.shape[0 if not self.batch_first else 1]:
+        steps = 1 if self.batch_first and x.dim() == 3 else 0
+        if x.dim() not in (2, 3) or x.shape[-1] != self.input_size or not x.shape[steps]:
             order = "(batch, steps" if self.batch_first else "(steps, batch"
             raise ArgumentError(
-                f"{self._label()} takes {order}, {self.input_size}) of at least one step; got shape {tuple(x.shape)}"
+                f"{self._label()} takes {order}, {self.input_size}) of at least one step, or (steps, "
+                f"{self.input_size}); got shape {tuple(x.shape)}"
             )
 
     def _states(self, x: Tensor, hidden: State | None) -> list[State]:

@@ -119,5 +119,5 @@ def _parts(layers: Any, values: Tensor) -> Iterator[tuple[Any, Tensor]]:
 def zero_state(x: Tensor, *shape: int) -> Tensor:
     """Zeros of the kind of x: float, or quantized with scale 1."""
     if isinstance(x, QTensor):
-        return quantize_per_tensor(torch.zeros(shape, device=x.device), 1.0, 0, x.qparams.dtype)
+        return quantize_per_tensor(torch.zeros(shape, dtype=torch.float32, device=x.device), 1.0, 0, x.qparams.dtype)
     return x.new_zeros(shape)

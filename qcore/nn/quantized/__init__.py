@@ -12,6 +12,7 @@ from qcore.nn.quantized.conv import Conv1d, Conv2d, Conv3d
 from qcore.nn.quantized.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from qcore.nn.quantized.embedding import Embedding, EmbeddingBag
 from qcore.nn.quantized.functional_modules import FloatFunctional, FXFloatFunctional, QFunctional
+from qcore.nn.quantized.in_float import InFloat
 from qcore.nn.quantized.linear import Linear
 from qcore.nn.quantized.lstm import LSTM
 from qcore.nn.quantized.norms import (
@@ -44,6 +45,7 @@ __all__ = [
     "FloatFunctional",
     "GroupNorm",
     "Hardswish",
+    "InFloat",
     "InstanceNorm1d",
     "InstanceNorm2d",
     "InstanceNorm3d",

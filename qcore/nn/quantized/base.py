@@ -19,6 +19,7 @@ from qcore.operators import Operator
 from qcore.selection import AUTO
 from qcore.tensor.compiled import outside_of_graphs
 from qcore.tensor.dtypes import QDType, quint8
+from qcore.tensor.entering import entered, on_the_cpu
 from qcore.tensor.qparams import QParams
 from qcore.tensor.qtensor import QTensor
 from qcore.tensor.recording import is_recording, quiet
@@ -39,6 +40,8 @@ class _Changes:
 
 
 changes = _Changes()
+FLOATS = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Dtypes of the floats that a layer may take and give, by name."""
 CACHED = ("_kernel", "_kernel_dtype", "_constants", "_seen", "_calls")
 """Attributes that are made by running a module, and are never saved or copied."""
 
@@ -60,6 +63,9 @@ class QuantizedModule(nn.Module):
     """The names of its operators, as in docs/numerics.md."""
 
     qcore_path: str = ""
+
+    float_dtype: torch.dtype = torch.float32
+    """Of the floats that it gives, where it gives floats: that of the float layer. It computes in float32."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -105,6 +111,7 @@ class QuantizedModule(nn.Module):
         quantized = cls._like(layer)
         quantized.qcore_path = getattr(mod, "qcore_path", "")
         quantized._backend = getattr(mod, "qcore_backend", None)
+        quantized.float_dtype = float_dtype_of(layer)
         quantized._take_activation(mod)
         quantized._take_constants(layer, mod)
         return quantized.train(mod.training)
@@ -117,12 +124,20 @@ class QuantizedModule(nn.Module):
     @classmethod
     def reason_against_layer(cls, layer: Any) -> str:
         """Why a float layer with these settings stays float; empty if nothing stands against it."""
-        return ""
+        own = "forward" in vars(layer)
+        return "its forward was replaced by another, which a quantized form would not run" if own else ""
 
     @classmethod
     def planned(cls: type[Self], mod: nn.Module, qconfig: Any, backend: str) -> Self:
         """What `from_float` will make, but with zero weights: enough to ask backends whether they run it."""
-        quantized = cls._like(first_layer(mod))
+        layer = first_layer(mod)
+        if cls.observes_output and float_dtype_of(layer) is not torch.float32:
+            raise QuantizationError(
+                f"its parameters are {float_dtype_of(layer)}, and a layer quantized statically stands between float32 "
+                "ones: call .float() on the model first, set its qconfig to None, or use quantize_dynamic, whose "
+                "layers give what the float ones give"
+            )
+        quantized = cls._like(layer)
         quantized.qcore_path = getattr(mod, "qcore_path", "")
         quantized._backend = backend
         quantized._plan(mod, qconfig)
@@ -162,7 +177,8 @@ class QuantizedModule(nn.Module):
                 return kernel
         if is_recording():
             return self.binding(input).recorder()
-        kernel = self._kernel = self.binding(input).build(hidden=False)
+        with on_the_cpu():
+            kernel = self._kernel = self.binding(input).build(hidden=False)
         self._kernel_dtype = input
         self._constants = [
             (module._buffers, name, tensor, _version(tensor))
@@ -175,12 +191,30 @@ class QuantizedModule(nn.Module):
     def _compute(self, *args: Any) -> Any:
         """What the kernel gives for floats; in a graph that is compiled, its custom op."""
         if torch.compiler.is_compiling():
-            return record(self.operator(), self._backend or AUTO, args)
+            return self._as_given(record(self.operator(), self._backend or AUTO, args))
         kernel = self._ready()
         try:
-            return kernel(*args)
-        except (ArgumentError, ArgumentTypeError) as error:
-            raise type(error)(f"{self._label()}: {error}") from None
+            result = kernel(*args)
+        except Exception as error:
+            raise self._explained(error, args) from None
+        return result if self.float_dtype is torch.float32 else self._as_given(result)
+
+    def _as_given(self, result: Any) -> Any:
+        """Floats of a kernel in the dtype that the float layer gave them."""
+        if self.float_dtype is torch.float32:
+            return result
+        if isinstance(result, Tensor):
+            return result.to(self.float_dtype)
+        return tuple(each.to(self.float_dtype) for each in result)
+
+    def _explained(self, error: Exception, args: tuple[Any, ...]) -> Exception:
+        """The error of a kernel with this module's name, or that of an argument which no kernel can read."""
+        for x in args:
+            if isinstance(x, Tensor):
+                self._entered(x, "numbers", floats=False)
+        if isinstance(error, ArgumentError | ArgumentTypeError):
+            return type(error)(f"{self._label()}: {error}")
+        return error
 
     def _forget_kernel(self) -> None:
         changes.count = changes.next()
@@ -211,14 +245,25 @@ class QuantizedModule(nn.Module):
             "setting its qconfig to None"
         )
 
-    def _refuse_unless_plain(self, given: object, kind: str) -> None:
-        """QuantizationError for anything but a tensor that is not quantized."""
+    def _entered(self, given: object, kind: str, argument: str = "input", floats: bool = True) -> Tensor:
+        """A tensor that is not quantized, as kernels read it: float32 with `floats`.
+
+        Raises QuantizationError for anything else, ArgumentTypeError for tensors that no kernel can read.
+        """
+        if type(given) is Tensor and given.dtype is torch.float32 and torch.compiler.is_compiling():
+            return given
         if isinstance(given, QTensor):
             raise QuantizationError(
                 f"{self._label()} takes a tensor of {kind} and got a quantized one; put a DeQuantStub before it"
             )
         if not isinstance(given, Tensor):
             raise QuantizationError(f"{self._label()} takes a tensor of {kind} and got a {type(given).__name__}")
+        if torch.compiler.is_compiling():
+            return given.float() if floats else given
+        try:
+            return entered(given, argument, floats)
+        except ArgumentTypeError as error:
+            raise ArgumentTypeError(f"{self._label()}: {error}") from None
 
     def _label(self) -> str:
         where = f"module {self.qcore_path!r}" if self.qcore_path else "this module"
@@ -256,11 +301,13 @@ class QuantizedModule(nn.Module):
 
     def _options(self) -> dict[str, Any]:
         """Settings that torch's key layout has no place for; kept in the state dict's metadata."""
-        return {"backend": self._backend}
+        own = {} if self.float_dtype is torch.float32 else {"float_dtype": str(self.float_dtype).removeprefix("torch.")}
+        return {"backend": self._backend, **own}
 
     def _set_options(self, options: dict[str, Any]) -> None:
         if self._backend is None:
             self._backend = options.get("backend")
+        self.float_dtype = FLOATS.get(options.get("float_dtype", "float32"), torch.float32)
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
@@ -306,6 +353,12 @@ class QuantizedModule(nn.Module):
 
     def _get_name(self) -> str:
         return "Quantized" + type(self).__name__
+
+
+def float_dtype_of(layer: nn.Module) -> torch.dtype:
+    """The dtype of a float layer's parameters, in which it gives its results; float32 where it has none."""
+    dtypes = (parameter.dtype for parameter in layer.parameters() if parameter.is_floating_point())
+    return next(dtypes, torch.float32)
 
 
 def _version(tensor: Tensor) -> int | None:

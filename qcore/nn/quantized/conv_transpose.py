@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from qcore import operators as ops
-from qcore.errors import ArgumentError
+from qcore.errors import ArgumentError, UnsupportedError
 from qcore.nn.quantized.conv import ConvBase, Size
 
 
@@ -42,6 +44,15 @@ class ConvTransposeBase(ConvBase):
         """The operator with this module's weight."""
         sizes = self.stride, self.padding, self.output_padding, self.dilation
         return ops.ConvTranspose(self._raw, self._qweight, self._bias, self.relu, *sizes, self.groups)
+
+    def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
+        """Quantized (batch, in_channels, *spatial) -> quantized; UnsupportedError for an output_size."""
+        if output_size is not None:
+            raise UnsupportedError(
+                f"{self._label()} takes no output_size, which chooses an output_padding at each call: give the layer "
+                "that output_padding when it is made, or leave it float by a qconfig of None"
+            )
+        return super().forward(input)
 
     def _bias_length(self) -> int:
         return self.out_channels

@@ -12,7 +12,7 @@ from qcore.backend import Kernel
 from qcore.binding import bind
 from qcore.errors import ArgumentError, ArgumentTypeError
 from qcore.nn.quantized.base import QuantizedModule
-from qcore.nn.quantized.layer_weight import weight_of
+from qcore.nn.quantized.held import held
 from qcore.nn.quantized.observed import path_of, planned_qparams, quantize_weight, weight_observer
 from qcore.tensor.arguments import check_whole
 from qcore.tensor.dtypes import DTypeLike, QDType, as_qdtype, per_channel_affine_float_qparams, quint4x2, quint8
@@ -52,12 +52,12 @@ class Embedding(QuantizedModule):
         if qdtype not in (quint8, quint4x2):
             raise ArgumentError(f"dtype={dtype!r}: a table of embeddings is {quint8!r} or {quint4x2!r}")
         self.register_buffer("_raw", torch.zeros(num_embeddings, embedding_dim, dtype=torch.uint8), persistent=False)
-        ones = torch.ones(num_embeddings)
+        ones = torch.ones(num_embeddings, dtype=torch.float32)
         self._qweight = per_channel(ones, 0 * ones, 0, qdtype)
         if _weight is not None:
             self.set_weight(_weight)
 
-    @weight_of
+    @held
     def weight(self) -> QTensor:
         """The quantized table; it shares memory with the module."""
         return QTensor(self._raw, self._qweight, self._backend)
@@ -87,10 +87,11 @@ class Embedding(QuantizedModule):
         """The operator with this module's table."""
         return ops.Embedding(self._raw, self._qweight)
 
-    def forward(self, indices: Tensor) -> Tensor:
-        """Indices (...) -> float32 (..., embedding_dim)."""
-        self._refuse_unless_plain(indices, "indices")
-        result: Tensor = self._compute(indices)
+    def forward(self, input: Tensor) -> Tensor:
+        """Indices (...) -> floats (..., embedding_dim)."""
+        if type(input) is not Tensor:
+            input = self._entered(input, "indices", "input", floats=False)
+        result: Tensor = self._compute(input)
         return result
 
     def _example(self) -> tuple[Any, ...]:
@@ -110,7 +111,9 @@ class Embedding(QuantizedModule):
     @classmethod
     def reason_against_layer(cls, layer: Any) -> str:
         """A quantized table is constant."""
-        return "" if layer.max_norm is None else "max_norm changes the weight at each call"
+        if layer.max_norm is not None:
+            return "max_norm changes the weight at each call"
+        return super().reason_against_layer(layer)
 
     def _take_constants(self, layer: Any, mod: Any) -> None:
         if self.reason_against_layer(layer):
@@ -176,7 +179,7 @@ class EmbeddingBag(Embedding):
 
     def forward(
         self,
-        indices: Tensor,
+        input: Tensor,
         offsets: Tensor | None = None,
         per_sample_weights: Tensor | None = None,
         compressed_indices_mapping: Tensor | None = None,
@@ -186,11 +189,14 @@ class EmbeddingBag(Embedding):
         `compressed_indices_mapping`, for a pruned table: int32 (rows before pruning,), the row left for each, -1 for
         none.
         """
-        self._refuse_unless_plain(indices, "indices")
+        if type(input) is not Tensor:
+            input = self._entered(input, "indices", "input", floats=False)
+        if per_sample_weights is not None:
+            per_sample_weights = self._entered(per_sample_weights, "floats, as weights", "per_sample_weights")
         if compressed_indices_mapping is not None:
-            pruned: Tensor = self._pruned(compressed_indices_mapping)(indices, offsets, per_sample_weights)
+            pruned: Tensor = self._pruned(compressed_indices_mapping)(input, offsets, per_sample_weights)
             return pruned
-        result: Tensor = self._compute(indices, offsets, per_sample_weights)
+        result: Tensor = self._compute(input, offsets, per_sample_weights)
         return result
 
     def _pruned(self, mapping: Tensor) -> Kernel:

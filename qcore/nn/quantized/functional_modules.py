@@ -66,11 +66,11 @@ class QFunctional(StaticOutput):
 
     def add_scalar(self, x: Tensor, y: float) -> Tensor:
         """x + y for a number y; the result has parameters made from x's."""
-        return add_scalar(self._quantized(x), y)
+        return add_scalar(self._taken(x), y)
 
     def mul_scalar(self, x: Tensor, y: float) -> Tensor:
         """x * y for a number y; the result has parameters made from x's."""
-        return mul_scalar(self._quantized(x), y)
+        return mul_scalar(self._taken(x), y)
 
     def cat(self, x: list[Tensor], dim: int = 0) -> Tensor:
         """The tensors of x joined along dim."""
@@ -102,6 +102,9 @@ class QFunctional(StaticOutput):
     def _quantized(self, tensor: Tensor) -> QTensor:
         if self._uncalibrated:
             raise NotCalibratedError(self._uncalibrated)
+        return self._taken(tensor)
+
+    def _taken(self, tensor: Tensor) -> QTensor:
         if isinstance(tensor, QTensor):
             return tensor
         return self._refuse_input(tensor)

@@ -35,10 +35,10 @@ class BatchNormBase(StaticOutput):
         self.num_features = num_features
         self.eps = eps
         self.momentum = momentum
-        self.register_buffer("weight", torch.ones(num_features))
-        self.register_buffer("bias", torch.zeros(num_features))
-        self.register_buffer("running_mean", torch.zeros(num_features))
-        self.register_buffer("running_var", torch.ones(num_features))
+        self.register_buffer("weight", torch.ones(num_features, dtype=torch.float32))
+        self.register_buffer("bias", torch.zeros(num_features, dtype=torch.float32))
+        self.register_buffer("running_mean", torch.zeros(num_features, dtype=torch.float32))
+        self.register_buffer("running_var", torch.ones(num_features, dtype=torch.float32))
         self.register_buffer("num_batches_tracked", torch.tensor(0))
         self._init_output()
 

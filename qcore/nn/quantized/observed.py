@@ -36,7 +36,7 @@ def planned_qparams(observer: Any, channels: int, axis: int) -> QParams:
     if not scheme.per_channel:
         return QParams(dtype, 1.0, zero_point)
     floating = scheme == per_channel_affine_float_qparams
-    zero_points = torch.full((channels,), float(zero_point) if floating else zero_point)
+    zero_points = torch.full((channels,), zero_point, dtype=torch.float32 if floating else torch.int64)
     return QParams(dtype, torch.ones(channels, dtype=torch.float64), zero_points, axis)
 
 

@@ -31,7 +31,7 @@ class PReLU(StaticOutput):
         super().__init__()
         self.num_parameters = num_parameters
         self._init_output(output_scale, output_zero_point)
-        self.set_weight(torch.full((num_parameters,), 0.25))
+        self.set_weight(torch.full((num_parameters,), 0.25, dtype=torch.float32))
 
     @classmethod
     def _like(cls, layer: Any) -> PReLU:
@@ -55,7 +55,7 @@ class PReLU(StaticOutput):
         else:
             top = max(float(w.detach().clamp(min=0).max()), 2.0**-20)
             low = min(float(w.detach().min()), 0.0)
-            scale = torch.tensor((top - low) / 255)  # in float32, as observers have it
+            scale = torch.tensor((top - low) / 255, dtype=torch.float32)  # in float32, as observers have it
             self.weight = quantize(w.detach().float(), per_tensor(scale, round(-low / float(scale)), quint8))
         self._forget_kernel()
 

@@ -122,7 +122,7 @@ def on_floats(module: Any, calls: Calls, method: str = "forward") -> Any:
         call = calls.of(method)
     except UnsupportedError as error:
         raise UnsupportedError(f"{module._label()}: {error}") from None
-    floats = [torch.zeros(shape) for shape in call.shapes]
+    floats = [torch.zeros(shape, dtype=torch.float32) for shape in call.shapes]
     example = tuple(floats) if call.setting is None else (floats,)
     with torch.no_grad():
         whole = OnFloats(module, call, module.backend, method)

@@ -17,6 +17,8 @@ from qcore.tensor.functions import quantize
 from qcore.tensor.qparams import QParams, per_tensor
 from qcore.tensor.qtensor import QTensor
 
+_CAST = (torch.bfloat16, torch.float16)
+
 
 class Quantize(QuantizedModule):
     """Float32 of any shape -> quantized, per tensor; a tensor that is quantized already passes unchanged.
@@ -51,12 +53,14 @@ class Quantize(QuantizedModule):
         """The operator."""
         return ops.Quantize()
 
-    def forward(self, X: Tensor) -> Tensor:
-        """Float32 -> quantized, of the same shape."""
-        if isinstance(X, QTensor):
-            return X
+    def forward(self, x: Tensor) -> Tensor:
+        """Float32 -> quantized, of the same shape; other floats too under autocast, which makes them."""
+        if isinstance(x, QTensor):
+            return x
+        if getattr(x, "dtype", None) in _CAST and torch.is_autocast_enabled("cpu"):
+            x = x.float()
         try:
-            return quantize(X, self._out, self._backend)
+            return quantize(x, self._out, self._backend)
         except ArgumentTypeError as error:
             raise ArgumentTypeError(f"{self._label()}: {error}") from None
 
@@ -66,7 +70,8 @@ class Quantize(QuantizedModule):
     def __prepare_scriptable__(self) -> Any:
         """For torch.jit.script: floats rounded to those that the integers stand for."""
         check_scripting()
-        return torch.jit.trace(nn.Sequential(self, DeQuantize()), torch.zeros(1), check_trace=False)  # type: ignore[no-untyped-call]
+        example = torch.zeros(1, dtype=torch.float32)
+        return torch.jit.trace(nn.Sequential(self, DeQuantize()), example, check_trace=False)  # type: ignore[no-untyped-call]
 
     @classmethod
     def reason_against(cls, qconfig: Any) -> str:
@@ -118,13 +123,13 @@ class DeQuantize(QuantizedModule):
         """The operator."""
         return ops.Dequantize()
 
-    def forward(self, Xq: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Quantized -> float32, of the same shape."""
-        if not isinstance(Xq, QTensor):
-            return Xq
-        if Xq.qparams is not self._seen:
-            self._note("forward", Xq)
-        return Xq.dequantize()
+        if not isinstance(x, QTensor):
+            return x
+        if x.qparams is not self._seen:
+            self._note("forward", x)
+        return x.dequantize()
 
     def _get_name(self) -> str:
         return "DeQuantize"

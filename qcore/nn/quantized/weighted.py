@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from qcore.errors import ArgumentError, ArgumentTypeError, QuantizationError
 from qcore.nn.quantized.base import QuantizedModule
-from qcore.nn.quantized.layer_weight import weight_of
+from qcore.nn.quantized.held import held
 from qcore.nn.quantized.observed import path_of, planned_qparams, quantize_weight, weight_observer
 from qcore.tensor.dtypes import is_qdtype, qint8
 from qcore.tensor.qparams import QParams
@@ -28,14 +28,15 @@ class Weighted(QuantizedModule):
     def _init_weight(self, shape: tuple[int, ...], channels: int, bias: bool) -> None:
         """Zero weights of a shape, until `set_weight_bias`."""
         self.register_buffer("_raw", torch.zeros(shape, dtype=torch.int8), persistent=False)
-        self.register_buffer("_bias", torch.zeros(channels) if bias else None, persistent=False)
+        self.register_buffer("_bias", torch.zeros(channels, dtype=torch.float32) if bias else None, persistent=False)
         self._qweight = QParams(qint8, 1.0, 0)
 
-    @weight_of
+    @held
     def weight(self) -> QTensor:
         """The quantized weight; it shares memory with the module."""
         return QTensor(self._raw, self._qweight, self._backend)
 
+    @held
     def bias(self) -> Tensor | None:
         """The float32 bias, None where there is none."""
         return self._bias

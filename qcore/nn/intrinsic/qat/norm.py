@@ -116,8 +116,13 @@ class WithNorm(QATModule):
         return values.reshape([1, -1] + [1] * (self.weight.ndim - 2))
 
     def _rescaled(self, input: Tensor) -> Tensor:
-        """One pass; needs gamma other than 0."""
+        """One pass. Channels whose gamma is 0, by which nothing can be divided, are not rounded: gamma clears them, and
+        learns from what it clears."""
         weight, factor, _ = self._folded()
+        cleared = factor.detach() == 0
+        if torch.compiler.is_compiling() or bool(cleared.any()):
+            weight = torch.where(cleared.reshape([-1] + [1] * (self.weight.ndim - 1)), self.weight, weight)
+            factor = torch.where(cleared, 1.0, factor)
         result: Tensor = _Quotient.apply(self._weigh(input, weight), self._by_channel(factor))  # type: ignore[no-untyped-call]
         if self.bias is not None:
             result = result + self._by_channel(self.bias)

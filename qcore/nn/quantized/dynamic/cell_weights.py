@@ -32,8 +32,8 @@ class CellHolder(QuantizedModule):
         rows = gates * hidden_size
         self.register_buffer("_w_ih", torch.zeros(rows, input_size, dtype=storage), persistent=False)
         self.register_buffer("_w_hh", torch.zeros(rows, hidden_size, dtype=storage), persistent=False)
-        self.register_buffer("_b_ih", torch.zeros(rows) if bias else None, persistent=False)
-        self.register_buffer("_b_hh", torch.zeros(rows) if bias else None, persistent=False)
+        self.register_buffer("_b_ih", torch.zeros(rows, dtype=torch.float32) if bias else None, persistent=False)
+        self.register_buffer("_b_hh", torch.zeros(rows, dtype=torch.float32) if bias else None, persistent=False)
         self._q_ih: QParams | None = None if storage == torch.float16 else QParams(qint8, 1.0, 0)
         self._q_hh = self._q_ih
 

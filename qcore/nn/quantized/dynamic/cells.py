@@ -9,8 +9,10 @@ from torch import Tensor
 
 from qcore import operators as ops
 from qcore.errors import ArgumentError
+from qcore.nn.quantized.base import float_dtype_of
 from qcore.nn.quantized.dynamic.cell_weights import CellHolder
 from qcore.nn.quantized.dynamic.options import dynamic_options, is_float16, reason_against_dynamic
+from qcore.nn.weights import settled
 from qcore.tensor.arguments import check_whole
 from qcore.tensor.dtypes import QDType, qint8
 from qcore.tensor.qparams import QParams
@@ -49,10 +51,12 @@ class Cell(CellHolder):
     @classmethod
     def from_float(cls, mod: Any, use_precomputed_fake_quant: bool = False) -> Any:
         """The quantized cell for a float one with a `qconfig`; QuantizationError for weights that are not finite."""
+        mod = settled(mod)
         half = is_float16(mod.qconfig)
         quantized = cls._sized(mod, torch.float16 if half else qint8)
         quantized.qcore_path = getattr(mod, "qcore_path", "")
         quantized._backend = getattr(mod, "qcore_backend", None)
+        quantized.float_dtype = float_dtype_of(mod)
         if not half:
             quantized.per_row, quantized.reduce_range = dynamic_options(mod.qconfig.activation(), mod)
         quantized.take([mod.weight_ih, mod.weight_hh, mod.bias_ih, mod.bias_hh], mod)
@@ -64,27 +68,30 @@ class Cell(CellHolder):
 
     def _step(self, input: Tensor, states: list[Tensor] | None) -> list[Tensor]:
         """The new states for an input (batch, input_size) or (input_size,)."""
-        self._refuse_unless_plain(input, "floats, which it quantizes itself")
+        input = self._entered(input, "floats, which it quantizes itself")
         if input.ndim not in (1, 2) or input.shape[-1] != self.input_size:
             raise ArgumentError(
                 f"{self._label()} takes (batch, {self.input_size}) or ({self.input_size},); got shape "
                 f"{tuple(input.shape)}"
             )
         batched = input.ndim == 2
-        x = input.float() if batched else input.float().unsqueeze(0)
+        x = input if batched else input.unsqueeze(0)
         shape = (x.shape[0], self.hidden_size)
         if states is None:
-            states = [torch.zeros(shape) for _ in range(self.states)]
-        states = [state.float() if batched else state.float().unsqueeze(0) for state in states]
-        if any(tuple(state.shape) != shape for state in states):
-            raise ArgumentError(f"{self._label()}: a state must have shape {shape}, as the input has")
+            states = [x.new_zeros(shape) for _ in range(self.states)]
+        else:
+            states = [self._entered(state, "floats, as its state", "the state") for state in states]
+            wanted = shape if batched else shape[1:]
+            if len(states) != self.states or any(tuple(state.shape) != wanted for state in states):
+                raise ArgumentError(f"{self._label()}: a state must have shape {wanted}, as the input has")
+            states = states if batched else [state.unsqueeze(0) for state in states]
         result = self._compute(x, *states)
         new = list(result) if self.states > 1 else [result]
         return new if batched else [state.squeeze(0) for state in new]
 
     def _example(self) -> tuple[Any, ...]:
-        states = tuple(torch.zeros(2, self.hidden_size) for _ in range(self.states))
-        return torch.zeros(2, self.input_size), states if self.states > 1 else states[0]
+        states = tuple(torch.zeros(2, self.hidden_size, dtype=torch.float32) for _ in range(self.states))
+        return torch.zeros(2, self.input_size, dtype=torch.float32), states if self.states > 1 else states[0]
 
     def _values(self) -> dict[str, Any]:
         w_ih, w_hh = self.weights()

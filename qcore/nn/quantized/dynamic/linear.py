@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from qcore import operators as ops
 from qcore.errors import ArgumentError
 from qcore.nn.quantized.dynamic.options import dynamic_options, is_float16, reason_against_dynamic, to_float16
-from qcore.nn.quantized.layer_weight import weight_of
+from qcore.nn.quantized.held import held
 from qcore.nn.quantized.linear import LinearWeight
 from qcore.tensor.dtypes import QDType, qint8, quint8
 from qcore.tensor.qtensor import QTensor
 
 
 class Linear(LinearWeight):
-    """x @ weight.T + bias on a float x (..., in_features) -> float32 (..., out_features), in integers in between.
+    """x @ weight.T + bias on a float x (..., in_features) -> floats (..., out_features), in integers in between.
 
     x is quantized to uint8 by its own range, that of each row with `per_row`; `reduce_range` (torch's way, the default
     here) keeps to 7 bits. With dtype=torch.float16 only the weight is rounded, to float16. Raises QuantizationError for
@@ -36,7 +36,7 @@ class Linear(LinearWeight):
         if self.float16:
             self._raw = torch.zeros(out_features, in_features, dtype=torch.float16)
 
-    @weight_of
+    @held
     def weight(self) -> Any:
         """The quantized weight, sharing memory with the module; a float32 tensor where it is kept in float16."""
         return self._raw.float() if self.float16 else super().weight()
@@ -65,18 +65,22 @@ class Linear(LinearWeight):
             return ops.LinearFp16(self._raw, self._bias, self.relu)
         return ops.LinearDynamic(self._raw, self._qweight, self._bias, self.relu, self.reduce_range, self.per_row)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Float (..., in_features) -> float32 (..., out_features)."""
-        if type(x) is not Tensor:
-            self._refuse_unless_plain(x, "floats, which it quantizes itself")
-        shape = x.shape
+    def forward(self, input: Tensor) -> Tensor:
+        """Float (..., in_features) -> floats (..., out_features)."""
+        is_odd = type(input) is not Tensor or input.dtype is not torch.float32
+        if is_odd or (not torch.compiler.is_compiling() and input.is_neg()):
+            input = self._entered(input, "floats, which it quantizes itself")
+        try:
+            shape = input.shape
+        except RuntimeError:  # a nested tensor has none
+            shape = self._entered(input, "floats, which it quantizes itself").shape
         if not shape or shape[-1] != self.in_features:
             raise ArgumentError(f"{self._label()} takes an input (..., {self.in_features}); got shape {tuple(shape)}")
-        result: Tensor = self._compute(x if x.dtype is torch.float32 else x.float())
+        result: Tensor = self._compute(input)
         return result
 
     def _example(self) -> tuple[Any, ...]:
-        return (torch.zeros(1, self.in_features),)
+        return (torch.zeros(1, self.in_features, dtype=torch.float32),)
 
     @classmethod
     def reason_against(cls, qconfig: Any) -> str:
@@ -106,7 +110,7 @@ class Linear(LinearWeight):
 
     def _values(self) -> dict[str, Any]:
         # torch's layout has a scale and a zero point here, which mean nothing
-        unused = {"scale": torch.tensor(1.0), "zero_point": torch.tensor(0)}
+        unused = {"scale": torch.tensor(1.0, dtype=torch.float32), "zero_point": torch.tensor(0)}
         values = {**unused, **super()._values()}
         if self.float16:
             values["_packed_params.dtype"] = torch.float16

@@ -10,9 +10,10 @@ from torch.nn.utils.rnn import PackedSequence
 
 from qcore import operators as ops
 from qcore.errors import ArgumentError, UnsupportedError
-from qcore.nn.quantized.base import QuantizedModule
+from qcore.nn.quantized.base import QuantizedModule, float_dtype_of
 from qcore.nn.quantized.dynamic.cell_weights import LayerCell, float_cells
 from qcore.nn.quantized.dynamic.options import dynamic_options, is_float16, reason_against_dynamic
+from qcore.nn.weights import settled
 from qcore.tensor.arguments import check_number, check_whole
 from qcore.tensor.dtypes import QDType, qint8
 from qcore.tensor.qparams import QParams
@@ -92,6 +93,7 @@ class Recurrent(QuantizedModule):
 
         Raises UnsupportedError for projections, QuantizationError for weights that are not finite.
         """
+        mod = settled(mod)
         half = is_float16(mod.qconfig)
         quantized = cls(
             mod.input_size,
@@ -106,6 +108,7 @@ class Recurrent(QuantizedModule):
         )
         quantized.qcore_path = getattr(mod, "qcore_path", "")
         quantized._backend = getattr(mod, "qcore_backend", None)
+        quantized.float_dtype = float_dtype_of(mod)
         if not half:
             quantized.per_row, quantized.reduce_range = dynamic_options(mod.qconfig.activation(), mod)
         for cell, tensors in zip(quantized.cells, float_cells(mod), strict=True):
@@ -130,18 +133,16 @@ class Recurrent(QuantizedModule):
         """Output and final states, laid out as the input is."""
         if isinstance(input, PackedSequence):
             return self._run_packed(input, states)
-        self._refuse_unless_plain(input, "floats, which it quantizes itself")
+        input = self._entered(input, "floats, which it quantizes itself")
         if input.ndim not in (2, 3) or input.shape[-1] != self.input_size:
             raise ArgumentError(
                 f"{self._label()} takes (time, batch, {self.input_size}), (time, {self.input_size}) or, with "
                 f"batch_first, (batch, time, {self.input_size}); got shape {tuple(input.shape)}"
             )
         batched = input.ndim == 3
-        x = input.float() if batched else input.float().unsqueeze(1)
+        x = input if batched else input.unsqueeze(1)
         x = x.transpose(0, 1) if batched and self.batch_first else x
-        if states is not None and not batched:
-            states = [state.unsqueeze(1) for state in states]
-        y, *last = self._call(x, self._initial(states, x.shape[1]), None)
+        y, *last = self._call(x, self._initial(states, x, x.shape[1], batched), None)
         if not batched:
             return y.squeeze(1), [state.squeeze(1) for state in last]
         return (y.transpose(0, 1) if self.batch_first else y), last
@@ -150,11 +151,13 @@ class Recurrent(QuantizedModule):
         data, batch_sizes, order, back = input
         if data.shape[-1] != self.input_size:
             raise ArgumentError(f"{self._label()} takes {self.input_size} features; got shape {tuple(data.shape)}")
+        data = self._entered(data, "floats, which it quantizes itself")
         # a trace keeps a tensor's number as what it was computed from, and an int's as it is
-        initial = self._initial(states, batch_sizes[0] if torch._C._is_tracing() else int(batch_sizes[0]))
+        batch = batch_sizes[0] if torch._C._is_tracing() else int(batch_sizes[0])
+        initial = self._initial(states, data, batch)
         if states is not None and order is not None:
             initial = [state.index_select(1, order) for state in initial]
-        y, *last = self._call(data.float(), initial, batch_sizes)
+        y, *last = self._call(data, initial, batch_sizes)
         if back is not None:
             last = [state.index_select(1, back) for state in last]
         return PackedSequence(y, batch_sizes, order, back), last
@@ -163,16 +166,22 @@ class Recurrent(QuantizedModule):
         return self._compute(x, *states, batch_sizes)
 
     def _example(self) -> tuple[Any, ...]:
-        return (torch.zeros(2, 2, self.input_size),)
+        return (torch.zeros(2, 2, self.input_size, dtype=torch.float32),)
 
-    def _initial(self, states: list[Tensor] | None, batch: Any) -> list[Tensor]:
+    def _initial(self, states: list[Tensor] | None, x: Tensor, batch: Any, batched: bool = True) -> list[Tensor]:
+        """The first states, (layers * directions, batch, hidden_size): those given, or zeros of the kind of x."""
         shape = (len(self.cells), batch, self.hidden_size)
         if states is None:
-            return [torch.zeros(shape) for _ in range(self.states)]
+            return [x.new_zeros(shape) for _ in range(self.states)]
+        states = [self._entered(state, "floats, as its state", "the state") for state in states]
+        wanted = shape if batched else (shape[0], shape[2])
         for state in states:
-            if tuple(state.shape) != shape:
-                raise ArgumentError(f"{self._label()}: a state must have shape {shape}; got {tuple(state.shape)}")
-        return [state.float() for state in states]
+            if tuple(state.shape) != wanted:
+                raise ArgumentError(f"{self._label()}: a state must have shape {wanted}; got {tuple(state.shape)}")
+        return states if batched else [state.unsqueeze(1) for state in states]
+
+    def flatten_parameters(self) -> None:
+        """Nothing: nn.LSTM and nn.GRU have it for the memory of a GPU, and callers call it."""
 
     def _options(self) -> dict[str, Any]:
         return {**super()._options(), "reduce_range": self.reduce_range, "per_row": self.per_row}
