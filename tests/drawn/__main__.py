@@ -1,0 +1,61 @@
+"""python -m tests.drawn: draw models, check them, and say what does not hold."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+from tests.drawn.checks import CHECKS
+from tests.drawn.findings import Findings
+from tests.drawn.running import CHUNK, chunk, other_isas, work
+
+
+def seeds(text: str) -> list[int]:
+    first, _, last = text.partition("..")
+    return list(range(int(first), int(last) if last else int(first) + 1))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.drawn", description=__doc__)
+    parser.add_argument("--seeds", type=seeds, default=[], help="A..B (B not included), or one")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
+    parser.add_argument("--only", action="append", default=[], choices=list(CHECKS), help="checks; all without")
+    parser.add_argument("--show", type=int, help="print the program of a seed")
+    parser.add_argument("--shrink", type=int, help="print the least program that still fails, of a seed")
+    parser.add_argument("--quick", action="store_true", help="the checks that tests have time for")
+    parser.add_argument("--work", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    only = tuple(given.only)
+    if given.work:
+        work([int(each) for each in given.work.split(",")], only, given.quick)
+        return 0
+    if given.show is not None:
+        from tests.drawn.draw import draw
+
+        print(draw(given.show).text())
+        return 0
+    if given.shrink is not None:
+        from tests.drawn.shrink import shrunk
+
+        print(shrunk(given.shrink, only))
+        return 0
+    if not given.seeds:
+        parser.error("give --seeds, --show or --shrink")
+    findings = Findings()
+    isas = other_isas() if not only or "isa" in only else []
+    parts = [given.seeds[i : i + CHUNK] for i in range(0, len(given.seeds), CHUNK)]
+    with ThreadPoolExecutor(given.jobs) as pool:
+        for done in as_completed([pool.submit(chunk, part, only, isas, given.quick) for part in parts]):
+            for outcome in done.result():
+                findings.add(outcome)
+                if outcome.is_wrong:
+                    print(f"{outcome.seed} {outcome.check} {outcome.kind}: {outcome.says}", flush=True)
+            if sys.stderr.isatty():
+                print(f"{len(findings.seeds)} of {len(given.seeds)}", end="\r", file=sys.stderr)
+    print(findings)
+    return not findings.is_good
+
+
+if __name__ == "__main__":
+    sys.exit(main())

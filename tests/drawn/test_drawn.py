@@ -1,0 +1,72 @@
+"""Drawn models: none gives a wrong result or a raw error, and few are refused. More of them: python -m tests.drawn."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from torch import nn
+
+from tests.drawn import noise
+from tests.drawn.draw import INPUTS, MASK, SIZES, draw, evaluated
+from tests.drawn.drawer import Drawer
+from tests.drawn.findings import Findings
+from tests.drawn.running import chunk, other_isas
+from tests.drawn.vocabulary import CHOICES
+
+SEEDS = list(range(100))
+
+
+@pytest.fixture(scope="module")
+def findings():
+    found = Findings()
+    for outcome in chunk(SEEDS, (), other_isas(), quick=True):
+        found.add(outcome)
+    return found
+
+
+def test_no_model_goes_wrong(findings):
+    assert not findings.wrong, str(findings)
+
+
+def test_few_are_refused(findings):
+    assert findings.is_good or findings.wrong, str(findings)
+
+
+def test_most_drawn_models_are_fair(findings):
+    assert findings.used > 0.9 * len(SEEDS)
+
+
+def test_a_seed_gives_one_program():
+    assert [draw(seed).text() for seed in range(5)] == [draw(seed).text() for seed in range(5)]
+
+
+@pytest.mark.parametrize("operation", CHOICES, ids=lambda each: each.__name__)
+def test_every_operation_is_drawn(operation):
+    """None has a mistake that keeps it out."""
+    kinds = [INPUTS[kind].format(c=4, f=8) for kind in ("image", "signal", "rows", "sequence", "sequence", "tokens")]
+    for seed in range(60):
+        values = [evaluated([*kinds, MASK, "2"], size, seed) for size in SIZES]
+        names = [*(f"x{number}" for number in range(len(kinds))), "mask", "times"]
+        drawer = Drawer(random.Random(seed), [dict(zip(names, each, strict=True)) for each in values], {})
+        drawer.shared.append((drawer.layer("nn.Linear(8, 8)"), "8"))
+        if drawer.draw(operation):
+            return
+    raise AssertionError("drawn in none of 60 tries")
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_the_estimate_tells_8_bits_from_4(bits):
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16)).eval(), torch.randn(32, 16)
+    ((least,),) = noise.estimate(model, [(x,)], dynamic=False)
+
+    def rounded(value):
+        step = value.abs().max() / 2 ** (bits - 1)
+        return (value / step).round() * step
+
+    with torch.no_grad():
+        found = rounded(model[2](rounded(model[1](model[0](rounded(x))))))
+        got = noise.decibels(model(x), found)
+    assert (got >= least - noise.MARGIN) == (bits == 8)
