@@ -20,7 +20,7 @@ import pluggy
 from qcore import hookspec
 from qcore.backend import API_VERSION, Availability, Backend
 from qcore.capability import Pattern
-from qcore.errors import BackendError
+from qcore.errors import ArgumentTypeError, BackendError
 from qcore.extension import Extension
 from qcore.selection import AUTO, REFUSE, BackendLike, Selection
 
@@ -90,7 +90,11 @@ class Registry:
             return sorted({*self._found(), *self._statuses} - disabled)
 
     def register(self, plugin: object, name: str) -> None:
-        """Add a plugin (an object with the hook functions) that has no entry point, under a name."""
+        """Add a plugin (an object with the hook functions) that has no entry point, under a name.
+
+        Raises ArgumentTypeError for a name that is no string, BackendError for one that is taken.
+        """
+        _check_name("register", name)
         with self._lock:
             if name in self._statuses or name in self._found():
                 raise BackendError(f"a backend named {name!r} is registered already; choose another name")
@@ -99,6 +103,7 @@ class Registry:
 
     def unregister(self, name: str) -> None:
         """Remove what `register` added."""
+        _check_name("unregister", name)
         with self._lock:
             self._statuses.pop(name, None)
             if self._plugins.has_plugin(name):
@@ -110,6 +115,7 @@ class Registry:
 
         Raises BackendError for a name that is not installed.
         """
+        _check_name("status", name)
         with self._lock:
             if name not in self._statuses:
                 points = self._found().get(name, [])
@@ -130,6 +136,7 @@ class Registry:
 
     def get(self, name: str) -> Backend:
         """The backend of this name; BackendError if it is missing, disabled, broken or unable to run here."""
+        _check_name("get", name)
         if name not in self.names():
             raise BackendError(self._missing(name))
         status = self.status(name)
@@ -211,6 +218,8 @@ class Registry:
 
     def patterns(self, backend: Backend) -> tuple[Pattern, ...]:
         """Module patterns of a backend: its own, and those that extensions add."""
+        if not isinstance(backend, Backend):
+            raise ArgumentTypeError(f"patterns: give a Backend, as get() has it, not {backend!r}")
         added = [pattern for extension in self.extensions(backend.name) for pattern in extension.patterns]
         return (*backend.capability().patterns, *added)
 
@@ -288,6 +297,11 @@ class Registry:
 
     def _usable_names(self) -> str:
         return _join([item.name for item in self.statuses() if item.usable])
+
+
+def _check_name(what: str, name: Any) -> None:
+    if not isinstance(name, str):
+        raise ArgumentTypeError(f"{what}: the name of a backend is a string, not {name!r}")
 
 
 def _rank(status: Status) -> tuple[bool, int, str]:

@@ -28,7 +28,7 @@ from qcore.nn.quantized.in_float import InFloat
 from qcore.nn.weights import copied
 from qcore.registry import registry
 from qcore.report import Report, Row
-from qcore.tensor.arguments import check_module
+from qcore.tensor.arguments import check_module, check_type
 from qcore.tensor.entering import on_the_cpu
 
 
@@ -122,7 +122,12 @@ _GIVES_FLOATS = "no kernel on integers: it dequantizes and gives floats, as cali
 
 
 def _custom(config: CustomConfig | None) -> catalog.Mapping:
-    return catalog.converted() if config is None else config.get("observed_to_quantized_custom_module_class", {})
+    if config is None:
+        return catalog.converted()
+    check_type("convert", Mapping, convert_custom_config_dict=config)
+    found = config.get("observed_to_quantized_custom_module_class", {})
+    check_type("convert", Mapping, observed_to_quantized_custom_module_class=found)
+    return found
 
 
 def build(layer: Layer, target: Any, backend: str, **attributes: Any) -> nn.Module:

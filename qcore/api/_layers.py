@@ -18,7 +18,7 @@ from qcore.nn.intrinsic import FusedModule
 from qcore.nn.qat.base import QATModule
 from qcore.nn.quantizable import Quantizable
 from qcore.nn.weights import MAKERS, check_initialized
-from qcore.tensor.arguments import check_module
+from qcore.tensor.arguments import check_module, check_type
 
 OBSERVER = "activation_post_process"
 INTERNAL = (OBSERVER, "parametrizations", "weight_fake_quant")
@@ -81,6 +81,7 @@ def _by_type(kind: type[nn.Module], rules: Mapping[Any, Any], default: Any) -> A
 
 def check_mapping(table: Mapping[Any, Any]) -> None:
     """ArgumentTypeError for a mapping that is not from module classes to classes with `from_float`."""
+    check_type("convert", Mapping, mapping=table)
     for kind, target in table.items():
         if not isinstance(kind, type) or not callable(getattr(target, "from_float", None)):
             raise ArgumentTypeError(

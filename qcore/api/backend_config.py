@@ -16,6 +16,7 @@ from qcore.fx.patterns import ADDS, CALLS, MODULES, MULS, RSUBS, SUBS, Role
 from qcore.nn import catalog
 from qcore.nn.intrinsic import FusedModule
 from qcore.registry import registry
+from qcore.tensor.arguments import check_key, check_type, takes_dict_form
 from qcore.tensor.dtypes import QDType, as_qdtype, is_qdtype
 
 __all__ = [
@@ -106,12 +107,10 @@ class DTypeConfig:
         return self.weight_dtype_with_constraints.dtype
 
     @classmethod
+    @takes_dict_form
     def from_dict(cls, dtype_config_dict: dict[str, Any]) -> DTypeConfig:
         """From torch's dict form. Raises ArgumentTypeError for an unknown key."""
-        try:
-            return cls(**dtype_config_dict)
-        except TypeError as error:
-            raise ArgumentTypeError(f"DTypeConfig.from_dict: {error}") from error
+        return cls(**dtype_config_dict)
 
     def to_dict(self) -> dict[str, Any]:
         """As a dict with only what was set."""
@@ -173,12 +172,17 @@ class BackendPatternConfig:
 
     def add_dtype_config(self, dtype_config: DTypeConfig) -> BackendPatternConfig:
         """One more combination of dtypes."""
+        check_type("add_dtype_config", DTypeConfig, dtype_config=dtype_config)
         self.dtype_configs.append(dtype_config)
         return self
 
     def set_dtype_configs(self, dtype_configs: Iterable[DTypeConfig]) -> BackendPatternConfig:
         """All combinations of dtypes."""
-        self.dtype_configs = list(dtype_configs)
+        check_type("set_dtype_configs", Iterable, dtype_configs=dtype_configs)
+        given = list(dtype_configs)
+        for each in given:
+            check_type("set_dtype_configs", DTypeConfig, dtype_config=each)
+        self.dtype_configs = given
         return self
 
     def set_root_module(self, root_module: type[nn.Module]) -> BackendPatternConfig:
@@ -207,6 +211,7 @@ class BackendPatternConfig:
         return self
 
     @classmethod
+    @takes_dict_form
     def from_dict(cls, backend_pattern_config_dict: Mapping[str, Any]) -> BackendPatternConfig:
         """From torch's dict form. Raises ArgumentError for an unknown key."""
         given = dict(backend_pattern_config_dict)
@@ -249,6 +254,8 @@ class BackendConfig:
 
     def set_backend_pattern_config(self, config: BackendPatternConfig) -> BackendConfig:
         """Add a pattern, or replace the one of the same parts."""
+        check_type("set_backend_pattern_config", BackendPatternConfig, config=config)
+        check_key("set_backend_pattern_config", pattern=config.pattern)
         if config.pattern is None:
             raise ArgumentError("BackendPatternConfig: pattern is not given")
         self._patterns[config.pattern] = config
@@ -256,6 +263,7 @@ class BackendConfig:
 
     def set_backend_pattern_configs(self, configs: Iterable[BackendPatternConfig]) -> BackendConfig:
         """Add patterns."""
+        check_type("set_backend_pattern_configs", Iterable, configs=configs)
         for config in configs:
             self.set_backend_pattern_config(config)
         return self
@@ -266,6 +274,7 @@ class BackendConfig:
         return list(self._patterns.values())
 
     @classmethod
+    @takes_dict_form
     def from_dict(cls, backend_config_dict: Mapping[str, Any]) -> BackendConfig:
         """From torch's dict form. Raises ArgumentError for an unknown key."""
         check_keys(backend_config_dict, ("name", "configs"), "BackendConfig.from_dict")

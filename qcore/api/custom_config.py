@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from torch import nn
 
 from qcore.api._layers import check_keys
 from qcore.errors import ArgumentError, ArgumentTypeError
+from qcore.tensor.arguments import check_key, takes_dict_form
 
 __all__ = ["ConvertCustomConfig", "FuseCustomConfig", "PrepareCustomConfig"]
 
@@ -62,6 +63,7 @@ class PrepareCustomConfig(_Preserving):
         backend_config: Any = None,
     ) -> PrepareCustomConfig:
         """Give the module at a path a graph of its own, float outside; with a mapping of its own, or the model's."""
+        check_key("set_standalone_module_name", module_name=module_name)
         self.standalone_module_names[module_name] = (
             qconfig_mapping, example_inputs, prepare_custom_config, backend_config,
         )  # fmt: skip
@@ -76,6 +78,7 @@ class PrepareCustomConfig(_Preserving):
         backend_config: Any = None,
     ) -> PrepareCustomConfig:
         """Give each module of a class a graph of its own, as `set_standalone_module_name`."""
+        check_key("set_standalone_module_class", module_class=module_class)
         self.standalone_module_classes[module_class] = (
             qconfig_mapping, example_inputs, prepare_custom_config, backend_config,
         )  # fmt: skip
@@ -88,6 +91,7 @@ class PrepareCustomConfig(_Preserving):
 
         `quant_type`: "static", "dynamic" or "weight_only" (or an enumeration whose value's name is one of these).
         """
+        check_key("set_float_to_observed_mapping", float_class=float_class)
         self.float_to_observed_mapping.setdefault(_quant_type(quant_type), {})[float_class] = observed_class
         return self
 
@@ -112,6 +116,7 @@ class PrepareCustomConfig(_Preserving):
         return self
 
     @classmethod
+    @takes_dict_form
     def from_dict(cls, prepare_custom_config_dict: Mapping[str, Any]) -> PrepareCustomConfig:
         """From torch's dict form. Raises ArgumentError for an unknown key."""
         config = cls()
@@ -166,10 +171,12 @@ class ConvertCustomConfig(_Preserving):
         self, observed_class: ModuleType, quantized_class: ModuleType, quant_type: Any = "static"
     ) -> ConvertCustomConfig:
         """Custom modules: convert calls quantized_class.from_observed on each module of observed_class."""
+        check_key("set_observed_to_quantized_mapping", observed_class=observed_class)
         self.observed_to_quantized_mapping.setdefault(_quant_type(quant_type), {})[observed_class] = quantized_class
         return self
 
     @classmethod
+    @takes_dict_form
     def from_dict(cls, convert_custom_config_dict: Mapping[str, Any]) -> ConvertCustomConfig:
         """From torch's dict form. Raises ArgumentError for an unknown key."""
         config = cls()
@@ -190,6 +197,7 @@ class FuseCustomConfig(_Preserving):
     """Options of fuse_fx."""
 
     @classmethod
+    @takes_dict_form
     def from_dict(cls, fuse_custom_config_dict: Mapping[str, Any]) -> FuseCustomConfig:
         """From torch's dict form. Raises ArgumentError for an unknown key."""
         given = dict(fuse_custom_config_dict)
@@ -216,9 +224,12 @@ def check_makes(kind: Any, method: str, setter: str) -> None:
 
 
 def _listed(values: Any, what: str) -> list[Any]:
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise ArgumentTypeError(f"{what} must be a list; got {values!r}")
-    return list(values)
+    try:
+        if not isinstance(values, str):
+            return list(values)
+    except TypeError:  # what has __iter__ and still cannot be gone through, as a tensor without dimensions
+        pass
+    raise ArgumentTypeError(f"{what} must be a list; got {values!r}")
 
 
 def _quant_type(value: Any) -> str:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from qcore.api._fake_quantize_function import MOST_INTEGER, fake_quantize, straight_through
+from qcore.api._observers.buffers import hold, make_room
 from qcore.api._observers.kernels import kernels_for
 from qcore.api._observers.partial import TakesPartialArgs
 from qcore.api.observer import (
@@ -26,7 +27,7 @@ from qcore.api.observer import (
     default_fixed_qparams_range_neg1to1_observer,
 )
 from qcore.errors import ArgumentError, ArgumentTypeError
-from qcore.tensor.arguments import check_callable
+from qcore.tensor.arguments import check_callable, check_flag
 from qcore.tensor.dtypes import (
     QDType,
     QScheme,
@@ -96,6 +97,7 @@ class FakeQuantizeBase(ABC, TakesPartialArgs, nn.Module):
 
     def enable_fake_quant(self, enabled: bool = True) -> None:
         """Switch rounding on or off."""
+        check_flag(enabled=enabled)
         self.fake_quant_enabled[0] = 1 if enabled else 0
 
     def disable_fake_quant(self) -> None:
@@ -104,6 +106,7 @@ class FakeQuantizeBase(ABC, TakesPartialArgs, nn.Module):
 
     def enable_observer(self, enabled: bool = True) -> None:
         """Switch observation on or off."""
+        check_flag(enabled=enabled)
         self.observer_enabled[0] = 1 if enabled else 0
 
     def disable_observer(self) -> None:
@@ -258,8 +261,7 @@ class FakeQuantize(FakeQuantizeBase):
         self._set_qparams(*self.calculate_qparams())
 
     def _set_qparams(self, scale: Tensor, zero_point: Tensor) -> None:
-        self.scale.resize_(scale.shape).copy_(scale)
-        self.zero_point.resize_(zero_point.shape).copy_(zero_point)
+        hold(self, scale=scale, zero_point=zero_point)
 
     def extra_repr(self) -> str:
         return (
@@ -271,7 +273,7 @@ class FakeQuantize(FakeQuantizeBase):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         for name in ("scale", "zero_point"):
             if prefix + name in state_dict:
-                getattr(self, name).resize_(state_dict[prefix + name].shape)
+                make_room(self, name, state_dict[prefix + name])
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 

@@ -12,7 +12,7 @@ from qcore.errors import ArgumentError, ArgumentTypeError
 from qcore.nn import catalog
 from qcore.nn.intrinsic.folding import fold_norm
 from qcore.nn.weights import MAKERS, copied
-from qcore.tensor.arguments import check_module
+from qcore.tensor.arguments import check_module, check_type
 
 FuserMethods = dict[tuple[type[nn.Module], ...], Callable[..., nn.Module]]
 Fuser = Callable[..., list[nn.Module]]
@@ -26,6 +26,9 @@ def fuse_known_modules(
     `additional_fuser_method_mapping`: tuple of classes -> function(is_qat, *modules). Raises ArgumentError for a
     sequence that nothing fuses, or modules in the wrong mode.
     """
+    check_type("fuse_known_modules", Sequence, mod_list=mod_list)
+    for module in mod_list:
+        check_module("fuse_known_modules", module)
     kinds = tuple(type(module) for module in mod_list)
     method = (additional_fuser_method_mapping or {}).get(kinds)
     first, last = mod_list[0], mod_list[-1]

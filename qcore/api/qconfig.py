@@ -7,6 +7,7 @@ The presets mean what torch's of the same name mean, 7-bit activations included;
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import NoneType
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -47,6 +48,7 @@ from qcore.errors import ArgumentError, ArgumentTypeError
 from qcore.operators import Conv, Linear, LinearDynamic, Operator
 from qcore.registry import registry
 from qcore.selection import BackendLike
+from qcore.tensor.arguments import check_type, check_whole
 from qcore.tensor.dtypes import QDType, per_channel_affine, per_channel_symmetric, per_tensor_symmetric, qint8
 
 Maker: TypeAlias = Callable[..., nn.Module]
@@ -188,6 +190,7 @@ def get_qconfig_preset(name: str, backend: BackendLike = "auto") -> QConfig:
 
 
 def _default(backend: BackendLike, mode: Mode, version: int) -> QConfig:
+    check_whole(version=version)
     if version not in (0, 1):
         raise ArgumentError(f"version={version!r} must be 0 or 1")
     chosen = registry.choose(backend).backend
@@ -206,6 +209,7 @@ def derive_qconfig(capability: Capability, mode: Mode) -> QConfig:
     static by least squared error, QAT by moving average, dynamic by the range of each row; by that of the whole input
     only where linear_dynamic is declared without `per_row`.
     """
+    check_type("derive_qconfig", Capability, capability=capability)
     spec = _leading(capability, (LinearDynamic, Linear, Conv) if mode == "dynamic" else (Linear, Conv, LinearDynamic))
     per_channel = any(weight.per_channel and weight.dtype == qint8 for weight in spec.weights)
     qscheme = per_channel_symmetric if per_channel else per_tensor_symmetric
@@ -236,4 +240,5 @@ def _fused(observer: type[nn.Module], dtype: QDType, **kwargs: Any) -> Partial:
 
 def qconfig_equals(q1: QConfigAny, q2: QConfigAny) -> bool:
     """Whether two QConfigs, or None, make the same observers with the same arguments."""
+    check_type("qconfig_equals", (QConfig, NoneType), q1=q1, q2=q2)
     return q1 == q2

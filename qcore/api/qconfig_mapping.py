@@ -22,6 +22,7 @@ from qcore.api.qconfig import (
 )
 from qcore.errors import ArgumentError, ArgumentTypeError
 from qcore.selection import BackendLike
+from qcore.tensor.arguments import check_key, takes_dict_form
 
 __all__ = ["QConfigMapping", "get_default_qat_qconfig_mapping", "get_default_qconfig_mapping"]
 
@@ -54,6 +55,7 @@ class QConfigMapping:
 
     def set_object_type(self, object_type: Any, qconfig: QConfigAny) -> QConfigMapping:
         """For a module class, a function, or a method by its name."""
+        check_key("set_object_type", object_type=object_type)
         self.object_type_qconfigs[object_type] = _checked(qconfig, "set_object_type")
         return self
 
@@ -80,6 +82,7 @@ class QConfigMapping:
     ) -> QConfigMapping:
         """For the call number `index` (from 0) of a type directly in the module at a path."""
         _check_text(module_name, "set_module_name_object_type_order", "module_name")
+        check_key("set_module_name_object_type_order", object_type=object_type, index=index)
         key = (module_name, object_type, index)
         self.module_name_object_type_order_qconfigs[key] = _checked(qconfig, "set_module_name_object_type_order")
         return self
@@ -97,6 +100,7 @@ class QConfigMapping:
         }
 
     @classmethod
+    @takes_dict_form
     def from_dict(cls, qconfig_dict: Mapping[str, Any]) -> QConfigMapping:
         """From torch's dict form. Raises ArgumentError for an unknown key."""
         mapping = cls()

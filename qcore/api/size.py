@@ -7,6 +7,7 @@ from itertools import chain
 
 from torch import Tensor, nn
 
+from qcore.tensor.arguments import check_module
 from qcore.tensor.qparams import QParams
 
 
@@ -14,8 +15,9 @@ def model_size(model: nn.Module) -> int:
     """Bytes of a model's parameters and buffers, float and quantized, with scales and zero points; each counted once.
 
     What a backend keeps besides, packed for its kernels, is not counted. 4-bit values take a byte each in memory.
-    Raises no errors of its own.
+    Raises ArgumentTypeError for anything but a module.
     """
+    check_module("model_size", model)
     tensors = chain(model.parameters(), model.buffers(), *map(_of_qparams, model.modules()))
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from torch import fx, nn
 
-from qcore.errors import ArgumentError, ArgumentTypeError
+from qcore.errors import ArgumentTypeError
 from qcore.fx.graph_module import QuantizedGraphModule
 from qcore.graph.execution import Part, execution_of, item
+from qcore.tensor.arguments import check_whole
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,7 @@ def profile(model: nn.Module, inputs: tuple[Any, ...], calls: int = 10) -> Profi
     if not isinstance(inputs, tuple):
         given = type(inputs).__name__
         raise ArgumentTypeError(f"profile: inputs must be a tuple, as the model is called with, not {given}")
-    if calls < 1:
-        raise ArgumentError(f"profile: calls={calls} must be at least 1")
+    check_whole(1, calls=calls)
     model(*inputs)
     code = execution_of(model).code
     timer = _Timer(model if code is None else code)

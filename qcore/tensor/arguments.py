@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from itertools import zip_longest
 from operator import index
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from qcore.errors import ArgumentError, ArgumentTypeError
+from qcore.errors import ArgumentError, ArgumentTypeError, QcoreError
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 
 def check_module(name: str, model: Any) -> None:
@@ -24,6 +27,48 @@ def check_callable(**functions: Any) -> None:
     for name, function in functions.items():
         if not callable(function):
             raise ArgumentTypeError(f"{name}={function!r} must be a function, or a class")
+
+
+def check_type(where: str, kind: type | tuple[type, ...], **values: Any) -> None:
+    """ArgumentTypeError for what is not of a class; `where`: what was called."""
+    for name, value in values.items():
+        if not isinstance(value, kind):
+            allowed = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
+            raise ArgumentTypeError(f"{where}: {name} must be a {allowed}, not {type(value).__name__}")
+
+
+def check_key(where: str, **values: Any) -> None:
+    """ArgumentTypeError for what cannot be the key of a rule, as lists and tensors cannot."""
+    for name, value in values.items():
+        try:
+            hash(value)
+        except TypeError as error:
+            raise ArgumentTypeError(f"{where}: {name} cannot be the key of a rule: {error}") from None
+
+
+def check_flag(**values: Any) -> None:
+    """ArgumentTypeError for what is neither True nor False, nor 0 or 1."""
+    for name, value in values.items():
+        if not isinstance(value, bool) and not (isinstance(value, int) and value in (0, 1)):
+            raise ArgumentTypeError(f"{name} must be True or False, not {type(value).__name__}")
+
+
+def takes_dict_form(function: FunctionT) -> FunctionT:
+    """For class methods `from_dict(cls, form)`: ArgumentTypeError, with what is wrong, for what has not that form."""
+
+    @wraps(function)
+    def checked(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        where = f"{cls.__name__}.{function.__name__}"
+        for form in (*args, *kwargs.values()):
+            check_type(where, Mapping, form=form)
+        try:
+            return function(cls, *args, **kwargs)
+        except QcoreError:
+            raise
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ArgumentTypeError(f"{where}: the dict has not the form that to_dict() gives: {error}") from error
+
+    return checked  # type: ignore[return-value]
 
 
 def check_whole(least: int | None = None, **values: Any) -> None:

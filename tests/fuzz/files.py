@@ -102,7 +102,7 @@ class Runner:
 
     def run(self, seed: int) -> tuple[str, str]:
         """(what was wrong, what came of it) for one seed."""
-        from tests.fuzz import spoil
+        from tests.fuzz import spoil_files as spoil
 
         chance = random.Random(seed)
         name = chance.choice(self.names)

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from tests.fuzz.files import KINDS, run
-from tests.fuzz.spoil import MARK
+from tests.fuzz.spoil_files import MARK
 from tests.fuzz.watch import Watch
 
 pytest.importorskip("qcore_reference", reason="somebody has to run the models")

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any
 
-from tests.fuzz.spoil import MARK
+from tests.fuzz.spoil_files import MARK
 
 _FORBIDDEN = (
     "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "subprocess.Popen", "os.remove",

@@ -140,7 +140,7 @@ class UniformQuantizationObserverBase(ObserverBase):
         return x.numel() > 0
 
     def _is_calibrated(self) -> bool:
-        return self.min_val.numel() > 0 and _all_finite(self.min_val)
+        return self.min_val.numel() > 0 and not self.min_val.is_meta and _all_finite(self.min_val)
 
     def _check_calibrated(self) -> None:
         if not self._is_calibrated():
@@ -158,6 +158,8 @@ class UniformQuantizationObserverBase(ObserverBase):
             )
 
     def _check_mergeable(self, other: ObserverBase) -> None:
+        if not isinstance(other, ObserverBase):
+            raise ArgumentTypeError(f"{self._where()} can merge only with an observer; got {type(other).__name__}")
         mine, theirs = self._merge_key(), other._merge_key() if type(other) is type(self) else ()
         if mine != theirs:
             raise ArgumentError(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from qcore.api._observers.base import EPS, ObserverBase, UniformQuantizationObserverBase
+from qcore.api._observers.buffers import hold, make_room
 from qcore.api._observers.kernels import kernel_for
 from qcore.errors import ArgumentError
 from qcore.tensor.arguments import check_number, check_whole
@@ -147,8 +148,7 @@ class PerChannelMinMaxObserver(UniformQuantizationObserverBase):
     def _update(self, low: Tensor, high: Tensor) -> None:
         if self._is_calibrated():
             low, high = torch.minimum(self.min_val, low), torch.maximum(self.max_val, high)
-        self.min_val.resize_(low.shape).copy_(low)
-        self.max_val.resize_(high.shape).copy_(high)
+        hold(self, min_val=low, max_val=high)
 
     def _check_channels(self, low: Tensor) -> None:
         if self._is_calibrated() and low.shape != self.min_val.shape:
@@ -170,8 +170,7 @@ class PerChannelMinMaxObserver(UniformQuantizationObserverBase):
 
     def reset_min_max_vals(self) -> None:
         """Forget what was observed."""
-        self.min_val.resize_(0)
-        self.max_val.resize_(0)
+        hold(self, min_val=self.min_val[:0], max_val=self.max_val[:0])
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         for name in ("min_val", "max_val"):
@@ -179,7 +178,7 @@ class PerChannelMinMaxObserver(UniformQuantizationObserverBase):
             if prefix + name + "s" in state_dict:
                 state_dict[prefix + name] = state_dict.pop(prefix + name + "s")
             if prefix + name in state_dict:
-                getattr(self, name).resize_(state_dict[prefix + name].shape)
+                make_room(self, name, state_dict[prefix + name])
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
@@ -208,8 +207,7 @@ class MovingAveragePerChannelMinMaxObserver(PerChannelMinMaxObserver):
         if self._is_calibrated():
             low = self.min_val + self.averaging_constant * (low - self.min_val)
             high = self.max_val + self.averaging_constant * (high - self.max_val)
-        self.min_val.resize_(low.shape).copy_(low)
-        self.max_val.resize_(high.shape).copy_(high)
+        hold(self, min_val=low, max_val=high)
 
     def merge(self, other: ObserverBase) -> None:
         """Not defined: a moving average depends on the order of the inputs, which two observers do not have in common.
@@ -256,8 +254,7 @@ def _merge_average(observer: UniformQuantizationObserverBase, other: ObserverBas
             f"{observer._where()}: two moving averages cannot be merged, since the order of their inputs is not known. "
             "Observe all inputs with one observer, or use the observer of the same name without MovingAverage"
         )
-    observer.min_val.resize_(other.min_val.shape).copy_(other.min_val)
-    observer.max_val.resize_(other.max_val.shape).copy_(other.max_val)
+    hold(observer, min_val=other.min_val, max_val=other.max_val)
 
 
 def _checked_constant(averaging_constant: float) -> float:
