@@ -52,8 +52,9 @@ def functions() -> dict[str, Any]:
     found |= {f"torch.{name}": getattr(torch, name) for name in _MAKERS}
     found["collections.OrderedDict"] = OrderedDict
     from qcore.fx.attention import keep_allowed  # which is made of graphs, and they of this
+    from qcore.fx.inplace import put
 
-    found["qcore.keep_allowed"] = keep_allowed
+    found |= {"qcore.keep_allowed": keep_allowed, "qcore.put": put}
     tables = get_overridable_functions()
     for space, prefix in ((torch, "torch"), (F, "torch.nn.functional")):
         for function in tables.get(space, ()):

@@ -11,7 +11,6 @@ import operator as python
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, fx
 
 from qcore.fx.memory import Memory
@@ -29,9 +28,20 @@ class Aliased(Exception):
         self.nodes = nodes
 
 
+VIEWS = frozenset(
+    (
+        "T", "__getitem__", "adjoint", "chunk", "detach", "diagonal", "expand", "expand_as", "flatten", "H", "mH", "mT",
+        "movedim", "moveaxis", "narrow", "permute", "ravel", "real", "imag", "reshape", "select", "split",
+        "split_with_sizes", "squeeze", "swapaxes", "swapdims", "t", "tensor_split", "transpose", "unbind", "unflatten",
+        "unfold", "unsqueeze", "view", "view_as", "hsplit", "vsplit", "dsplit",
+    )
+)  # fmt: skip
+"""Methods and attributes of a tensor that may give views of it."""
+
+
 def put(base: Tensor, value: Any, view: str, *args: Any, piece: int | None = None) -> Tensor:
-    """A tensor with `value` in the place of a view of it: of what its method or attribute `view` gives for these
-    arguments, or, where that is several, of one piece."""
+    """A tensor with `value` in the place of a view of it: of what its method or attribute `view`, one of VIEWS, gives
+    for these arguments, or, where that is several, of one piece."""
     result = base.clone()
     if view == "__getitem__":
         result[args[0]] = value
@@ -224,6 +234,6 @@ def _named(node: fx.Node) -> tuple[str, tuple[Any, ...]]:
     if node.target is python.getitem:
         return "__getitem__", (node.args[1],)
     if node.target is getattr:
-        return str(node.args[1]), ()
-    known = node.op in ("call_method", "call_function") and hasattr(Tensor, name) and not node.kwargs
-    return (name, tuple(node.args[1:])) if known and getattr(torch.ops.aten, name, None) is not None else ("?", ())
+        return (str(node.args[1]), ()) if node.args[1] in VIEWS else ("?", ())
+    known = node.op in ("call_method", "call_function") and name in VIEWS and not node.kwargs
+    return (name, tuple(node.args[1:])) if known else ("?", ())

@@ -241,6 +241,7 @@ _OWN_NOTES = {
     "qcore_quantized_inputs": _POSITIONS,
     "qcore_quantized_outputs": _POSITIONS,
     "qcore_fixed": _FIXED,
+    "qcore_layer": _either("layer"),
     "qcore_preserved": _fields({"tuple": _list(_that(is_attribute, "the name of an attribute"))}),
 }
 

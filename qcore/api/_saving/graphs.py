@@ -12,6 +12,7 @@ from qcore.api._saving.values import Reader, Writer
 from qcore.errors import ArgumentError, ArgumentTypeError, UnsupportedError
 from qcore.fx.callables import ATTRIBUTES, MOST_ELEMENTS, functions, methods, name_of, names_sizes
 from qcore.fx.graph_module import FLOAT
+from qcore.fx.inplace import VIEWS
 from qcore.nn.quantized.functional_modules import QFunctional
 
 Allowed: TypeAlias = "Mapping[str, Callable[..., Any]]"
@@ -124,6 +125,8 @@ def _problem(op: str, target: str, args: Any, kwargs: Any, modules: Mapping[str,
         len(args) != 2 or kwargs or not isinstance(args[0], fx.Node) or args[1] not in ATTRIBUTES
     ):
         return f"asks for the attribute {str(args[1:])[:60]}, which is not one of {ATTRIBUTES}"
+    if target == "qcore.put" and (len(args) < 3 or args[2] not in VIEWS or not set(kwargs) <= {"piece"}):
+        return f"writes to the view {str(args[2:3])[:60]}, which is not one of {sorted(VIEWS)}"
     if target in _CHANGING and not (args and isinstance(args[0], fx.Node)):
         return f"calls {target} to change what is no value of the graph"
     if target.startswith(("operator.", "builtins.")) and not _nodes((args, kwargs)):

@@ -20,7 +20,7 @@ from qcore.fx.names import is_part, is_path
 from qcore.nn.quantized.base import QuantizedModule
 
 GRAPH = "qcore.fx.QuantizedGraphModule"
-_NOTES = ("qcore_quantized_inputs", "qcore_quantized_outputs", "qcore_fixed", "qcore_preserved")
+_NOTES = ("qcore_quantized_inputs", "qcore_quantized_outputs", "qcore_fixed", "qcore_layer", "qcore_preserved")
 
 
 def write(model: nn.Module, writer: Writer, allow: Allowed) -> list[dict[str, Any]]:

@@ -79,5 +79,5 @@ def _operator(name: str) -> Callable[..., Any]:
     return lambda self, *others: getattr(self._numbers(), name)(*others)
 
 
-for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "matmul", "rmatmul", "neg", "pow", "getitem", "len"):
+for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "matmul", "rmatmul", "neg", "pow", "getitem"):
     setattr(Held, f"__{_name}__", _operator(f"__{_name}__"))
