@@ -8,7 +8,7 @@ import pytest
 
 import qcore
 from qcore.api import backend_config, custom_config
-from tests.fuzz.spoil import POOL
+from tests.fuzz.spoil_calls import POOL
 
 FORMS = {
     qcore.QConfigMapping: ("", "object_type", "module_name", "module_name_regex", "module_name_object_type_order"),
