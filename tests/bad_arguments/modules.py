@@ -289,7 +289,7 @@ TABLE: dict[str, dict[str, str]] = {
         + LAYERS
         + """
             it(4, 6)(None)
-            it(4, 6)(randn(3, 4))
+            it(4, 6)(randn(4))
             it(4, 6)(randn(3, 2, 5))
             it(4, 6)(randn(0, 2, 4))
             it(4, 6)(nn.utils.rnn.pack_sequence([randn(3, 4)]))

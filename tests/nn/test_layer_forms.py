@@ -368,20 +368,25 @@ def test_an_lstm_in_parts_takes_sequences_without_a_batch():
         assert snr(right, got) > 20
 
 
-def test_a_quantized_weight_given_to_a_function_names_its_layer():
+def test_a_quantized_weight_stands_for_its_numbers_in_functions():
     class Tied(nn.Module):
-        def __init__(self):
+        def __init__(self, bias):
             super().__init__()
-            self.fc = nn.Linear(6, 6)
+            self.fc = nn.Linear(6, 6, bias=bias)
 
         def forward(self, x):
-            return F.linear(self.fc(x), self.fc.weight)
+            return F.linear(self.fc(x), self.fc.weight, self.fc.bias) + self.fc.weight.mean()
 
-    quantized = qcore.quantize_dynamic(Tied().eval())
-    with pytest.raises(qcore.UnsupportedError, match=r"linear: module 'fc'.*weight"):
-        quantized(torch.randn(2, 6))
-    weight = quantized.fc.weight
-    assert weight.dtype is torch.float32 and weight.shape == (6, 6) and isinstance(weight(), qcore.QTensor)
+    torch.manual_seed(0)
+    for bias in (True, False):
+        model, x = Tied(bias).eval(), torch.randn(32, 6)
+        quantized = qcore.quantize_dynamic(model)
+        right, got = model(x), quantized(x)
+        assert (right - got).pow(2).sum() < 1e-3 * right.pow(2).sum()  # 30 dB
+        weight = quantized.fc.weight
+        assert weight.dtype is torch.float32 and weight.shape == (6, 6) and isinstance(weight(), qcore.QTensor)
+    with pytest.raises(AttributeError, match="module 'fc'.*has no bias, whose 'view' is asked for"):
+        quantized.fc.bias.view(-1)
 
 
 class Doubling(nn.Linear):

@@ -101,6 +101,8 @@ class HistogramObserver(UniformQuantizationObserverBase):
         return kernel(x, exponent, first)[0], first, exponent, low, high
 
     def _exact_histogram(self, x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        if not torch.isfinite(high - low):  # the same bins, with a distance that float32 has
+            x, low, high = x / 4, low / 4, high / 4
         kernel = kernel_for(x, self.qcore_backend, EvenHistogram(self.bins)) if low < high else None
         counts: Tensor = grid.linear_histogram(x, self.bins, low, high) if kernel is None else kernel(x, low, high)
         return counts

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 from qcore.errors import ArgumentError
 from qcore.fx.callables import methods
 from qcore.fx.graph_module import RESERVED
 from qcore.fx.names import is_name, is_part, is_path
+from qcore.report import Outcome
 
 Check = Callable[[Any, str], None]
 """Raises ArgumentError for a value that must not stand at a place of the header."""
@@ -273,7 +274,7 @@ _MODULE = _fields(
     },
 )
 
-_REPORT_ROW = _row(TEXT, TEXT, _either("quantized", "float", "passed through"), TEXT, TEXT, TEXT, TEXT, FLAG)
+_REPORT_ROW = _row(TEXT, TEXT, _either(*get_args(Outcome)), TEXT, TEXT, TEXT, TEXT, FLAG)
 
 _HEADER = _fields(
     {
