@@ -78,8 +78,9 @@ class _Machine:
 
     def take(self, value: Any) -> None:
         """Count what a value holds, as often as it holds it; ArgumentError where that, with all before, is too much:
-        a short pickle can name one list so often that nobody could go through it."""
-        pending = [value]
+        a short pickle can name one list so often that nobody could go through it. Objects may hold themselves, as the
+        nodes of a graph do, and are gone into once."""
+        pending, entered = [value], set()
         while pending:
             self.left -= 1
             if self.left < 0:
@@ -89,7 +90,8 @@ class _Machine:
                 pending.extend(value)
             elif isinstance(value, dict):
                 pending.extend(value.values())
-            elif isinstance(value, Stored):
+            elif isinstance(value, Stored) and id(value) not in entered:
+                entered.add(id(value))
                 pending.append(value.state)
 
     def step(self, name: str, argument: Any) -> None:
