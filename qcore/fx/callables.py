@@ -40,6 +40,7 @@ _LEFT_OUT = re.compile(
     r"|(triplet_margin_with_distance_loss|unsafe_.*|sym_.*|native_batch_norm|norm_except_dim|col_indices|row_indices)"
     r"|(crow_indices|ccol_indices|.*_indices_copy|values_copy|dsmm|hsmm|hspmm|saddmm|smm|spmm|sspaddmm|gru|lstm)"
     r"|(rnn_tanh|rnn_relu|gru_cell|lstm_cell|rnn_tanh_cell|rnn_relu_cell|histogramdd|renorm_?)"
+    r"|(ctc_loss|grid_sampler.*)"  # torch checks no labels of the one, and no modes of the others
 )
 """Names in torch's own list that are none of the above, or that no model in a file needs."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from qcore.fx.arguments import Argument, split
 from qcore.fx.memory import Memory, Watching
@@ -42,8 +42,9 @@ class Examples:
         self.state = State(model)
         self._right: Any = None
         self._buffers: Any = None
+        self._held: Any = None
         try:
-            self._right, self._buffers = self._run(self._module)
+            self._right, self._buffers, self._held = self._run(self._module)
         except Exception as error:
             self.error = error
 
@@ -51,12 +52,15 @@ class Examples:
         given = split(self.arguments, list(values))
         return self.model(*given.args, **given.kwargs)
 
-    def _run(self, function: Callable[..., Any], restores: bool = True) -> tuple[Any, Any]:
+    def _run(self, function: Callable[..., Any], restores: bool = True) -> tuple[Any, Any, Any]:
+        """The result, buffers that it changes, and what the lists and dicts that it is given hold after it."""
         copies = tree_map(copied, self.values)
+        given = {id(each): index for index, each in enumerate(tree_leaves(copies)) if isinstance(each, Tensor)}
         try:
             with torch.inference_mode(False), torch.no_grad(), kernels_written_out():
                 result = function(*copies)
-                return result, self.state.buffers()
+                held = tree_map(lambda each: given.get(id(each), -1) if isinstance(each, Tensor) else each, copies)
+                return result, self.state.buffers(), held
         finally:
             if restores:
                 self.state.restore()
@@ -65,7 +69,7 @@ class Examples:
         """Unlike where a second call gives something else than the first."""
         self._run(self._module, restores=False)
         torch.set_rng_state(self.state._random)
-        second, _ = self._run(self._module)
+        second, *_ = self._run(self._module)
         if not same(self._right, second):
             raise Unlike(path, f"keeps {name!r} from call to call, and what it gives depends on that")
 
@@ -73,17 +77,19 @@ class Examples:
         """What the calls of a graph do to memory; Unlike where it gives something else than the module."""
         run = Watching(graph)
         try:
-            result, buffers = self._run(run.run)
+            result, buffers, held = self._run(run.run)
         except Exception as error:
             at = "" if run.at is None else scope_of(run.at)
             raise Unlike(at, f"fails as a graph, and not by itself: {str(error).splitlines()[0]}") from error
         if not same(self._right, result) or not same(self._buffers, buffers):
             raise Unlike(self._culprit(graph), "gives something else as a graph than by itself, on the example inputs")
+        if not same(self._held, held):
+            raise Unlike("", "changes a list or dict that it is given, which a graph does not")
         return run.memory
 
     def check(self, graph: fx.GraphModule) -> None:
         """Unlike where a graph gives something else than the module."""
-        result, _ = self._run(graph.forward)
+        result, *_ = self._run(graph.forward)
         if not same(self._right, result):
             raise Unlike("", "gives something else as a graph than by itself, on the example inputs")
 

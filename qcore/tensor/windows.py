@@ -6,6 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+import torch
+from torch import Tensor
+
 from qcore.errors import ArgumentError
 from qcore.tensor.qtensor import QTensor
 
@@ -16,12 +19,25 @@ _LARGEST = 2**31 - 1
 
 def sizes(name: str, argument: str, value: Any, rank: int, least: int) -> tuple[int, ...]:
     """One whole number for each of `rank` dimensions, from one for all or a sequence; ArgumentError for others."""
-    parts = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
+    parts = _parts(value)
     parts = parts * rank if len(parts) == 1 else parts
     whole = all(isinstance(part, int) and not isinstance(part, bool) and least <= part <= _LARGEST for part in parts)
     if not whole or len(parts) != rank:
         raise ArgumentError(f"{name}: {argument}={value!r} must be {rank} whole numbers of at least {least}, or one")
     return parts
+
+
+def _parts(value: Any) -> tuple[Any, ...]:
+    """One value, or those of a sequence; sizes that a trace or an export follows are those of its example."""
+    parts = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
+    return tuple(_of_the_example(part) for part in parts)
+
+
+def _of_the_example(part: Any) -> Any:
+    if isinstance(part, torch.SymInt | torch.SymFloat):
+        return int(part) if isinstance(part, torch.SymInt) else float(part)
+    followed = isinstance(part, Tensor) and part.ndim == 0 and torch._C._is_tracing()  # torch.jit.trace has tensors
+    return part.item() if followed else part
 
 
 def shaped(x: QTensor, name: str, rank: int) -> None:
@@ -55,7 +71,7 @@ def window(
 
 def scales(name: str, value: Any, spatial: Sequence[int]) -> tuple[float, ...]:
     """One factor for each spatial dimension; ArgumentError unless finite, positive, with a result of sane size."""
-    parts = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
+    parts = _parts(value)
     parts = parts * len(spatial) if len(parts) == 1 else parts
     right = all(isinstance(part, int | float) and math.isfinite(part) and part > 0 for part in parts)
     if not right or len(parts) != len(spatial) or any(n * f > _LARGEST for n, f in zip(spatial, parts, strict=True)):

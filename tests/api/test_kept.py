@@ -120,6 +120,38 @@ def test_two_tables_of_four_bits_are_not_taken_for_each_other(tmp_path):
     assert all(torch.equal(a(x), b(x)) for a, b in zip(loaded, model, strict=True))
 
 
+class Steps(nn.Module):
+    """A recurrent layer that code of its own calls."""
+
+    def __init__(self, layer, whole):
+        super().__init__()
+        self.layer, self.whole = layer, whole
+
+    def forward(self, x):
+        if x.sum() > 1e9:
+            return x
+        found = self.layer(x) if self.whole else self.layer(x[0])
+        return found[0] if isinstance(found, tuple) else found
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.LSTMCell, nn.GRUCell, nn.RNNCell, nn.Linear])
+def test_a_layer_that_is_a_graph_by_itself_comes_back_with_its_attributes(kind, bias, tmp_path):
+    x, path = torch.randn(3, 2, 4), tmp_path / "model.qcore"
+
+    def make():
+        return Steps(kind(4, 4, bias=bias), kind in (nn.LSTM, nn.GRU)).eval()
+
+    prepared = qcore.prepare(make(), example_inputs=(x,), backend="reference")
+    prepared(x)
+    model = qcore.convert(prepared)
+    qcore.save(model, path)
+    again = qcore.load(path, make)
+    assert isinstance(again.layer, QuantizedGraphModule)
+    assert torch.equal(again(x), model(x))
+    assert kind is nn.Linear or again.layer.bias is bias
+
+
 def test_hooks_are_refused_where_they_would_be_lost(tmp_path):
     model = qcore.quantize_dynamic(nn.Sequential(nn.Linear(4, 4), nn.GELU()).eval(), backend="reference")
     for path in ("0", "1"):

@@ -151,6 +151,16 @@ def test_another_model_is_told_by_module(tmp_path):
             "not on the list of what it may call",
         ),
         (lambda h, t: node(h, "call_function").update(target="torch.autocast"), "not on the list of what it may call"),
+        (lambda h, t: node(h, "call_function").update(target="torch.ctc_loss"), "not on the list of what it may call"),
+        (
+            lambda h, t: node(h, "call_function").update(target="torch.nn.functional.ctc_loss"),
+            "not on the list of what it may call",
+        ),
+        (
+            lambda h, t: node(h, "call_function").update(target="torch.grid_sampler_2d"),
+            "not on the list of what it may call",
+        ),
+        (lambda h, t: h["modules"][1].update({"class": "torch.nn.CTCLoss"}), "whose code is not in the file"),
         (lambda h, t: node(h, "output").update(op="placeholder", target="y"), "does not end in one output"),
         (lambda h, t: h["modules"][0]["graph"].append(h["modules"][0]["graph"][-1]), "does not end in one output"),
         (lambda h, t: graph(h).insert(2, dict(graph(h)[1], name=graph(h)[0]["name"])), "has a name that another has"),

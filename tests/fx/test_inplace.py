@@ -105,3 +105,75 @@ def test_example_inputs_are_not_written_to():
     model = Body(lambda self, x: F.batch_norm(x.relu_(), torch.zeros(4), torch.ones(4))).eval()
     qcore.prepare_fx(model, QCONFIG, (x,))
     assert torch.equal(x, before)
+
+
+def kept_in_a_list(self, x, held):
+    held.append(self.fc(x))
+    return x
+
+
+def taken_from_a_list(self, x, held):
+    return self.fc(x) + held.pop()
+
+
+def turned(self, x, held):
+    held.reverse()
+    return self.fc(x) + held[0]
+
+
+def kept_in_a_dict(self, x, held):
+    held["new"] = self.fc(x)
+    return x
+
+
+def replaced_in_a_dict(self, x, held):
+    held["a"] = held["a"] + self.fc(x)
+    return x
+
+
+def counted_in_a_dict(self, x, held):
+    held["count"] = held.get("count", 0) + 1
+    return self.fc(x)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize(
+    "body", [kept_in_a_list, taken_from_a_list, turned, kept_in_a_dict, replaced_in_a_dict, counted_in_a_dict]
+)
+def test_what_is_written_to_a_container_that_is_given_is_there_afterwards(body, inside):
+    torch.manual_seed(0)
+    x = torch.randn(8, 4)
+
+    def given():
+        return {"a": x + 1, "b": x * 2} if "dict" in body.__name__ else [x + 1, x * 2]
+
+    class Part(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x, held):
+            return body(self, x, held)
+
+    class Around(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.part = Part()
+
+        def forward(self, x, held):
+            if x.sum() > 1e9:
+                return x
+            return self.part(x, held) + len(held)
+
+    model = (Around() if inside else Part()).eval()
+    prepared = qcore.prepare_fx(model, QCONFIG, (x, given()))
+    prepared(x, given())
+    converted = qcore.convert_fx(prepared)
+    right, found = given(), given()
+    exact, result = model(x, right), converted(x, found)
+    assert type(found) is type(right) and len(found) == len(right)
+    if isinstance(right, dict):
+        assert list(found) == list(right)
+        right, found = list(right.values()), list(found.values())
+    for a, b in zip([exact, *right], [result, *found], strict=True):
+        assert a == b if isinstance(a, int) else (a - b).square().sum() < 0.001 * a.square().sum()

@@ -242,3 +242,48 @@ def test_a_tensor_quantized_per_channel_is_refused_in_words():
 
     with pytest.raises(qcore.UnsupportedError, match="quantized per channel cannot be traced"):
         torch.jit.trace(function, torch.ones(2, 3), check_trace=False)
+
+
+def resized(x, y):
+    return F.interpolate(y[:, :, ::2, ::2], size=x.shape[-2:])
+
+
+def scaled(x, y):
+    return F.interpolate(y, scale_factor=(x.shape[2] / 4, x.size(3) / 4))
+
+
+def pooled(x, y):
+    return F.avg_pool2d(y, x.shape[2:])
+
+
+def pooled_by_one_size(x, y):
+    return F.max_pool2d(y, x.size(2) // 2)
+
+
+def pooled_to(x, y):
+    return F.adaptive_avg_pool2d(y, (x.shape[2] // 2, 1))
+
+
+class BySizes(nn.Module):
+    """A convolution, and a function of its result whose arguments are sizes of the input."""
+
+    def __init__(self, body):
+        super().__init__()
+        self.conv, self.body = nn.Conv2d(3, 4, 1), body
+
+    def forward(self, x):
+        return self.body(x, self.conv(x))
+
+
+@pytest.mark.parametrize("body", [resized, scaled, pooled, pooled_by_one_size, pooled_to])
+def test_sizes_of_the_input_are_arguments_in_traces_and_exports(body):
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 8, 8)
+    prepared = qcore.prepare(BySizes(body).eval(), example_inputs=(x,), backend=USABLE[0])
+    prepared(x)
+    model = qcore.convert(prepared)
+    traced = torch.jit.trace(model, (x,))
+    exported = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)).module()
+    for given in (x, torch.randn(3, 3, 8, 8)):
+        assert torch.equal(traced(given), model(given))
+        assert torch.equal(exported(given), model(given))

@@ -30,8 +30,9 @@ Kind = type[nn.Module]
 
 _PACKAGES: tuple[Any, ...] = (nnq, nniq, nnqd, nniqd, nnqa)
 _BARE: tuple[Kind, ...] = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Identity)
-_LEFT_OUT_KINDS = (nn.DataParallel, nn.SyncBatchNorm, nn.ParameterList, nn.ParameterDict)
-"""Classes of torch.nn whose constructors want more than values, or a device of their own."""
+_LEFT_OUT_KINDS = (nn.DataParallel, nn.SyncBatchNorm, nn.ParameterList, nn.ParameterDict, nn.CTCLoss)
+"""Classes of torch.nn whose constructors want more than values, or a device of their own, and one whose kernel reads
+where its labels point."""
 
 
 @cache

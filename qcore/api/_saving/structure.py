@@ -356,8 +356,9 @@ def _graph_module(
     graph._modules, graph._parameters, graph._buffers = holder._modules, holder._parameters, holder._buffers
     graph._non_persistent_buffers_set = holder._non_persistent_buffers_set
     notes = {} if "notes" not in entry else reader.read(entry["notes"])
+    held = {*vars(graph), *graph._modules, *graph._parameters, *graph._buffers}  # hasattr would ask its layer, too
     for name, value in notes.items():
-        if name not in NOTES and (name in graph._modules or hasattr(graph, name)):
+        if name not in NOTES and (name in held or hasattr(type(graph), name)):
             raise ArgumentError(f"its attribute {name!r} has the name of something else")
         setattr(graph, name, value)
     preserved = tuple(name for name in notes if name not in NOTES)
