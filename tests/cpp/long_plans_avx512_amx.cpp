@@ -16,5 +16,5 @@ int main(int argc, char** argv) {
   qcore::Kernels kernels{};
   kernels.name = "plans on avx512_amx", kernels.layout = isa::kLayout, kernels.hold = isa::holder();
   kernels.gemm_u8 = isa::gemm_u8, kernels.add = isa::add, kernels.lookup = isa::lookup, kernels.max = isa::max;
-  return qcore::run_plans(kernels, argc > 1 ? std::atoi(argv[1]) : 20);
+  return qcore::run_plans(kernels, argc > 1 ? std::atoi(argv[1]) : 6);
 }

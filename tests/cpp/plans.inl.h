@@ -116,7 +116,7 @@ struct Drawn {
 
   Drawn(const Kernels& kernels, int64_t nodes) {
     std::vector<std::pair<int, bool>> values{{plan.input(1), false}};  // and whether the spatial dimensions are exchanged
-    const auto add = [&](std::vector<int> inputs, Plan::Operation operation, bool exchanged) { values.push_back({plan.add("node", std::move(inputs), std::move(operation)), exchanged}); };
+    const auto add = [&](std::vector<int> inputs, Plan::Operation operation, bool exchanged) { values.push_back({plan.add("node", std::move(inputs), Takes::integers, std::move(operation)), exchanged}); };
     add({values[0].first}, failing(fails), false);
     for (int64_t i = 0; i < nodes; ++i) {
       const auto [x, exchanged] = values[static_cast<size_t>(draw(std::max<int64_t>(0, static_cast<int64_t>(values.size()) - 3), static_cast<int64_t>(values.size()) - 1))];

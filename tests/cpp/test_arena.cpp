@@ -1,21 +1,13 @@
 // Random lifetimes and views: no two values that live at once share memory, and a step that may write over its input gives the same result there.
-#include <cstdio>
-#include <cstdlib>
+#include <algorithm>
 #include <numeric>
 #include <random>
 #include <vector>
 
+#include "check.h"
 #include "qcore/arena.h"
 
 namespace {
-
-int failures = 0;
-
-void expect(bool holds, const char* what, unsigned seed) {
-  if (holds) return;
-  std::fprintf(stderr, "seed %u: %s\n", seed, what);
-  ++failures;
-}
 
 using Random = std::mt19937;
 
@@ -33,15 +25,15 @@ void lifetimes(unsigned seed) {
   int64_t all = 0;
   for (size_t i = 0; i < lives.size(); ++i) {
     all += (lives[i].bytes + 63) / 64 * 64;
-    expect(found.offsets[i] >= 0 && found.offsets[i] % 64 == 0, "an offset is not a multiple of 64", seed);
-    expect(found.offsets[i] + lives[i].bytes <= found.bytes, "a value ends behind the arena", seed);
+    CHECK(found.offsets[i] >= 0 && found.offsets[i] % 64 == 0, "an offset is not a multiple of 64: seed %u", seed);
+    CHECK(found.offsets[i] + lives[i].bytes <= found.bytes, "a value ends behind the arena: seed %u", seed);
     for (size_t j = 0; j < i; ++j) {
       const bool live = lives[i].first <= lives[j].last && lives[j].first <= lives[i].last;
       const bool apart = found.offsets[i] + lives[i].bytes <= found.offsets[j] || found.offsets[j] + lives[j].bytes <= found.offsets[i];
-      expect(!live || apart, "two values that live at once overlap", seed);
+      CHECK(!live || apart, "two values that live at once overlap: seed %u", seed);
     }
   }
-  expect(found.bytes <= all, "the arena is larger than all values side by side", seed);
+  CHECK(found.bytes <= all, "the arena is larger than all values side by side: seed %u", seed);
 }
 
 // A view of a buffer of `bytes`, as moves and broadcasting make them.
@@ -111,7 +103,7 @@ int overwriting(unsigned seed) {
   }
   same = memory;
   std::vector<int> apart(kBytes);
-  expect(step(in, out, memory, &apart) == step(in, out, same, nullptr), "a step that may write over its input reads what it wrote", seed);
+  CHECK(step(in, out, memory, &apart) == step(in, out, same, nullptr), "a step that may write over its input reads what it wrote: seed %u", seed);
   return 1;
 }
 
@@ -121,6 +113,6 @@ int main() {
   int written = 0;
   for (unsigned seed = 0; seed < 2000; ++seed) lifetimes(seed);
   for (unsigned seed = 0; seed < 20000; ++seed) written += overwriting(seed);
-  expect(written > 500, "too few steps wrote over their input", 0);
-  return failures != 0;
+  CHECK(written > 500, "too few steps wrote over their input: %d", written);
+  return check::done("arena");
 }

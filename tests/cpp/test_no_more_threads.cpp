@@ -1,10 +1,10 @@
 // Where no thread can be made the pool does the work on those that there are, and makes more once it can.
 #include <pthread.h>
 
-#include <cstdio>
 #include <thread>
 #include <vector>
 
+#include "check.h"
 #include "qcore/parallel.h"
 
 namespace {
@@ -40,19 +40,14 @@ bool can_make_threads() {
 
 int main() {
   constexpr size_t kBeyondMemory = size_t{1} << 46, kUsual = size_t{1} << 21;
-  bool right = true;
-  const auto expect = [&](bool holds, const char* what) {
-    if (!holds) std::fprintf(stderr, "%s\n", what);
-    right = right && holds;
-  };
   stacks_of(kBeyondMemory);
-  expect(!can_make_threads(), "threads with stacks beyond memory can be made");
-  expect(works(4) && works(4), "the caller alone");
+  CHECK(!can_make_threads(), "threads with stacks beyond memory can be made");
+  CHECK(works(4) && works(4), "the caller alone");
   stacks_of(kUsual);
-  expect(works(2), "a helper");
+  CHECK(works(2), "a helper");
   stacks_of(kBeyondMemory);
-  expect(works(4) && works(4), "the helper that there is");
+  CHECK(works(4) && works(4), "the helper that there is");
   stacks_of(kUsual);
-  expect(works(4), "all of them");
-  return right ? 0 : 1;
+  CHECK(works(4), "all of them");
+  return check::done("no more threads");
 }

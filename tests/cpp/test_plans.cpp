@@ -41,5 +41,5 @@ int main(int argc, char** argv) {
   Kernels kernels{};
   kernels.name = "plans on plain loops";
   kernels.gemm_u8 = gemm, kernels.add = add, kernels.lookup = lookup, kernels.max = max;
-  return run_plans(kernels, argc > 1 ? std::atoi(argv[1]) : 20);
+  return run_plans(kernels, argc > 1 ? std::atoi(argv[1]) : 6);
 }

@@ -19,7 +19,7 @@ void __libc_free(void*);
 static char* region;
 static uint32_t* sizes;  // in pages, by the page where a piece begins
 static _Atomic size_t used;
-static _Atomic int on;
+static _Atomic int on, unfenced;
 
 int qcore_fence(int more) {
   if (!region) {
@@ -31,14 +31,23 @@ int qcore_fence(int more) {
   return atomic_fetch_add(&on, more) + more;
 }
 
+// Pieces that were allocated while it was on, and not fenced.
+int qcore_unfenced(void) { return unfenced; }
+
 static int is_ours(const void* p) { return region && (const char*)p >= region && (const char*)p < region + ROOM; }
 
+static void* usual(size_t align, size_t size) {
+  ++unfenced;
+  return __libc_memalign(align, size);
+}
+
 static void* fenced(size_t align, size_t size) {
-  const size_t rounded = (size + (align < 16 ? 16 : align) - 1) / (align < 16 ? 16 : align) * (align < 16 ? 16 : align);
+  if (align < 16) align = 16;
+  const size_t rounded = (size + align - 1) / align * align;
   const size_t pages = (rounded + PAGE - 1) / PAGE + !rounded;
   const size_t start = atomic_fetch_add(&used, (pages + 1) * PAGE);
-  if (align > PAGE || start + (pages + 1) * PAGE > ROOM) return __libc_memalign(align < 16 ? 16 : align, size);
-  if (mprotect(region + start, pages * PAGE, PROT_READ | PROT_WRITE)) return __libc_memalign(align < 16 ? 16 : align, size);
+  if (align > PAGE || start + (pages + 1) * PAGE > ROOM) return usual(align, size);
+  if (mprotect(region + start, pages * PAGE, PROT_READ | PROT_WRITE)) return usual(align, size);
   sizes[start / PAGE] = (uint32_t)pages;
   memset(region + start, 0xA5, pages * PAGE);
   return region + start + pages * PAGE - rounded;

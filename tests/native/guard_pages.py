@@ -1,6 +1,6 @@
 """Every case of the conformance kit on kernels whose tensors, and what they allocate, lie at forbidden pages.
 
-python -m tests.native.guard_pages BACKEND [--drawn 20] [--graphs 60] [--quick] [--isa NAME ...]
+python -m tests.native.guard_pages BACKEND [--drawn 20] [--graphs 60] [--quick] [--every 1] [--isa NAME ...]
 
 It runs in processes of its own: a crash is told with the operator, its combination, the recipe (seed included), the
 instruction set and the place.
@@ -27,12 +27,13 @@ from qcore.conformance.case import Facet, facets
 from qcore.conformance.check import same_results
 from qcore.conformance.families import FAMILIES
 from qcore.conformance.suite import _written
+from qcore.graph.ir import Graph
 from qcore.native.backend import NativeBackend
 from qcore.registry import registry
-from tests.native.guarded import ENDS, guarded, with_fence, with_kernels
+from tests.native.guarded import ENDS, guarded, unfenced, with_fence, with_kernels
 
-Task = tuple[str, str, Callable[[], Callable[[str], None]]]
-"""Operator, case, and what prepares it: a function that runs it with tensors at one place."""
+Task = tuple[str, str, Callable[[str], Callable[[str], None]]]
+"""Operator, case, and what prepares it on an instruction set: a function that runs it with tensors at one place."""
 
 _GRAPH = "graph"  # in the place of an operator
 
@@ -45,15 +46,17 @@ class Found:
     refused: int = 0
     operators: set[str] = field(default_factory=set)
     findings: list[str] = field(default_factory=list)
+    unfenced: int | None = 0
+    """Pieces of memory that native calls allocated and the fenced heap had no room for; None: that heap is off."""
 
 
-def tasks(name: str, isa: str, *, drawn: int, plans: int, quick: bool) -> Iterator[Task]:
+def tasks(name: str, isas: list[str], *, drawn: int, plans: int, quick: bool) -> Iterator[Task]:
     """Written, large, drawn cases of each operator, and graphs. `quick`: written ones are spread over combinations."""
     backend = registry.get(name)
     assert isinstance(backend, NativeBackend)
-    others = {at: guarded(backend, isa, at) for at in ENDS}
+    others = {(isa, at): guarded(backend, isa, at) for isa in isas for at in ENDS}
 
-    def case_of(facet: Facet, recipe: object, threads: int = 1) -> Callable[[str], None]:
+    def case_of(facet: Facet, recipe: object, threads: int, isa: str) -> Callable[[str], None]:
         case = FAMILIES[facet.spec.operator].make(facet, recipe)
         if not backend.supports(case.operator, facet.activations):
             raise _Refused
@@ -61,13 +64,16 @@ def tasks(name: str, isa: str, *, drawn: int, plans: int, quick: bool) -> Iterat
         expected = case.build(with_kernels(backend, backend.kernels(isa)), case.operator)(*case.args)
 
         def run(at: str) -> None:
-            if not same_results(expected, case.build(others[at], case.operator)(*case.args)):
+            if not same_results(expected, case.build(others[isa, at], case.operator)(*case.args)):
                 raise AssertionError("the result depends on where the tensors lie")
 
         return run
 
+    def plan_of(graph: Graph, isa: str) -> Callable[[str], None]:
+        return lambda at: graphs.check_graph(others[isa, at], graph) and None
+
     for title, (facet, recipe) in _written(name, quick):
-        yield facet.spec.operator.name, f"{title} {recipe}", partial(case_of, facet, recipe)
+        yield facet.spec.operator.name, f"{title} {recipe}", partial(case_of, facet, recipe, 1)
     for spec in backend.capability().ops:
         family, seen = FAMILIES[spec.operator], set()
         for facet in facets(spec, mixed=family.requantizes):
@@ -77,10 +83,10 @@ def tasks(name: str, isa: str, *, drawn: int, plans: int, quick: bool) -> Iterat
                 yield spec.operator.name, f"{facet} {large}", partial(case_of, facet, large, 2)
             seen.add(group)
             for recipe in recipes(facet, drawn):
-                yield spec.operator.name, f"{facet} {recipe}", partial(case_of, facet, recipe)
+                yield spec.operator.name, f"{facet} {recipe}", partial(case_of, facet, recipe, 1)
     for seed in range(plans):
         graph = graphs.Drawing(backend.capability(), seed).graph()
-        yield _GRAPH, f"seed {seed}", lambda g=graph: lambda at: graphs.check_graph(others[at], g) and None
+        yield _GRAPH, f"seed {seed}", partial(plan_of, graph)
 
 
 def recipes(facet: Facet, count: int) -> list[object]:
@@ -111,15 +117,20 @@ class _Refused(Exception):
 def _child(given: argparse.Namespace) -> None:
     """Runs the cases from number `start` on: a line with each before it runs, and one with what became of it."""
     faulthandler.enable()
-    every = tasks(given.backend, given.child, drawn=given.drawn, plans=given.graphs, quick=given.quick)
-    for number, (operator, title, prepare) in enumerate(every):
-        if number < given.start or number % given.of != given.turn:
+    isas = given.child
+    found = tasks(given.backend, isas, drawn=given.drawn, plans=given.graphs, quick=given.quick)
+    seen: Counter[str] = Counter()
+    for number, (operator, title, prepare) in enumerate(found):
+        seen[operator] += 1
+        turn, left_out = divmod(seen[operator] - 1, given.every)
+        if left_out or number < given.start:
             continue
+        isa = isas[turn % len(isas)]
         for at in ENDS:
-            print(number, operator, f"at the {at}: {title}".replace("\n", " "), sep="\t", flush=True)
+            print(number, operator, f"{isa} at the {at}: {title}".replace("\n", " "), sep="\t", flush=True)
             try:
                 if at == ENDS[0]:
-                    run = prepare()
+                    run = prepare(isa)
                 run(at)
                 print("ok", flush=True)
             except _Refused:
@@ -127,6 +138,7 @@ def _child(given: argparse.Namespace) -> None:
                 break
             except Exception as error:
                 print(f"failed\t{type(error).__name__}: {error}".replace("\n", " "), flush=True)
+    print("unfenced", unfenced(), sep="\t", flush=True)
 
 
 def python(*arguments: str, fenced: bool = True) -> subprocess.CompletedProcess[str]:
@@ -137,15 +149,18 @@ def python(*arguments: str, fenced: bool = True) -> subprocess.CompletedProcess[
         return subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=False)
 
 
-def explore(backend: str, isa: str, options: list[str]) -> Found:
-    """All cases on one instruction set; behind one that crashed its process another one goes on."""
-    command = ["-m", "tests.native.guard_pages", backend, "--child", isa, *options]
+def explore(backend: str, isas: list[str], options: list[str]) -> Found:
+    """Each case on one of the instruction sets, by turns; behind one that crashed its process another one goes on."""
+    command = ["-m", "tests.native.guard_pages", backend, *options, "--child", *isas]
     found, start = Found(), 0
     while True:
         child = python(*command, "--start", str(start))
         operator, title, running = "", "", False
         for line in child.stdout.splitlines():
             outcome, *rest = line.split("\t")
+            if outcome == "unfenced":
+                found.unfenced = None if rest[0] == "None" else int(rest[0])
+                continue
             if outcome.isdigit():
                 start, operator, title, running = int(outcome) + 1, rest[0], rest[1], True
                 found.operators |= {operator} - {_GRAPH}
@@ -154,14 +169,14 @@ def explore(backend: str, isa: str, options: list[str]) -> Found:
             found.cases += outcome != "refused"
             found.refused += outcome == "refused"
             if outcome == "failed":
-                found.findings.append(f"{isa}: {operator}: {title}: {rest[0]}")
+                found.findings.append(f"{operator}: {title}: {rest[0]}")
         if child.returncode == 0:
             return found
         told = child.stderr.partition("\nExtension modules")[0][-3000:]
         if not running:
             raise RuntimeError(f"the process ended with {child.returncode} outside of any case:\n{told}")
         found.cases += 1
-        found.findings.append(f"{isa}: {operator}: {title}: crashed (exit {child.returncode})\n{told}")
+        found.findings.append(f"{operator}: {title}: crashed (exit {child.returncode})\n{told}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -173,9 +188,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--graphs", type=int, default=60, help="graphs whose plans are run")
     parser.add_argument("--quick", action="store_true", help="combinations of an operator share its written cases")
     parser.add_argument("--share", action="store_true", help="each case on one of the instruction sets, by turns")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
-    for name, default in (("--start", 0), ("--turn", 0), ("--of", 1)):
-        parser.add_argument(name, type=int, default=default, help=argparse.SUPPRESS)
+    parser.add_argument("--every", type=int, default=1, help="one case in so many of each operator, its first too")
+    parser.add_argument("--child", nargs="*", help=argparse.SUPPRESS)
+    parser.add_argument("--start", type=int, default=0, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.child:
         _child(given)
@@ -183,26 +198,33 @@ def main(arguments: list[str] | None = None) -> int:
     backend = registry.get(given.backend)
     assert isinstance(backend, NativeBackend)
     isas = given.isa or backend.supported_isas()
-    options = ["--drawn", str(given.drawn), "--graphs", str(given.graphs), *["--quick"] * given.quick]
+    numbers = {"--drawn": given.drawn, "--graphs": given.graphs, "--every": given.every}
+    options = [str(each) for option in numbers.items() for each in option] + ["--quick"] * given.quick
+    groups = [isas] if given.share else [[isa] for isa in isas]
     total = Found()
-    for turn, isa in enumerate(isas):
-        turns = ["--turn", str(turn), "--of", str(len(isas))] if given.share else []
-        found = explore(given.backend, isa, [*options, *turns])
-        print(*found.findings, _summary(given.backend, [isa], found), sep="\n", flush=True)
+    for group in groups:
+        found = explore(given.backend, group, options)
+        print(*found.findings, _summary(given.backend, group, found), sep="\n", flush=True)
         total.cases, total.refused = total.cases + found.cases, total.refused + found.refused
         total.operators |= found.operators
         total.findings += found.findings
-    if len(isas) > 1:
+        total.unfenced = None if None in (total.unfenced, found.unfenced) else total.unfenced + found.unfenced
+    if len(groups) > 1:
         print(_summary(given.backend, isas, total))
     return bool(total.findings)
 
 
 def _summary(backend: str, isas: list[str], found: Found) -> str:
-    kinds = Counter(each.split(": ")[1] for each in found.findings)
+    kinds = Counter(each.split(": ")[0] for each in found.findings)
     told = f"{len(found.findings)} findings {dict(kinds) or ''}".rstrip()
+    heap = "and so what they allocate"
+    if found.unfenced is None:
+        heap = "the heap's fence OFF (no C compiler or no glibc here)"
+    elif found.unfenced:
+        heap += f" but for {found.unfenced} pieces"
     return (
         f"pages: {backend} on {', '.join(isas)}: {found.cases} calls of {len(found.operators)} operators and of plans, "
-        f"tensors at the end and at the start of pages, {found.refused} cases refused: {told}"
+        f"tensors at the end and at the start of pages, {heap}, {found.refused} cases refused: {told}"
     )
 
 

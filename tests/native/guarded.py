@@ -96,6 +96,11 @@ class _Method:
         return moved[key].tensor
 
 
+def unfenced() -> int | None:
+    """How many pieces of memory the fenced heap (fence.c) had no room for; None where it is not preloaded."""
+    return _libc.qcore_unfenced() if hasattr(_libc, "qcore_unfenced") else None
+
+
 def with_kernels(backend: NativeBackend, kernels: Any) -> NativeBackend:
     """A backend like this one on other kernels."""
 

@@ -30,7 +30,7 @@ class Tensor:
 FLOAT16 = type("float16", (), {})
 sys.modules["torch"] = types.SimpleNamespace(
     uint8=ctypes.c_uint8, int8=ctypes.c_int8, int32=ctypes.c_int32, int64=ctypes.c_int64, float16=FLOAT16,
-    float32=ctypes.c_float, float64=ctypes.c_double,
+    float32=ctypes.c_float, float64=ctypes.c_double, Tensor=Tensor,
 )  # fmt: skip
 spec = importlib.util.spec_from_file_location("_native", sys.argv[1])
 native = importlib.util.module_from_spec(spec)

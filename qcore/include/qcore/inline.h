@@ -1,8 +1,14 @@
-// What code that is compiled once per ISA is made of: all inlined, so that the linker has nothing of it to share.
+// What code that is compiled once per ISA is made of: all inlined, so that the linker has nothing of it to share. With QCORE_CALLS they stay
+// calls: slow code that compiles in a fraction of the time, for sanitizers, on a CPU that has every instruction set.
 #pragma once
 
+#ifdef QCORE_CALLS
+#define QCORE_INLINE inline
+#define QCORE_INLINE_LAMBDA
+#else
 #define QCORE_INLINE inline __attribute__((always_inline))
 #define QCORE_INLINE_LAMBDA __attribute__((always_inline))
+#endif
 
 namespace qcore {
 
