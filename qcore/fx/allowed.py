@@ -59,9 +59,9 @@ class Allowed:
 
     def fused(self, sequence: tuple[Any, ...], is_qat: bool, parts: list[Any]) -> nn.Module | None:
         """What the user's pattern of a sequence makes of the parts that it matched; None where qcore fuses them."""
-        found = self._patterns.get(_plain(sequence))
-        if found is None or not _fuses(found):
+        if not self.has_fuser(sequence):
             return None
+        found = self._patterns[_plain(sequence)]
         make: Any = found.fuser_method
         made = make(is_qat, *parts) if make is not None else found.fused_module(*parts)  # type: ignore[misc]
         if not isinstance(made, nn.Module):
@@ -71,6 +71,11 @@ class Allowed:
             )
         self._fused.setdefault(type(made), found)
         return made
+
+    def has_fuser(self, sequence: tuple[Any, ...]) -> bool:
+        """Whether a pattern of the user's says how a sequence fuses."""
+        found = self._patterns.get(_plain(sequence))
+        return found is not None and _fuses(found)
 
     def fuses_relu(self, target: Any) -> bool:
         """Whether a function with a ReLU after it may be one."""

@@ -18,7 +18,9 @@ def keep_attributes(graph: QuantizedGraphModule, module: nn.Module) -> None:
     kept = []
     for name, value in vars(module).items():
         leaves = tree_leaves(value)
-        taken = name.startswith(("_", "qc")) or hasattr(type(graph), name) or name in vars(graph) or name == "training"
+        taken = (
+            name.startswith(("_", "qc")) or hasattr(type(graph), name) or name in vars(graph) or name in graph._modules
+        )
         if taken or any(isinstance(each, nn.Module | Tensor) for each in leaves):
             continue
         setattr(graph, name, value)

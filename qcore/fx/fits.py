@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import fx, nn
 
 from qcore.fx.kinds import Kind, Values
-from qcore.fx.patterns import NOT_TENSORS
+from qcore.fx.patterns import is_question
 
 _INDICES = "it computes indices or masks, in which a rounding is another element"
 _FROM_INTEGERS = "it computes from integers alone, which 8 bits do not hold"
@@ -55,7 +55,7 @@ def _from_integers(graph: fx.Graph, values: Values, modules: dict[str, nn.Module
     origin: dict[fx.Node, int] = {}
     for node in graph.nodes:
         kind = values.kinds.get(node)
-        if node.target in NOT_TENSORS and kind is Kind.OTHER:
+        if is_question(node) and kind is Kind.OTHER:
             origin[node] = integer
         elif node.op == "get_attr":
             origin[node] = constant
@@ -71,7 +71,7 @@ def _to_integers(graph: fx.Graph, values: Values, modules: dict[str, nn.Module])
     """Calls all of whose uses end in integers or bools."""
     leads: dict[fx.Node, bool] = {}
     for node in reversed(graph.nodes):
-        sizes = [user for user in node.users if user.target in NOT_TENSORS and values.kinds.get(user) is Kind.OTHER]
+        sizes = [user for user in node.users if is_question(user) and values.kinds.get(user) is Kind.OTHER]
         users = [user for user in node.users if user not in sizes]
         leads[node] = bool(users) and all(
             user.op != "output"

@@ -152,7 +152,7 @@ class Preparation:
         look_into_functions(graph, traced.scopes, lambda each: self.resolver.names(each) or self.allowed.names(each))
         constants.functions_to_modules(graph, inputs)
         decompose_attention(graph, traced.scopes, inputs)
-        fuse(graph, self.backend, self.is_qat, self.observed, self.allowed)
+        fuse(graph, self.backend, self.is_qat, self.observed, self.allowed, inputs)
         self.kinds.update(map(type, graph.modules()))
         values = values_of(graph, inputs)
         planner = Planner(

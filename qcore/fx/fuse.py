@@ -12,6 +12,7 @@ from qcore import operators as ops
 from qcore.api.fuse_modules import fuse_known_modules
 from qcore.fx.allowed import Allowed
 from qcore.fx.graph_module import QuantizedGraphModule, finished, free_name, set_submodule
+from qcore.fx.kinds import shapes_of
 from qcore.fx.patterns import is_relu
 from qcore.nn import catalog
 from qcore.registry import registry
@@ -40,9 +41,10 @@ def fuse(
     is_qat: bool = False,
     kept: Collection[type[nn.Module]] = (),
     allowed: Allowed = _ALL,
+    example_inputs: tuple[Any, ...] = (),
 ) -> dict[str, list[str]]:
     """Fuse in place all that can be and is `allowed`, but modules of the classes in `kept`; the path of each fused
-    module -> the nodes that it replaced, by name."""
+    module -> the nodes that it replaced, by name. `example_inputs`: by them the dimensions of values are known."""
     patterns = allowed.sequences(fusions(backend))
     replaced: dict[str, list[str]] = {}
     modules = dict(model.named_modules(remove_duplicate=False))
@@ -51,15 +53,27 @@ def fuse(
     for node in list(model.graph.nodes):
         if node.op != "call_module" or node in gone:
             continue
-        chains = ((_chain(node, parts, modules, uses, is_qat), parts) for parts in patterns)
+        chains = ((_chain(node, parts, modules, uses, is_qat, allowed.has_fuser(parts)), parts) for parts in patterns)
         chain, parts = next(((each, of) for each, of in chains if each and gone.isdisjoint(each)), (None, ()))
-        if chain is not None:
+        if chain is not None and _norms_channels(model, chain, modules, example_inputs):
             names = [each.name for each in chain]
             gone.update(chain[1:])
             replaced[str(node.target)] = names
             _fuse_chain(model, chain, modules, uses, is_qat, partial(allowed.fused, parts, is_qat))
     finished(model)
     return replaced
+
+
+def _norms_channels(
+    model: fx.GraphModule, chain: list[fx.Node], modules: dict[str, nn.Module], example_inputs: tuple[Any, ...]
+) -> bool:
+    """Whether a batch norm behind a Linear scales its features: those of more than two dimensions have their channels
+    before them."""
+    linear, norm = modules[str(chain[0].target)], modules.get(str(chain[1].target))
+    if not isinstance(linear, nn.Linear) or not isinstance(norm, nn.BatchNorm1d):
+        return True
+    shape = shapes_of(model, example_inputs).get(chain[0])
+    return norm.num_features == linear.out_features and (shape is None or len(shape) == 2)
 
 
 def _uses(model: fx.GraphModule) -> dict[str, int]:
@@ -72,9 +86,10 @@ def _uses(model: fx.GraphModule) -> dict[str, int]:
 
 
 def _chain(
-    first: fx.Node, parts: Parts, modules: dict[str, nn.Module], uses: dict[str, int], is_qat: bool
+    first: fx.Node, parts: Parts, modules: dict[str, nn.Module], uses: dict[str, int], is_qat: bool, own: bool
 ) -> list[fx.Node] | None:
-    """The nodes that match a sequence, each with the next as its only user; None if they don't."""
+    """The nodes that match a sequence, each with the next as its only user; None if they don't. `own`: the user says
+    how they fuse."""
     chain: list[fx.Node] = []
     node = first
     for index, part in enumerate(parts):
@@ -89,12 +104,19 @@ def _chain(
             return None
         chain.append(node)
     folds = any(part in catalog.NORMS for part in parts[1:])
+    if folds and is_qat and not own and not _trains(parts, chain[1], modules):
+        return None
     called = [str(each.target) for each in chain if each.op == "call_module"]
     stateful = [path for path in called if not isinstance(modules[path], nn.ReLU)]
     if is_qat and folds and any(uses[path] > 1 for path in stateful):
         return None  # a batch norm that trains keeps one set of statistics, for one place
     modes = {modules[path].training for path in called}
     return None if len(modes) > 1 or (folds and is_qat != modes.pop()) else chain
+
+
+def _trains(parts: Parts, norm: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Whether a layer with a batch norm has a form in which both train as one."""
+    return parts not in catalog.FOLDED and getattr(modules[str(norm.target)], "weight", None) is not None
 
 
 def _is(node: fx.Node, part: type[nn.Module], modules: dict[str, nn.Module]) -> bool:

@@ -67,9 +67,17 @@ def _by_executor(forward: Callable[..., Any]) -> Callable[..., Any]:
         if vars(self).get("qcore_fixed"):
             check_fixed(self, args, kwargs)
         executor = QuantizedGraphModule.executor
-        if executor is None or "qcore_runs_on" not in vars(self):
-            return forward(self, *args, **kwargs)
-        return executor(self, forward, args, kwargs)
+        try:
+            if executor is None or "qcore_runs_on" not in vars(self):
+                return forward(self, *args, **kwargs)
+            return executor(self, forward, args, kwargs)
+        except IndexError as error:
+            if "tuple index out of range" not in str(error):
+                raise
+            raise ArgumentError(
+                "this graph was made for as many pieces of a tensor as the example inputs give, and these inputs give "
+                "fewer; name the module that cuts it in PrepareCustomConfig.set_non_traceable_module_names"
+            ) from error
 
     return run
 

@@ -65,8 +65,8 @@ class _View:
 def out_of_place(graph: fx.Graph, memory: Memory, writes_inputs: bool = True) -> bool:
     """In place: make new values of writes, as `memory` has seen them; whether any was more than renamed.
 
-    `writes_inputs`: whether a call may leave its inputs as they were where the model writes to them. Raises Aliased for
-    writes to inputs, otherwise, and to the model's own tensors, and for those that have no form without.
+    `writes_inputs`: whether activations that are told to work in place, to save memory, may leave an input as it was.
+    Raises Aliased for other writes to inputs and to the model's own tensors, and for those that have no form without.
     """
     run = _Writes(graph, memory, writes_inputs)
     for node in list(graph.nodes):
@@ -127,7 +127,7 @@ class _Writes:
             raise Aliased(f"{node.name} writes to several tensors at once", node, *written)
         if base.op == "get_attr":
             raise Aliased(f"{node.name} writes to {str(base.target)!r}, a tensor of the model's own", node)
-        if base.op == "placeholder" and not self.writes_inputs:
+        if base.op == "placeholder" and not (self.writes_inputs and _only_saves_memory(node)):
             raise Aliased(f"{node.name} writes to {str(base.target)!r}, which is given to it", node)
         live = [each for each in group if any(user not in self.seen for user in each.users)]
         result = self._result(node, value, group)
@@ -216,6 +216,11 @@ class _Writes:
         if like in self.memory.layouts:
             self.memory.layouts[made] = self.memory.layouts[like]
         return made
+
+
+def _only_saves_memory(node: fx.Node) -> bool:
+    """Whether a call is told by a flag to work in place; a method or an assignment that writes is meant to."""
+    return node.op == "call_module" or bool(node.kwargs.get("inplace"))
 
 
 def _keeps_dtype(node: fx.Node, memory: Memory) -> bool:

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from qcore.fx.check import copied, solid
 from qcore.fx.graph_module import attribute
-from qcore.fx.patterns import NOT_TENSORS, is_transposed
+from qcore.fx.patterns import is_question
 from qcore.fx.state import State
 
 _INTEGER_CALLS: tuple[Any, ...] = (
@@ -73,7 +73,7 @@ def _guessed(model: fx.GraphModule, example_inputs: tuple[Any, ...]) -> dict[fx.
             kinds[node] = kind_of(known[node])
         elif node.op == "get_attr":
             kinds[node] = kind_of(attribute(model, str(node.target)))
-        elif isinstance(node.target, type) or (node.target in NOT_TENSORS and not is_transposed(node)):
+        elif isinstance(node.target, type) or is_question(node):
             kinds[node] = Kind.OTHER
         elif node.op == "call_module":
             other = any(kinds[each] is Kind.OTHER_FLOAT for each in node.all_input_nodes)

@@ -14,6 +14,7 @@ from qcore.fx.arguments import Argument, Inputs, arguments_of, form_of, split
 from qcore.fx.check import copied
 from qcore.fx.direct import DirectCalls
 from qcore.fx.graph_module import QuantizedGraphModule
+from qcore.fx.signatures import by_position
 from qcore.fx.state import State
 from qcore.nn.intrinsic import FusedModule
 
@@ -107,6 +108,7 @@ def graph_of_layer(layer: nn.Module, arguments: list[Argument]) -> QuantizedGrap
     given: list[Any] = [graph.create_node("placeholder", each.name, each.default) for each in arguments]
     call = split(arguments, given)
     graph.output(graph.call_module("layer", call.args, call.kwargs))
+    by_position(graph, {"layer": layer})
     holder = nn.Module()
     holder.layer = layer
     return QuantizedGraphModule(holder, graph)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator as python
+from collections import Counter
 from typing import Any
 
 from torch import fx
@@ -36,6 +37,7 @@ class _Lowering:
         self.backend = backend
         self.modules = dict(model.named_modules(remove_duplicate=False))
         self.gone: set[fx.Node] = set()
+        self.calls = Counter(str(node.target) for node in self.graph.nodes if node.op == "call_module")
         for module in model.modules():
             if isinstance(module, QuantizedModule):
                 module.backend = backend
@@ -119,13 +121,22 @@ class _Lowering:
         if isinstance(module, QuantizedModule):
             module.backend = self.backend
             module.qcore_path = module.qcore_path or root.name
-        path = str(root.target) if root.op == "call_module" else free_name(self.model, root.name)
+        path = self._path_for(root)
         set_submodule(self.model, path, module)
         self.modules[path] = module
         inputs: Any = [quantized[each] for each in found.inputs]
         if isinstance(found.operator, ops.Cat):
             inputs = [inputs]
         root.op, root.target, root.args, root.kwargs = "call_module", path, tuple(inputs), {}
+
+    def _path_for(self, root: fx.Node) -> str:
+        """Where the module of an operation goes: in the place of the one that it was, unless that has other calls,
+        which are operations of their own."""
+        path = str(root.target)
+        if root.op == "call_module" and self.calls[path] == 1:
+            return path
+        self.calls[path] -= 1
+        return free_name(self.model, path if root.op == "call_module" else root.name)
 
     def _erase(self, found: Match, *after: fx.Node) -> None:
         """Take away what the quantized operation does now, and each dequantize that nothing needs any more."""
@@ -137,6 +148,8 @@ class _Lowering:
 
 def _asks_shape(node: fx.Node) -> bool:
     """Whether a node asks for sizes, which integers have as well."""
+    if node.op not in ("call_function", "call_method"):
+        return False
     if node.target is getattr:
         return node.args[1:] in (("shape",), ("ndim",), ("device",))
     return node.target in ("size", "dim", "numel", "ndimension", len)

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from qcore import operators as ops
 from qcore.api.fake_quantize import FakeQuantizeBase, FixedQParamsFakeQuantize
 from qcore.api.observer import FixedQParamsObserver
 from qcore.errors import ArgumentError, QuantizationError
@@ -69,7 +70,9 @@ class Observing:
                 self.states[found.last] = self.states[first] if found.role is not Role.SCALAR else _DERIVED
             return
         shared = [self._need(value, found.root, step) for value in found.inputs]
-        if step.how == "custom":
+        is_number = found.role is Role.SHARE and found.make is not None and not isinstance(found.operator, ops.Cat)
+        if step.how == "custom" or (is_number and self.is_qat):
+            # an average of the ranges before and after a sum or product with a number would clip one of them
             self.states[found.last] = _DERIVED
             return
         result = self._slot(found.last, step)

@@ -348,8 +348,8 @@ SEVERAL: tuple[Any, ...] = (
 _TRANSPOSED = ("T", "mT", "H", "mH")
 """Attributes of a tensor that are the tensor, turned."""
 
-NOT_TENSORS: tuple[Any, ...] = ("size", "dim", "numel", "ndimension", "stride", "is_floating_point", getattr, len)
-"""Calls whose results are no tensors."""
+_NOT_TENSORS: tuple[Any, ...] = ("size", "dim", "numel", "ndimension", "stride", "is_floating_point", len)
+_QUALITIES = ("shape", "ndim", "dtype", "device", "layout", "itemsize", "nbytes", "requires_grad", "is_cuda")
 
 _KEPT = Rule(Role.MOVE)
 QUANTIZED_MODULE = Rule(Role.COMPUTE)
@@ -378,6 +378,13 @@ def rule_of(node: fx.Node, modules: dict[str, nn.Module]) -> Rule | None:
         return QUANTIZED_MODULE if getattr(found, "observes_output", False) else SAME_PARAMETERS
     base = catalog.match(kind, {each: each for each in MODULES}).target
     return None if base is None else MODULES[base]
+
+
+def is_question(node: fx.Node) -> bool:
+    """Whether a call asks a tensor for what is no tensor: its sizes, its dtype."""
+    if node.target is getattr:
+        return len(node.args) == 2 and node.args[1] in _QUALITIES
+    return node.op in ("call_function", "call_method") and node.target in _NOT_TENSORS
 
 
 def is_transposed(node: fx.Node) -> bool:

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from functools import cache
 from types import BuiltinFunctionType
 
 import torch
-from torch import fx
+from torch import fx, nn
 
 _OTHER_NAMES = {"axis": "dim", "keepdims": "keepdim", "x": "input", "a": "input", "x1": "input", "x2": "other"}
 """Names that torch takes, too, as NumPy has them."""
 
 
-def by_position(graph: fx.Graph) -> None:
-    """In place: the leading arguments of each call of torch's stand by position, and all have their own names."""
+def by_position(graph: fx.Graph, modules: Mapping[str, nn.Module]) -> None:
+    """In place: the leading arguments of each call of torch's stand by position, and all have their own names;
+    `modules`: those that the graph calls, by path."""
     for node in graph.nodes:
         if node.kwargs and node.op in ("call_function", "call_method"):
             _normalize(node)
+        elif node.kwargs and node.op == "call_module":
+            _normalize_layer(node, modules[str(node.target)])
+
+
+def _normalize_layer(node: fx.Node, module: nn.Module) -> None:
+    if not type(module).__module__.startswith("torch.nn."):
+        return  # a module of the user's is called as the user calls it
+    args, kwargs = list(node.args), dict(node.kwargs)
+    for name, parameter in list(inspect.signature(module.forward).parameters.items())[len(args) :]:
+        if name not in kwargs or parameter.kind is not parameter.POSITIONAL_OR_KEYWORD:
+            break
+        args.append(kwargs.pop(name))
+    node.args, node.kwargs = tuple(args), kwargs
 
 
 def _normalize(node: fx.Node) -> None:

@@ -94,7 +94,7 @@ def _traced(
     else:
         assert failed is not None
         raise Untraceable(reason_of(failed)) from failed
-    by_position(graph)
+    by_position(graph, dict(model.named_modules(remove_duplicate=False)))
     graph._tracer_cls = GraphTracer
     traced = QuantizedGraphModule(model, graph)
     kept = _kept_values(state)

@@ -203,7 +203,7 @@ def _dropout(call: Call) -> Made:
 def _getitem(call: Call) -> Made:
     """Numbers and slices of a tensor; or a piece of what chunk gives."""
     source, index = call.node.args[0], call.node.args[1]
-    if isinstance(source, fx.Node) and source.target in CUTS:
+    if isinstance(source, fx.Node) and is_cut(source):
         cut = Call(source)
         return _only(Chunk(_whole(cut, 1, "chunks"), _whole(cut, 2, "dim", 0), _whole(call, 1, "index")))
     steps: list[Step] = []
@@ -226,8 +226,10 @@ def _getitem(call: Call) -> Made:
     return _only(*steps)
 
 
-CUTS: tuple[Any, ...] = (torch.chunk, "chunk")
-"""Calls that give the pieces of a tensor in a tuple."""
+def is_cut(node: fx.Node) -> bool:
+    """Whether a call gives the pieces of a tensor in a tuple."""
+    return node.op in ("call_function", "call_method") and node.target in (torch.chunk, "chunk")
+
 
 CALLS: dict[Any, Maker] = {
     **{function: _max_pool(1) for function in (F.max_pool1d, torch.max_pool1d, nn.MaxPool1d)},

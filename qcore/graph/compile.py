@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from torch import fx, nn
@@ -17,15 +19,16 @@ from qcore.graph.from_fx import FUNCTIONALS
 from qcore.nn.quantized.base import QuantizedModule
 from qcore.nn.quantized.functional_modules import QFunctional
 from qcore.registry import registry
+from qcore.report import Report, Row
 
 
 def compile(model: nn.Module, example_inputs: tuple[Any, ...]) -> nn.Module:
     """A model from convert or quantize_dynamic, traced, so that what its backend claims runs as compiled parts.
 
     The result shares the model's modules, and so its weights; a model from convert_fx is returned as it is.
-    `example_inputs`: a tuple of inputs as the model takes them. Modules that cannot be traced are called as they are.
-    Raises ArgumentError for example inputs that are no tuple; QuantizationError for a model that is not converted, or
-    cannot be traced, with the line that stands against it.
+    `example_inputs`: a tuple of inputs as the model takes them. Modules that cannot be traced are called as they are;
+    where that is the model itself, the result runs its modules, and its report says why. Raises ArgumentError for
+    example inputs that are no tuple, QuantizationError for a model that is not converted.
     """
     if isinstance(model, QuantizedGraphModule) and "qcore_runs_on" in vars(model):
         return model
@@ -39,7 +42,7 @@ def compile(model: nn.Module, example_inputs: tuple[Any, ...]) -> nn.Module:
         with _recording(model):
             traced = trace(model, lambda path, module: "", by_parameter(model, example_inputs)).model
     except Untraceable as error:
-        raise QuantizationError(f"compile: this model {error}") from error
+        return _on_modules(model, str(error))
     reshape_views(traced.graph)
     traced.recompile()
     traced.qcore_runs_on = registry.choose(getattr(model, "qcore_backend", None)).name  # type: ignore[assignment]
@@ -49,6 +52,16 @@ def compile(model: nn.Module, example_inputs: tuple[Any, ...]) -> nn.Module:
         if module not in shared:
             module.training = model.training
     return traced
+
+
+def _on_modules(model: nn.Module, reason: str) -> nn.Module:
+    """A model that shares all that another has, with a report that says why it is not compiled."""
+    same: nn.Module = copy.copy(model)
+    found: Any = getattr(model, "qcore_report", None)
+    row = Row("", type(model).__name__, "passed through", reason=f"not compiled, as it {reason}", asked=False)
+    if isinstance(found, Report):
+        same.qcore_report = replace(found, rows=(row, *found.rows))  # type: ignore[assignment]
+    return same
 
 
 _METHODS = (*FUNCTIONALS, "matmul", "add_scalar", "mul_scalar")

@@ -21,7 +21,7 @@ from qcore.backend import Backend, Plan
 from qcore.binding import undisturbed
 from qcore.errors import ArgumentTypeError
 from qcore.fx.graph_module import CACHE, QuantizedGraphModule
-from qcore.fx.patterns import NOT_TENSORS
+from qcore.fx.patterns import is_question
 from qcore.graph.from_fx import read
 from qcore.graph.ir import Graph
 from qcore.graph.partition import Stage, partition
@@ -223,7 +223,7 @@ def _code(
             for number, value in enumerate(stage.part.outputs):
                 results[value.name] = graph.call_function(item, (made, number))
     for node in reversed(graph.nodes):
-        if not node.users and (node.op == "get_attr" or node.target in NOT_TENSORS or node.target is python.getitem):
+        if not node.users and (node.op == "get_attr" or is_question(node) or node.target is python.getitem):
             graph.erase_node(node)  # what only parts use
     return fx.GraphModule(root, graph)
 

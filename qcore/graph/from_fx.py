@@ -15,7 +15,7 @@ from qcore.fx.convert import is_dequantize
 from qcore.fx.graph_module import attribute
 from qcore.fx.modules import Operation, ScalarOperation
 from qcore.fx.patterns import Call, Unfit
-from qcore.graph.calls import CALLS, CUTS, Made
+from qcore.graph.calls import CALLS, Made, is_cut
 from qcore.graph.float_calls import FLOAT_CALLS, SUMS, attention, embedding
 from qcore.graph.ir import DTYPE, Graph, Node, Value
 from qcore.graph.moves import Contiguous, Move, Permute, Relabel, Remap, Reshape, Transpose, Unsqueeze
@@ -129,7 +129,7 @@ class _Reader:
 
     def _is_cut(self, node: fx.Node) -> bool:
         """Whether a node cuts a tensor in pieces, all of which nodes of the graph cut for themselves."""
-        return node.target in CUTS and all(user in self.made for user in node.users)
+        return is_cut(node) and all(user in self.made for user in node.users)
 
     # --- values -----------------------------------------------------------------------------------------------------
 
@@ -315,7 +315,7 @@ class _Reader:
 
     def _call(self, node: fx.Node, module: nn.Module | None) -> None:
         source: Any = node.args[0]
-        is_piece = isinstance(source, fx.Node) and source.target in CUTS
+        is_piece = isinstance(source, fx.Node) and is_cut(source)
         source = source.args[0] if is_piece else source
         known = self.values.get(source) if isinstance(source, fx.Node) else None
         x = self._quantized(source) if known is None else known

@@ -9,8 +9,8 @@ from typing import TypeAlias
 
 from torch import fx
 
-from qcore.fx.patterns import NOT_TENSORS
-from qcore.graph.calls import CUTS
+from qcore.fx.patterns import is_question
+from qcore.graph.calls import is_cut
 from qcore.graph.float_calls import FLOATS
 from qcore.graph.from_fx import Reading
 from qcore.graph.ir import Graph, Node, Value
@@ -115,9 +115,9 @@ def _is_inner(node: fx.Node, inside: Owners) -> bool:
     """Whether a node only cuts a tensor in pieces, or asks for its size, for nodes of the graph, which do that for
     themselves."""
     source = node.args[0] if node.target is python.getitem else node
-    if not isinstance(source, fx.Node) or not (source.target in CUTS or source.target in NOT_TENSORS):
+    if not isinstance(source, fx.Node) or not (is_cut(source) or is_question(source)):
         return False
-    if source is not node and source.target in CUTS:
+    if source is not node and is_cut(source):
         return False  # a piece that no node of the graph cuts
     return all(user in inside or _is_inner(user, inside) for user in node.users)
 

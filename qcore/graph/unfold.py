@@ -52,11 +52,11 @@ def unfold(model: QuantizedGraphModule, args: tuple[Any, ...], kwargs: dict[str,
         found = fx.node.map_arg(output.args[0], tracer.values.__getitem__)
         if not same(fx.Interpreter(model).run(*tree_map(copied, tracer.given())), found):
             raise Unlike("", "gives something else where its modules are entered")
-    by_position(graph)
+    by_position(graph, dict(model.named_modules(remove_duplicate=False)))
     out_of_place(graph, tracer.memory)
     reshape_views(graph)
     for node in reversed(graph.nodes):
-        if node in tracer.sized and not node.users:
+        if node in tracer.sized and not node.users and node.op != "placeholder":
             graph.erase_node(node)
     return graph, list(tracer.entered)
 

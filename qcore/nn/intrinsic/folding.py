@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
@@ -24,12 +26,28 @@ def fold_norm(layer: Any, norm: Any) -> nn.Module:
     try:
         if isinstance(layer, nn.Linear):
             folded: nn.Module = fuse_linear_bn_eval(layer, norm)
+        elif isinstance(layer, _TRANSPOSED) and layer.groups > 1:
+            folded = _folded_groups(layer, norm)
         else:
             folded = fuse_conv_bn_eval(layer, norm, transpose=isinstance(layer, _TRANSPOSED))
     finally:
         layer.train(modes[0])
         norm.train(modes[1])
     return folded.train(modes[0])
+
+
+def _folded_groups(layer: Any, norm: Any) -> nn.Module:
+    """For transposed convolutions in groups, whose weights are (inputs, outputs of a group, ...)."""
+    folded = copy.deepcopy(layer)
+    with torch.no_grad():
+        factor = torch.rsqrt(norm.running_var + norm.eps)
+        factor = factor if norm.weight is None else factor * norm.weight
+        bias = -norm.running_mean if layer.bias is None else layer.bias - norm.running_mean
+        bias = bias * factor
+        per_input = factor.view(layer.groups, -1).repeat_interleave(layer.in_channels // layer.groups, 0)
+        folded.weight = nn.Parameter(layer.weight * per_input.view(*per_input.shape, *[1] * (layer.weight.ndim - 2)))
+        folded.bias = nn.Parameter(bias if norm.bias is None else bias + norm.bias)
+    return folded  # type: ignore[no-any-return]
 
 
 def first_layer(module: nn.Module) -> nn.Module:

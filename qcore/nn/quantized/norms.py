@@ -59,9 +59,16 @@ class BatchNormBase(StaticOutput):
         return self._run(input)
 
     @classmethod
+    def reason_against_layer(cls, layer: Any) -> str:
+        """A quantized batch norm scales by statistics that it has."""
+        if layer.running_mean is None:
+            return "a batch norm without running statistics (track_running_stats=False) stays float"
+        return super().reason_against_layer(layer)
+
+    @classmethod
     def _like(cls, layer: Any) -> Any:
         if layer.running_mean is None:
-            raise UnsupportedError("a batch norm without running statistics (track_running_stats=False) stays float")
+            raise UnsupportedError(cls.reason_against_layer(layer))
         return cls(layer.num_features, layer.eps, layer.momentum)
 
     def _take_constants(self, layer: Any, mod: Any) -> None:
@@ -250,9 +257,16 @@ class InstanceNormBase(AffineNorm):
         self._init_output(scale, zero_point)
 
     @classmethod
+    def reason_against_layer(cls, layer: Any) -> str:
+        """A quantized instance norm scales by the statistics of its input."""
+        if layer.track_running_stats:
+            return "an instance norm by running statistics (track_running_stats=True) stays float"
+        return super().reason_against_layer(layer)
+
+    @classmethod
     def _like(cls, layer: Any) -> Any:
         if layer.track_running_stats:
-            raise UnsupportedError("an instance norm by running statistics (track_running_stats=True) stays float")
+            raise UnsupportedError(cls.reason_against_layer(layer))
         return cls(layer.num_features, layer.weight, layer.bias, 1.0, 0, layer.eps, layer.momentum, layer.affine)
 
     def operator(self) -> ops.InstanceNorm:

@@ -1,0 +1,133 @@
+"""What drawn models have found in graph mode: each cause, with values drawn anew for each seed."""
+
+from __future__ import annotations
+
+import copy
+import math
+import random
+
+import pytest
+import torch
+from torch import nn
+
+import qcore
+
+
+def converted(model, x, *others, backend="reference"):
+    prepared = qcore.prepare(model.eval(), example_inputs=(x, *others), backend=backend)
+    prepared(x, *others)
+    return qcore.convert(prepared)
+
+
+def near(model, found, x, *others):
+    right = model(x, *others)
+    assert (right - found(x, *others)).abs().max() < 0.05 * right.abs().max()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_an_activation_called_several_times_is_several_operations(seed):
+    rng = random.Random(seed)
+    torch.manual_seed(seed)
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(6, 6) for _ in range(rng.randint(2, 4)))
+            self.act = getattr(nn, rng.choice(["GELU", "Sigmoid", "Tanh", "Hardswish", "ReLU", "SiLU", "ELU"]))()
+
+        def forward(self, x):
+            for layer in self.layers:
+                x = self.act(layer(x))
+            return x
+
+    model, x = Model().eval(), torch.randn(16, 6)
+    near(model, converted(model, x), x)
+
+
+@pytest.mark.parametrize("name", ["dim", "size", "numel", "chunk", "stride", "relu", "add"])
+def test_an_argument_named_as_a_method_is_an_argument(name):
+    space = {"nn": nn, "torch": torch}
+    code = f"def forward(self, x, {name}=1): return torch.relu(self.b(self.a(x)))"
+    exec(code, space)
+    model = type("Model", (nn.Module,), {"forward": space["forward"]})()
+    model.a, model.b = nn.Linear(6, 6), nn.Linear(6, 6)
+    x = torch.randn(16, 6)
+    near(model, converted(model, x, 1), x, 1)
+
+
+def test_a_layer_called_by_keyword():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Linear(6, 6)
+
+        def forward(self, x):
+            return self.a(input=x).relu()
+
+    model, x = Model(), torch.randn(16, 6)
+    near(model, converted(model, x), x)
+
+
+@pytest.mark.parametrize("kind", [nn.ConvTranspose1d, nn.ConvTranspose2d])
+@pytest.mark.parametrize(("groups", "out"), [(2, 4), (2, 2), (4, 4)])
+def test_a_batch_norm_behind_a_transposed_convolution_in_groups(kind, groups, out):
+    torch.manual_seed(groups + out)
+    norm = (nn.BatchNorm1d if kind is nn.ConvTranspose1d else nn.BatchNorm2d)(out)
+    nn.init.normal_(norm.weight), norm.running_mean.normal_(), norm.running_var.uniform_(0.5, 2)
+    model = nn.Sequential(kind(8, out, 3, groups=groups), norm).eval()
+    x = torch.randn(2, 8, *[5] * (1 if kind is nn.ConvTranspose1d else 2))
+    assert torch.allclose(qcore.fuse_fx(model)(x), model(x), atol=1e-5)
+
+
+def test_a_batch_norm_of_three_dimensions_is_not_one_of_features():
+    model = nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6)).eval()
+    model[1].running_mean.normal_(), model[1].running_var.uniform_(0.2, 3)
+    x = torch.randn(8, 6, 6)
+    near(model, converted(model, x), x)
+
+
+def test_in_training_a_product_with_a_number_clips_nothing():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Linear(6, 6)
+
+        def forward(self, x):
+            return self.a(x) * math.pi
+
+    x = torch.randn(16, 6)
+    prepared = qcore.prepare_qat_fx(Model().train(), example_inputs=(x,))
+    prepared(x)
+    prepared.eval()
+    near(prepared, qcore.convert_fx(copy.deepcopy(prepared)), x)
+
+
+def test_compile_leaves_what_it_cannot_trace_to_modules():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Linear(6, 6)
+
+        def forward(self, x):
+            return self.a(x / max(1.0, float(x.abs().mean())))
+
+    x = torch.randn(16, 6)
+    model = qcore.quantize_dynamic(Model().eval())
+    found = qcore.compile(model, (x,))
+    assert torch.equal(found(x), model(x))
+    assert "not compiled, as it cannot be traced" in str(qcore.report(found))
+    assert "not compiled" not in str(qcore.report(model))
+
+
+def test_fewer_pieces_than_the_example_had_are_told():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Linear(2, 2)
+
+        def forward(self, x):
+            return self.a(torch.stack(list(x.chunk(4, 1))).sum(0))
+
+    compiled = qcore.compile(qcore.quantize_dynamic(Model().eval()), (torch.randn(3, 8),))
+    with pytest.raises(qcore.QcoreError, match="pieces"):
+        compiled(torch.randn(3, 5))
