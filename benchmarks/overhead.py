@@ -34,11 +34,11 @@ def pairs(backend: str) -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]
         x = qcore.quantize_per_tensor(torch.randn(shape), 0.05, 113, qcore.quint8)
         module(x)
         arguments = (x.raw, x.qparams, module.output_qparams)
-        found[name] = (lambda m=module, x=x: m(x), lambda k=module._kernel, a=arguments: k(*a))
+        found[name] = (lambda m=module, x=x: m(x), lambda k=module._kernel[0], a=arguments: k(*a))
     dynamic, floats = nnqd.Linear(8, 8), torch.randn(1, 8)
     dynamic.backend = backend
     dynamic(floats)
-    found["dynamic Linear"] = (lambda: dynamic(floats), lambda k=dynamic._kernel: k(floats))
+    found["dynamic Linear"] = (lambda: dynamic(floats), lambda k=dynamic._kernel[0]: k(floats))
     return found
 
 

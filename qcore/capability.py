@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from qcore import operators as ops
 from qcore.errors import ArgumentError
 from qcore.operators import Operator
+from qcore.tensor.arguments import check_type
 from qcore.tensor.dtypes import QDType, qint8, quint8
 from qcore.tensor.qparams import QParams
 
@@ -153,6 +154,10 @@ class Capability:
     _by_operator: dict[type[Operator], OpSpec] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name, kind, values in (("ops", OpSpec, self.ops), ("patterns", Pattern, self.patterns)):
+            check_type("Capability", tuple, **{name: values})
+            for value in values:
+                check_type("Capability", kind, **{f"each of {name}": value})
         self._by_operator.update({spec.operator: spec for spec in self.ops})
 
     @property

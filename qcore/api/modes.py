@@ -15,6 +15,7 @@ from qcore.api.quantize_fx import convert_fx, convert_to_reference_fx, prepare_f
 from qcore.errors import ArgumentError
 from qcore.nn import catalog
 from qcore.selection import BackendLike
+from qcore.tensor.arguments import check_module
 
 __all__ = ["convert", "prepare"]
 
@@ -40,6 +41,7 @@ def prepare(
     QuantStub and DeQuantStub (see qcore.api.quantize.prepare, for the other arguments too). What will become of each
     call is `model.qcore_report`. Raises as these two; ArgumentError for arguments of one mode in the other.
     """
+    check_module("prepare", model)
     if example_inputs is None:
         if qconfig_mapping is not None:
             raise ArgumentError("qconfig_mapping is for models that are traced: give example_inputs too")

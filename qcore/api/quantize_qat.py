@@ -59,6 +59,12 @@ def quantize_qat(
     check_module("quantize_qat", model)
     check_callable(run_fn=run_fn)
     model = model if inplace else copied(model)
-    prepared = prepare_qat(model.train(), inplace=True, backend=backend, fallback=fallback, strict=strict)
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        prepared = prepare_qat(model.train(), inplace=True, backend=backend, fallback=fallback, strict=strict)
+    except Exception:
+        for module, mode in modes:
+            module.training = mode
+        raise
     run_fn(prepared, *run_args)
     return convert(prepared, inplace=True, strict=strict)

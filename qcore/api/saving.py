@@ -25,6 +25,7 @@ from qcore.nn.quantized.base import QuantizedModule
 from qcore.registry import registry
 from qcore.report import Report, Row
 from qcore.report import report as qcore_report
+from qcore.tensor.arguments import check_module, check_path
 
 SCHEMA = 2
 """Version of the format; a reader takes its own and all before it."""
@@ -42,6 +43,8 @@ def save(model: nn.Module, path: Path, allow: Sequence[Callable[..., Any]] = ())
     cannot hold, or that would not be the same when it is loaded, before anything is written; OSError where it cannot be
     written. A file that is there stays until the new one is whole. Format: docs/checkpoints.md.
     """
+    check_module("qcore.save", model)
+    check_path("qcore.save", path)
     report = getattr(model, "qcore_report", None)
     stage = getattr(model, "qcore_stage", "converted")
     has_quantized = any(isinstance(module, QuantizedModule) for module in model.modules())
@@ -127,6 +130,7 @@ def load(
     Raises ArgumentError for a file that is corrupt, of a newer version, or of another model; BackendError, with what to
     do, where the backend is missing; UnsupportedError where it cannot run a layer; OSError for one that cannot be read.
     """
+    check_path("qcore.load", path)
     name = os.fspath(path)
     allowed = graphs.named(allow)
     given = _given(model_or_factory)

@@ -17,8 +17,10 @@ from qcore.backend import Kernel
 from qcore.binding import bind
 from qcore.custom_ops.schema import CALLS, RESULTS, operator_of, restore, schema
 from qcore.custom_ops.shapes import Form, forms
+from qcore.errors import ArgumentError, QcoreError
 from qcore.operators import LinearDynamic, Operator
 from qcore.registry import registry
+from qcore.tensor.arguments import OF_ARGUMENTS
 from qcore.tensor.dtypes import QDType, quint8
 from qcore.tensor.qparams import QParams
 
@@ -63,7 +65,8 @@ def _identity(value: Any) -> Any:
     if isinstance(value, Tensor):
         version = 0 if value.is_inference() else value._version
         storage = value.untyped_storage()
-        return storage._cdata, value.storage_offset(), tuple(value.shape), value.stride(), value.dtype, version
+        where = storage._cdata, value.storage_offset(), tuple(value.shape), value.stride()
+        return *where, value.dtype, value.is_neg(), version
     return tuple(map(_identity, value)) if isinstance(value, list | tuple) else value
 
 
@@ -72,9 +75,15 @@ _KERNELS = _Kernels()
 
 def _implementation(kind: type[Operator]) -> Callable[..., Any]:
     def run(*arguments: Any) -> Any:
-        call, constants = restore(kind, arguments)
-        operator, kernel = _KERNELS.get(kind, constants, _activations(kind, call))
-        return _in_form(kernel(*call), forms(operator, call))
+        try:
+            call, constants = restore(kind, arguments)
+            operator, kernel = _KERNELS.get(kind, constants, _activations(kind, call))
+            return _in_form(kernel(*call), forms(operator, call))
+        except QcoreError:
+            raise
+        except OF_ARGUMENTS as error:
+            # the schema holds types; what values of them go together, the operator and its kernel have to say
+            raise ArgumentError(f"qcore::{kind.name}: arguments that do not fit each other: {error}") from error
 
     return run
 
@@ -89,6 +98,7 @@ def _activations(kind: type[Operator], call: Sequence[Any]) -> tuple[QDType, ...
 
 def _fake(kind: type[Operator]) -> Callable[..., Any]:
     def outline(*arguments: Any) -> Any:
+        _check_meta(kind, arguments)
         call, constants = restore(kind, arguments)
         first = call[0][0] if isinstance(call[0], list) else call[0]
         made = [
@@ -98,6 +108,16 @@ def _fake(kind: type[Operator]) -> Callable[..., Any]:
         return made[0] if kind not in RESULTS else tuple(made)
 
     return outline
+
+
+def _check_meta(kind: type[Operator], arguments: Sequence[Any]) -> None:
+    """ArgumentError for a tensor on the device meta among others: torch takes the outline for all then, and a result
+    on the device of the others would be memory that nothing was written to."""
+    tensors = [item for each in arguments for item in (each if isinstance(each, list | tuple) else (each,))]
+    devices = {tensor.device for tensor in tensors if isinstance(tensor, Tensor)}
+    if len(devices) > 1 and any(device.type == "meta" for device in devices):
+        names = ", ".join(sorted(map(str, devices)))
+        raise ArgumentError(f"qcore::{kind.name}: its tensors are on the devices {names}; all must be on one")
 
 
 def _in_form(results: Any, expected: list[Form]) -> Any:

@@ -188,7 +188,7 @@ def _constants(watched: list[tuple[dict[str, Any], str, Any]]) -> list[Any]:
         if isinstance(owner[name], QuantizedModule)
         for holder in (vars(owner[name]), owner[name]._buffers)
         for key, value in holder.items()
-        if key not in ("_kernel", "_kernel_dtype")
+        if key != "_kernel"
     ]
 
 

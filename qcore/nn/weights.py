@@ -15,7 +15,7 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-from qcore.errors import QuantizationError
+from qcore.errors import QcoreError, QuantizationError
 from qcore.tensor.arguments import check_module
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -39,6 +39,7 @@ def settled(layer: ModuleT) -> ModuleT:
 
     Raises QuantizationError, naming the layer, for a weight that hooks of the user's set.
     """
+    check_module("quantization of a layer", layer)
     if any(made(part) for part in layer.modules()):
         layer = copied(layer)
         settle(layer)
@@ -110,4 +111,12 @@ def copied(model: ModuleT) -> ModuleT:
             for each in value if isinstance(value, list | tuple) else (value,):
                 if isinstance(each, Tensor) and not each.is_leaf:
                     memo[id(each)] = each.detach().clone()
-    return copy.deepcopy(model, memo)
+    try:
+        return copy.deepcopy(model, memo)
+    except QcoreError:
+        raise
+    except Exception as error:
+        raise QuantizationError(
+            f"this {type(model).__name__} cannot be copied ({type(error).__name__}: {error}); quantize it in place, "
+            "with inplace=True, or keep what cannot be copied out of the model"
+        ) from error

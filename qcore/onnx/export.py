@@ -22,6 +22,7 @@ from qcore.errors import ArgumentError, ArgumentTypeError, QcoreError, Quantizat
 from qcore.graph.ir import Graph
 from qcore.nn.quantized.base import QuantizedModule
 from qcore.process import TRACING
+from qcore.tensor.arguments import check_type, check_whole
 
 
 def export_onnx(
@@ -64,6 +65,11 @@ def export_graph(graph: Graph, ranks: tuple[int, ...], *, unsigned_weights: bool
     `ranks`: the numbers of dimensions of its inputs; `unsigned_weights` as in export_onnx. Raises UnsupportedError that
     names each node without a translation.
     """
+    check_type("export_graph", Graph, graph=graph)
+    check_type("export_graph", (tuple, list), ranks=ranks)
+    check_whole(0, **{f"ranks[{number}]": rank for number, rank in enumerate(ranks)})
+    if len(ranks) != len(graph.inputs):
+        raise ArgumentError(f"export_graph: the graph has {len(graph.inputs)} inputs, and ranks={ranks!r}")
     _need_packages("onnx")
     from qcore.onnx.graph import written
 

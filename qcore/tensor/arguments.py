@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from itertools import zip_longest
 from operator import index
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 from qcore.errors import ArgumentError, ArgumentTypeError, QcoreError
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+OF_ARGUMENTS = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RuntimeError)
+"""What Python and torch raise for arguments that they cannot use."""
 
 
 def check_module(name: str, model: Any) -> None:
@@ -69,6 +72,57 @@ def takes_dict_form(function: FunctionT) -> FunctionT:
             raise ArgumentTypeError(f"{where}: the dict has not the form that to_dict() gives: {error}") from error
 
     return checked  # type: ignore[return-value]
+
+
+def names_arguments(function: FunctionT, kinds: tuple[type[Exception], ...] = OF_ARGUMENTS) -> FunctionT:
+    """For methods and constructors whose arguments Python and torch read: their errors as ArgumentTypeError or
+    ArgumentError that names the call, and what was given; `kinds`: the classes of these errors."""
+
+    @wraps(function)
+    def called(owner: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(owner, *args, **kwargs)
+        except QcoreError:
+            raise
+        except kinds as error:
+            name = (owner if isinstance(owner, type) else type(owner)).__name__
+            name += "" if function.__name__ == "__init__" else f".{function.__name__}"
+            given = ", ".join([*map(_shown, args), *(f"{key}={_shown(value)}" for key, value in kwargs.items())])
+            raised = ArgumentTypeError if isinstance(error, TypeError | AttributeError) else ArgumentError
+            raise raised(f"{name}({given}) is not possible: {error}") from error
+
+    return called  # type: ignore[return-value]
+
+
+def name_arguments_of(owner: type, names: Iterable[str], kinds: tuple[type[Exception], ...] = OF_ARGUMENTS) -> None:
+    """`names_arguments` for those of these methods, and class methods, that a class itself has."""
+    for name in names:
+        value = vars(owner).get(name)
+        if isinstance(value, classmethod):
+            setattr(owner, name, classmethod(names_arguments(value.__func__, kinds)))
+        elif value is not None:
+            setattr(owner, name, names_arguments(value, kinds))
+
+
+def _shown(value: Any) -> str:
+    """An argument in a message, short."""
+    if isinstance(value, Tensor):
+        return f"a {type(value).__name__} of {value.dtype}"
+    if isinstance(value, nn.Module):
+        return f"a {type(value).__name__}"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def check_path(where: str, path: Any) -> None:
+    """ArgumentTypeError for what names no file."""
+    check_type(where, (str, os.PathLike), path=path)
+    try:
+        is_name = b"\0" not in os.fsencode(path)
+    except (UnicodeError, TypeError):
+        is_name = False
+    if not is_name:
+        raise ArgumentError(f"{where}: path={path!r} has characters that names of files cannot have")
 
 
 def check_whole(least: int | None = None, **values: Any) -> None:

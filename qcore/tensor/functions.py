@@ -73,7 +73,10 @@ def quantize_per_tensor(
         return quantize(input, _qparams.per_tensor(number, whole, qdtype), backend)
     if not isinstance(input, list | tuple):
         raise ArgumentTypeError(f"input must be a float32 tensor, or a list of such, not {type(input).__name__}")
-    scales, zero_points = torch.as_tensor(scale), torch.as_tensor(zero_point)
+    try:
+        scales, zero_points = torch.as_tensor(scale), torch.as_tensor(zero_point)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ArgumentTypeError(f"scale and zero_point of a list must hold numbers: {error}") from error
     if scales.shape != (len(input),) or zero_points.shape != (len(input),):
         raise ArgumentError(
             f"scale and zero_point must hold one value for each of {len(input)} tensors; got shapes "

@@ -41,6 +41,9 @@ class QTensor(Tensor):
     @staticmethod
     @outside_of_graphs
     def __new__(cls, raw: Tensor, qparams: QParams, backend: str | None = None) -> QTensor:
+        if not isinstance(raw, Tensor) or not isinstance(qparams, QParams):
+            given = f"{type(raw).__name__} and {type(qparams).__name__}"
+            raise ArgumentTypeError(f"QTensor takes a tensor of integers and their QParams; got {given}")
         return wrapped(raw, qparams, backend)
 
     def __init__(self, raw: Tensor, qparams: QParams, backend: str | None = None) -> None:

@@ -33,7 +33,7 @@ OPERATORS = tuple(f"__{name}__" for name in _NAMES.split())
 
 
 MADE_BY_QCORE = ("binding", "operator", "planned", "reason_against", "reason_against_layer", "activation_dtypes")
-MADE_BY_QCORE += ("problem", "verdict", "find", "quantized_weight", "activated")
+MADE_BY_QCORE += ("problem", "verdict", "find", "quantized_weight", "activated", "take")
 """Methods that qcore calls as it makes modules, with what it has made itself."""
 
 

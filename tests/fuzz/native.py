@@ -266,10 +266,11 @@ class NativeCall:
 
             target = real(event.target)
             args, kwargs = _mapped(list(event.args), real), _mapped(event.kwargs, real)
-            if target is lost or lost in [each for each in args if type(each) is object]:
+            method = getattr(target, event.method, None)  # none where the order was spoiled
+            if method is None or lost in [each for each in args if type(each) is object]:
                 continue
             try:
-                result = getattr(target, event.method)(*args, **kwargs)
+                result = method(*args, **kwargs)
             except Exception as error:
                 outcomes.append(error)
                 continue
@@ -289,7 +290,7 @@ def code(value: Any) -> str:
     """A value as source, where that is short."""
     if isinstance(value, Ref):
         return f"r[{value.number}]"
-    if isinstance(value, torch.Tensor) and not value.is_quantized and value.layout is torch.strided:
+    if isinstance(value, torch.Tensor) and value.layout is torch.strided and not value.is_nested:
         shown = f"torch.empty_strided({tuple(value.shape)}, {value.stride()}, dtype={value.dtype}"
         if value.device.type == "cpu" and 0 < value.numel() <= 16:
             return f"torch.tensor({value.tolist()}, dtype={value.dtype})"

@@ -16,6 +16,7 @@ import torch
 import qcore
 from tests.fuzz import judge, native
 from tests.fuzz.entries import Entry
+from tests.fuzz.float_calls import raised_for_floats
 from tests.fuzz.recorded import Corpus, corpus
 from tests.fuzz.spoil_calls import copied, spoil
 
@@ -159,7 +160,10 @@ def _judgments(call: Call, again: Callable[[], Call], twice: bool) -> Any:
     errors = [each for each in result if isinstance(each, Exception)] if isinstance(call, NativeCall) else [error]
     for each in errors:
         found = judge.finding(entry, each) if each is not None else None
-        if found is not None and not (entry.kind == "torch" and _as_of_floats(again(), each)):
+        if found is None:
+            continue
+        same = again()  # its arguments may have been changed
+        if not raised_for_floats(entry, same.args, same.kwargs, each):
             yield found
     if not twice:
         return
@@ -199,22 +203,3 @@ def _state(call: Call) -> str:
         return judge.fingerprint([call.args, call.kwargs])
     except Exception:
         return ""
-
-
-def _as_of_floats(call: Call, error: Exception) -> bool:
-    """Whether torch refuses the same call with float tensors too, by which its own words are right."""
-    if not isinstance(error, judge.RAISED_BY_TORCH):
-        return False
-    try:
-        call.entry.call(*_floats(call.args), **_floats(call.kwargs))
-    except Exception as theirs:
-        return isinstance(theirs, (qcore.QcoreError, *judge.RAISED_BY_TORCH))
-    return False
-
-
-def _floats(value: Any) -> Any:
-    if isinstance(value, qcore.QTensor):
-        return value.dequantize()
-    if isinstance(value, list | tuple):
-        return type(value)(map(_floats, value))
-    return {key: _floats(each) for key, each in value.items()} if isinstance(value, dict) else value

@@ -32,14 +32,16 @@ inline Extent checked_extent(const SizesAndStrides& given) {
 
 inline SizesAndStrides described(const Extent& x) { return {{x.size.begin(), x.size.begin() + x.rank}, {x.stride.begin(), x.stride.begin() + x.rank}}; }
 
+inline std::shared_ptr<const std::vector<uint8_t>> checked_table(const py::object& table) {
+  const TensorView values(table, "table", DType::u8);
+  values.contiguous().with_elements(256);
+  return std::make_shared<const std::vector<uint8_t>>(values.data<uint8_t>(), values.data<uint8_t>() + 256);
+}
+
 inline Finish checked_finish(int low, int high, const py::object& table) {
   if (low < 0 || low > 255 || high < 0 || high > 255) throw ArgumentError("bounds must be in [0, 255]");
   Finish finish{low, high, nullptr};
-  if (!table.is_none()) {
-    const TensorView values(table, "table", DType::u8);
-    values.contiguous().with_elements(256);
-    finish.table = std::make_shared<const std::vector<uint8_t>>(values.data<uint8_t>(), values.data<uint8_t>() + 256);
-  }
+  if (!table.is_none()) finish.table = checked_table(table);
   return finish;
 }
 
@@ -93,7 +95,7 @@ class PythonPlan {
     return plan_.add(path, {x}, Takes::integers, clamp_operation(kernels_, static_cast<uint8_t>(low), static_cast<uint8_t>(high)));
   }
   int table(const std::string& path, int x, const py::object& table) {
-    return plan_.add(path, {x}, Takes::integers, table_operation(kernels_, checked_finish(0, 255, table).table));
+    return plan_.add(path, {x}, Takes::integers, table_operation(kernels_, checked_table(table)));
   }
   int cat(const std::string& path, const std::vector<int>& inputs, int64_t dim, const std::vector<Scale>& given, const Scale& out, bool relu) {
     if (inputs.empty() || given.size() != inputs.size()) throw ArgumentError("cat needs at least one input, and parameters for each");

@@ -156,13 +156,13 @@ class TensorView {
 
  private:
   py::object attribute(const py::object& name) const {
-    PyObject* value = PyObject_GetAttr(owner_.ptr(), name.ptr());
-    if (!value) throw py::error_already_set();
-    return py::reinterpret_steal<py::object>(value);
+    return present(PyObject_GetAttr(owner_.ptr(), name.ptr()));
   }
 
-  py::object call(const py::object& method) const {
-    PyObject* value = PyObject_CallMethodNoArgs(owner_.ptr(), method.ptr());
+  py::object call(const py::object& method) const { return present(PyObject_CallMethodNoArgs(owner_.ptr(), method.ptr())); }
+
+  // What torch has told of the tensor; what it refuses to tell, as the sizes of nested tensors, no kernel can do without.
+  py::object present(PyObject* value) const {
     if (!value) {
       const py::error_already_set error;
       throw ArgumentTypeError(std::string(name_) + " must be a strided tensor with memory of its own: " + error.what());

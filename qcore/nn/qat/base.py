@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from qcore.errors import ArgumentError, ArgumentTypeError
 from qcore.nn.intrinsic.fused import FusedModule
+from qcore.tensor.arguments import name_arguments_of
 
 Self = TypeVar("Self", bound="QATModule")
 
@@ -22,6 +23,10 @@ class QATModule(nn.Module):
     """Where the channels of the weight lie."""
     with_relu: ClassVar[type[FusedModule] | None] = None
     """The float module of this layer and a ReLU; None where there is no ReLU."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        name_arguments_of(cls, ("__init__",))
 
     qconfig: Any
     weight: Any
@@ -48,6 +53,25 @@ class QATModule(nn.Module):
         """The weight, fake-quantized."""
         weight: Tensor = self.weight_fake_quant(self.weight)
         return weight
+
+    def _check_input(self, x: Any, ranks: tuple[int, ...], axis: int, features: int) -> None:
+        """ArgumentTypeError or ArgumentError for an input that does not fit, before the weight's observer sees a thing.
+
+        `ranks`: the numbers of dimensions that are allowed, any for none; `axis`: where it has its `features`.
+        """
+        if not isinstance(x, Tensor):
+            raise ArgumentTypeError(f"{self._label()} takes a tensor; got a {type(x).__name__}")
+        shape = x.shape
+        if len(shape) < -axis or (ranks and len(shape) not in ranks) or shape[axis] != features:
+            wanted = f"{' or '.join(map(str, ranks))} dimensions" if ranks else "at least one dimension"
+            raise ArgumentError(
+                f"{self._label()} takes a tensor of {wanted}, with size {features} at dimension {axis}; got shape "
+                f"{tuple(shape)}"
+            )
+
+    def _label(self) -> str:
+        path = getattr(self, "qcore_path", "")
+        return f"module {path!r} (QAT {type(self).__name__})" if path else f"QAT {type(self).__name__}"
 
     def _activated(self, result: Tensor) -> Tensor:
         return result if self.with_relu is None else F.relu(result)

@@ -28,6 +28,8 @@ class ConvBase(QATModule):
     """What convolutions share: arguments are those of the float class, and `qconfig`."""
 
     _conv_forward: Any
+    in_channels: int
+    kernel_size: tuple[int, ...]
 
     def __init__(
         self,
@@ -50,7 +52,12 @@ class ConvBase(QATModule):
 
     def forward(self, input: Tensor) -> Tensor:
         """(batch, in_channels, *spatial) -> (batch, out_channels, ...), all float."""
+        self._check_channels(input)
         return self._activated(self._conv_forward(input, self.quantized_weight(), self.bias))
+
+    def _check_channels(self, input: Any) -> None:
+        spatial = len(self.kernel_size)
+        self._check_input(input, (spatial + 1, spatial + 2), -spatial - 1, self.in_channels)
 
     @classmethod
     def _like(cls, layer: Any, mod: Any, qconfig: Any) -> Any:

@@ -24,6 +24,7 @@ class ConvTransposeBase(QATModule):
     channel_axis = 1
     convolve: ClassVar[Callable[..., Tensor]]
 
+    in_channels: int
     stride: tuple[int, ...]
     padding: Any
     kernel_size: tuple[int, ...]
@@ -38,6 +39,7 @@ class ConvTransposeBase(QATModule):
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """(batch, in_channels, *spatial) -> (batch, out_channels, ...), all float."""
         spatial, sizes = len(self.kernel_size), (self.stride, self.padding, self.kernel_size)
+        self._check_input(input, (spatial + 1, spatial + 2), -spatial - 1, self.in_channels)
         beyond = self._output_padding(input, output_size, *sizes, spatial, self.dilation)
         weight = self.quantized_weight()
         convolve = type(self).convolve

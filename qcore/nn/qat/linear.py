@@ -32,6 +32,7 @@ class Linear(QATModule, nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """x @ fake_quant(weight).T + bias."""
+        self._check_input(input, (), -1, self.in_features)
         return self._activated(F.linear(input, self.quantized_weight(), self.bias))
 
     @classmethod

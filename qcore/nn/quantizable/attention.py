@@ -12,6 +12,7 @@ from qcore.errors import ArgumentError, ArgumentTypeError
 from qcore.nn.quantizable.base import Quantizable
 from qcore.nn.stubs import DeQuantStub, QuantStub
 from qcore.tensor.arguments import check_number, check_whole
+from qcore.tensor.entering import check_readable
 from qcore.tensor.functions import quantize
 from qcore.tensor.qparams import per_tensor
 from qcore.tensor.qtensor import QTensor
@@ -97,8 +98,8 @@ class MultiheadAttention(Quantizable):
             raise ArgumentError("is_causal=True says that attn_mask is causal; give that mask too")
         if self.traced_rank is None:
             for name, given in (("query", query), ("key", key), ("value", value)):
-                if not isinstance(given, Tensor):
-                    raise ArgumentTypeError(f"{self._label()}: {name} must be a tensor; got a {type(given).__name__}")
+                if not isinstance(given, QTensor):
+                    check_readable(given, f"{self._label()}: {name}")
         batched = (query.dim() if self.traced_rank is None else self.traced_rank) == 3
         if not batched:
             query, key, value = (each.unsqueeze(1) for each in (query, key, value))

@@ -7,6 +7,7 @@ from typing import Any, NoReturn, TypeVar
 from torch import nn
 
 from qcore.errors import ArgumentTypeError, UnsupportedError
+from qcore.tensor.arguments import name_arguments_of
 from qcore.tensor.recording import quiet
 
 Self = TypeVar("Self", bound="Quantizable")
@@ -19,6 +20,10 @@ class Quantizable(nn.Module):
     `qcore_path`: its path in the model, for messages; set by prepare."""
 
     qcore_path: str = ""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        name_arguments_of(cls, ("__init__", "from_float", "from_params"))
 
     def _label(self) -> str:
         """How messages name it."""
@@ -42,7 +47,7 @@ class Quantizable(nn.Module):
     @classmethod
     def from_float(cls: type[Self], other: Any) -> Self:
         """The same computation in parts, with copies of the parameters."""
-        raise NotImplementedError
+        raise UnsupportedError(f"{cls.__name__} stands for no float module; use LSTM, LSTMCell or MultiheadAttention")
 
     @classmethod
     def from_observed(cls: type[Self], other: Any) -> Self:

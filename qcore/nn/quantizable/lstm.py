@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 from qcore.errors import ArgumentError, ArgumentTypeError, UnsupportedError
 from qcore.nn.quantizable.base import Quantizable
 from qcore.nn.quantizable.lstm_cell import LSTMCell, State, zero_state
-from qcore.tensor.arguments import check_number, check_whole
+from qcore.tensor.arguments import check_number, check_type, check_whole
 from qcore.tensor.qtensor import QTensor
 
 
@@ -153,6 +153,9 @@ class LSTM(Quantizable):
         if hidden is None:
             zeros = zero_state(x, *shape[1:])
             return [(zeros, zeros)] * shape[0]
+        check_type(self._label(), (tuple, list), hx=hidden)
+        if len(hidden) != 2 or not all(isinstance(part, Tensor) for part in hidden):
+            raise ArgumentTypeError(f"{self._label()}: hx must be two tensors, h_0 and c_0, or None")
         for name, part in zip(("h_0", "c_0"), hidden, strict=True):
             if tuple(part.shape) != shape:
                 raise ArgumentError(f"{self._label()}: {name} must have shape {shape}; got {tuple(part.shape)}")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from qcore.errors import ArgumentError, ArgumentTypeError
 from qcore.nn.float_functional import FloatFunctional
 from qcore.nn.quantizable.base import Quantizable
+from qcore.tensor.arguments import OF_ARGUMENTS, check_type
 from qcore.tensor.functions import quantize_per_tensor
 from qcore.tensor.qtensor import QTensor
 
@@ -64,6 +65,13 @@ class LSTMCell(Quantizable):
 
     def forward(self, x: Tensor, hidden: State | None = None) -> State:
         """The state after x; it starts with zeros."""
+        try:
+            return self._step(x, hidden)
+        except OF_ARGUMENTS:
+            self._check(x, hidden)  # only here, as an LSTM takes many steps
+            raise
+
+    def _step(self, x: Tensor, hidden: State | None) -> State:
         if hidden is None:
             zeros = zero_state(x, x.shape[0], self.hidden_size)
             hidden = zeros, zeros
@@ -73,6 +81,20 @@ class LSTMCell(Quantizable):
         added = self.igate_cgate.mul(self.input_gate(entering), self.cell_gate(new))
         c = self.fgate_cx_igate_cgate.add(kept, added)
         return self.ogate_cy.mul(self.output_gate(leaving), torch.tanh(c)), c
+
+    def _check(self, x: Any, hidden: Any) -> None:
+        """ArgumentTypeError, or ArgumentError for the shape, of what is no input and state."""
+        check_type(self._label(), Tensor, x=x)
+        states = () if hidden is None else hidden
+        check_type(self._label(), (tuple, list), hidden=states)
+        if len(states) not in (0, 2) or not all(isinstance(state, Tensor) for state in states):
+            raise ArgumentTypeError(f"{self._label()}: hidden must be two tensors, h and c, or None")
+        if x.dim() != 2 or x.shape[1] != self.input_size:
+            raise ArgumentError(f"{self._label()} takes (batch, {self.input_size}); got shape {tuple(x.shape)}")
+        shape = x.shape[0], self.hidden_size
+        for name, state in zip("hc", states, strict=False):
+            if tuple(state.shape) != shape:
+                raise ArgumentError(f"{self._label()}: {name} must have shape {shape}; got {tuple(state.shape)}")
 
     def _gate_inputs(self, x: Tensor, h: Tensor) -> tuple[Tensor, ...]:
         if self.split_gates:

@@ -17,6 +17,7 @@ from qcore.nn.intrinsic.folding import core_layer, first_layer
 from qcore.nn.quantized.scripted import Calls, check_scripting, on_floats
 from qcore.operators import Operator
 from qcore.selection import AUTO
+from qcore.tensor.arguments import name_arguments_of
 from qcore.tensor.compiled import outside_of_graphs
 from qcore.tensor.dtypes import QDType, quint8
 from qcore.tensor.entering import entered, on_the_cpu
@@ -27,6 +28,8 @@ from qcore.tensor.recording import is_recording, quiet
 Self = TypeVar("Self", bound="QuantizedModule")
 _Constant: TypeAlias = tuple[dict[str, Tensor | None], str, Tensor, int | None]
 """Where a buffer lies, its name, and the tensor and its version when the kernel was built; None where it has none."""
+_Built: TypeAlias = tuple[Kernel, QDType, list[_Constant]]
+"""A kernel, the dtype of the inputs that it is for, and its constants: one value, so that threads see all or none."""
 
 
 class _Changes:
@@ -42,8 +45,12 @@ class _Changes:
 changes = _Changes()
 FLOATS = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """Dtypes of the floats that a layer may take and give, by name."""
-CACHED = ("_kernel", "_kernel_dtype", "_constants", "_seen", "_calls")
+CACHED = ("_kernel", "_seen", "_calls")
 """Attributes that are made by running a module, and are never saved or copied."""
+
+
+TAKES = ("__init__", "from_reference", "around", "set_weight", "set_quantized_weight", "set_weight_bias", "set_cell")
+"""What is given sizes, layers and weights."""
 
 
 class QuantizedModule(nn.Module):
@@ -71,13 +78,13 @@ class QuantizedModule(nn.Module):
         super().__init_subclass__(**kwargs)
         if "forward" in vars(cls) and not cls.compiles:
             cls.forward = outside_of_graphs(cls.forward)
+        name_arguments_of(cls, TAKES)
+        name_arguments_of(cls, ("from_float",), (AttributeError,))  # all else may be of the user's own observers
 
     def __init__(self) -> None:
         super().__init__()
         self._backend: str | None = None
-        self._kernel: Kernel | None = None
-        self._kernel_dtype: QDType | None = None
-        self._constants: list[_Constant] = []
+        self._kernel: _Built | None = None
         self._seen: QParams | None = None
         self._calls: Calls | None = None
 
@@ -168,24 +175,25 @@ class QuantizedModule(nn.Module):
     def _ready(self, input: QDType = quint8) -> Kernel:
         """The kernel for inputs of a dtype; a new one where a buffer was written to or replaced since."""
         own = self.__dict__  # a module's attributes are slow to read one by one
-        kernel: Kernel | None = own["_kernel"]
-        if kernel is not None and input is own["_kernel_dtype"]:
-            for buffers, name, tensor, version in own["_constants"]:
+        built: _Built | None = own["_kernel"]
+        if built is not None and input is built[1]:
+            for buffers, name, tensor, version in built[2]:
                 if buffers.get(name) is not tensor or (version is not None and tensor._version != version):
                     break
             else:
-                return kernel
+                return built[0]
         if is_recording():
             return self.binding(input).recorder()
-        with on_the_cpu():
-            kernel = self._kernel = self.binding(input).build(hidden=False)
-        self._kernel_dtype = input
-        self._constants = [
+        # the buffers as they are before the kernel is built: what another thread writes meanwhile makes a new one
+        constants = [
             (module._buffers, name, tensor, _version(tensor))
             for module in self.modules()
             for name, tensor in module._buffers.items()
             if tensor is not None
         ]
+        with on_the_cpu():
+            kernel = self.binding(input).build(hidden=False)
+        self._kernel = kernel, input, constants
         return kernel
 
     def _compute(self, *args: Any) -> Any:
@@ -219,8 +227,6 @@ class QuantizedModule(nn.Module):
     def _forget_kernel(self) -> None:
         changes.count = changes.next()
         self._kernel = None
-        self._kernel_dtype = None
-        self._constants = []
         self._seen = None
         self._calls = None
 
@@ -344,7 +350,7 @@ class QuantizedModule(nn.Module):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, **dict.fromkeys(CACHED), "_constants": []}
+        return {**self.__dict__, **dict.fromkeys(CACHED)}
 
     def _apply(self: Self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
@@ -353,6 +359,9 @@ class QuantizedModule(nn.Module):
 
     def _get_name(self) -> str:
         return "Quantized" + type(self).__name__
+
+
+name_arguments_of(QuantizedModule, ("from_float",), (AttributeError,))
 
 
 def float_dtype_of(layer: nn.Module) -> torch.dtype:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from qcore.errors import ArgumentError, ArgumentTypeError
 from qcore.nn.quantized.conv import Conv1d, Conv2d, Conv3d, ConvBase
 from qcore.nn.quantized.linear import Linear
+from qcore.tensor.arguments import check_whole
 from qcore.tensor.compute import average, lookup
 from qcore.tensor.dtypes import DTypeLike, as_qdtype, quint8
 from qcore.tensor.qparams import QParams, per_tensor
@@ -216,6 +217,7 @@ def _conv(
     if w.raw.ndim != kind.spatial + 2:
         raise ArgumentError(f"weight must have {kind.spatial + 2} dimensions; got shape {tuple(w.raw.shape)}")
     stride, padding, dilation, groups, mode = sizes
+    check_whole(1, groups=groups)
     channels, kernel_size = (w.raw.shape[1] * groups, w.raw.shape[0]), tuple(w.raw.shape[2:])
     module = kind(*channels, kernel_size, stride, padding, dilation, groups, padding_mode=mode)
     module.backend = x.backend

@@ -37,6 +37,11 @@ class _ConvBn(WithNorm, ConvBase):
         super().__init__(*sizes, qconfig)
         self._init_norm(out_channels, eps, momentum, freeze_bn, qconfig)
 
+    def forward(self, input: Tensor) -> Tensor:
+        """Shapes as of the float layer."""
+        self._check_channels(input)
+        return WithNorm.forward(self, input)
+
     def _weigh(self, input: Tensor, weight: Tensor) -> Tensor:
         result: Tensor = self._conv_forward(input, weight, None)
         return result
@@ -75,6 +80,11 @@ class LinearBn1d(WithNorm, nn.Linear):
     ) -> None:
         super().__init__(in_features, out_features, bias)
         self._init_norm(out_features, eps, momentum, freeze_bn, qconfig)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Shapes as of the float layer."""
+        self._check_input(input, (2,), -1, self.in_features)
+        return WithNorm.forward(self, input)
 
     def _weigh(self, input: Tensor, weight: Tensor) -> Tensor:
         return F.linear(input, weight)

@@ -14,7 +14,7 @@ from qcore.nn.quantized.base import QuantizedModule, float_dtype_of
 from qcore.nn.quantized.dynamic.cell_weights import LayerCell, float_cells
 from qcore.nn.quantized.dynamic.options import dynamic_options, is_float16, reason_against_dynamic
 from qcore.nn.weights import settled
-from qcore.tensor.arguments import check_number, check_whole
+from qcore.tensor.arguments import check_number, check_type, check_whole
 from qcore.tensor.dtypes import QDType, qint8
 from qcore.tensor.qparams import QParams
 
@@ -226,6 +226,8 @@ class LSTM(Recurrent):
 
     def forward(self, input: Any, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Any, tuple[Tensor, Tensor]]:
         """(time, batch, input_size), and (h, c) or None for zeros -> output, (h, c)."""
+        if hx is not None:
+            check_type(self._label(), (tuple, list), hx=hx)
         output, (h, c) = self._run(input, None if hx is None else list(hx))
         return output, (h, c)
 
