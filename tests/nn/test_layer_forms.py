@@ -385,7 +385,7 @@ def test_a_quantized_weight_stands_for_its_numbers_in_functions():
         assert (right - got).pow(2).sum() < 1e-3 * right.pow(2).sum()  # 30 dB
         weight = quantized.fc.weight
         assert weight.dtype is torch.float32 and weight.shape == (6, 6) and isinstance(weight(), qcore.QTensor)
-    with pytest.raises(AttributeError, match="module 'fc'.*has no bias, whose 'view' is asked for"):
+    with pytest.raises(AttributeError, match=r"module 'fc'.*has no bias, whose 'view' is asked for"):
         quantized.fc.bias.view(-1)
 
 
