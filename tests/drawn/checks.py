@@ -180,12 +180,14 @@ def _named(name: str) -> Iterator[None]:
 
 
 def save(case: Case) -> None:
+    allow = [case.module.Result]
+
     def again(model: nn.Module) -> nn.Module:
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "model.qcore")
-            qcore.save(model, path)
+            qcore.save(model, path, allow=allow)
             try:
-                return qcore.load(path, case.model)
+                return qcore.load(path, case.model, allow=allow)
             except qcore.QcoreError as error:
                 raise Failed(f"load refuses what save wrote: {' '.join(str(error).split())[:300]}") from error
 

@@ -34,8 +34,10 @@ from typing import Any
 import torch
 from torch import nn
 
-SLOW = 10.0
-"""Seconds that loading one file may take."""
+SLOW = 10
+"""Seconds of a core that loading one file may take; it is ended where it, or the call, has taken three times that."""
+HUNG = 300
+"""Seconds of the clock after which one that takes none of a core is ended."""
 MEMORY = 6 * 2**30
 """Bytes of address space of a child."""
 KINDS = ("qcore", "torch")
@@ -112,7 +114,7 @@ class Runner:
         return self._load_and_call(name)
 
     def _load_and_call(self, name: str) -> tuple[str, str]:
-        start = time.monotonic()
+        start = time.process_time()
         self.watch.seen.clear()
         self.watch.on = True
         try:
@@ -140,7 +142,7 @@ class Runner:
         except BaseException:
             return traceback.format_exc(), "raised"
         finally:
-            self.loaded = time.monotonic()
+            self.loaded = time.process_time()
         self.calls()
         try:
             with torch.no_grad():
@@ -164,7 +166,7 @@ class Runner:
         except BaseException:
             return traceback.format_exc(), "raised"
         finally:
-            self.loaded = time.monotonic()
+            self.loaded = time.process_time()
         return "", "ran"
 
 
@@ -177,8 +179,10 @@ def child(kind: str, first: int, last: int, progress: str) -> None:
         runner = Runner(kind, Path(folder))
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         counts: collections.Counter[str] = collections.Counter()
+        most = resource.getrlimit(resource.RLIMIT_CPU)[1]
         for seed in range(first, last):
             at[:] = struct.pack("<q", 2 * seed)
+            resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + 3 * SLOW, most))
             runner.calls = partial(at.__setitem__, slice(None), struct.pack("<q", 2 * seed + 1))
             problem, outcome = runner.run(seed)
             counts[outcome] += 1
@@ -218,9 +222,8 @@ def _batch(
                 if now != seen:
                     begun = time.monotonic() if seen == -2 else begun
                     seen, since = now, time.monotonic()
-                patience = 120 if seen == -2 else 3 * SLOW  # the models are made first
                 is_over = time.monotonic() - begun > max(seconds, 0) and seen != -2
-                if is_over or time.monotonic() - since > patience:
+                if is_over or time.monotonic() - since > HUNG:
                     process.kill()
                     process.wait()
         (at,) = struct.unpack("<q", progress.read_bytes())
@@ -235,7 +238,7 @@ def _batch(
             raise RuntimeError(f"the fuzzer could not begin:\n{output.read_text(errors='replace')[-3000:]}")
         at, is_called = divmod(at, 2)
         counts["ran or refused"] += at - first
-        if is_called and not is_over and process.returncode == -signal.SIGKILL:
+        if is_called and not is_over and process.returncode in (-signal.SIGKILL, -signal.SIGXCPU):
             counts["ran for too long"] += 1
         elif not is_over:
             tail = output.read_text(errors="replace")[-2000:]

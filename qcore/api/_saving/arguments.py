@@ -30,9 +30,10 @@ Kind = type[nn.Module]
 
 _PACKAGES: tuple[Any, ...] = (nnq, nniq, nnqd, nniqd, nnqa)
 _BARE: tuple[Kind, ...] = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Identity)
-_LEFT_OUT_KINDS = (nn.DataParallel, nn.SyncBatchNorm, nn.ParameterList, nn.ParameterDict, nn.CTCLoss)
-"""Classes of torch.nn whose constructors want more than values, or a device of their own, and one whose kernel reads
-where its labels point."""
+_LOSSES = tuple(kind for name, kind in vars(nn).items() if name.endswith("Loss"))
+_LEFT_OUT_KINDS = (nn.DataParallel, nn.SyncBatchNorm, nn.ParameterList, nn.ParameterDict, *_LOSSES)
+"""Classes of torch.nn whose constructors want more than values, or a device of their own, and what only training calls,
+some of which reads wherever its arguments say."""
 
 
 @cache
@@ -97,8 +98,8 @@ class Budget:
         self._left = 16 * self.elements + 2**22  # modules that hold others make them too, and these are made again
 
     def take(self, count: int) -> None:
-        """ArgumentError where it is used up; each tensor counts, however small."""
-        self._left -= max(count, 16)
+        """ArgumentError where it is used up; a tensor counts however small it is, as making it takes time."""
+        self._left -= max(count, 256)
         if self._left < 0:
             raise ArgumentError("its arguments make more elements than all tensors of the file have")
 

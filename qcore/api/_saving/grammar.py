@@ -165,14 +165,23 @@ def _kind(name: str, of: Check, **more: Check) -> dict[str, Check]:
     return {name: _fields({name: of, **more})}
 
 
+_EXTREME = _kind("float", _either("inf", "-inf", "nan"))
+
+
+def _real(value: Any, where: str) -> None:
+    (_EXTREME["float"] if isinstance(value, dict) else _FINITE)(value, where)
+
+
 def _containers(of: Check, key: Check) -> dict[str, Check]:
     pair = _row(_value({}), of)
     return {
-        **_kind("float", _either("inf", "-inf", "nan")),
+        **_EXTREME,
         **_kind("tuple", _list(of)),
         **_kind("list", _list(of)),
         **_kind("dict", _map(key, of)),
         **_kind("items", _list(pair)),
+        **_kind("ordered", _list(_fields({"list": _row(TEXT, of)}))),
+        **_kind("complex", _row(_real, _real)),
         **_kind("slice", _row(of, of, of)),
         **_kind("ellipsis", _either(True)),
         **_kind("torch", TEXT),

@@ -10,9 +10,10 @@ from torch import Tensor, fx, nn
 
 from qcore.api._saving.values import Reader, Writer
 from qcore.errors import ArgumentError, ArgumentTypeError, UnsupportedError
-from qcore.fx.callables import ATTRIBUTES, MOST_ELEMENTS, functions, methods, name_of, names_sizes
+from qcore.fx.callables import ATTRIBUTES, FIELDS, MOST_ELEMENTS, functions, methods, name_of, names_sizes
 from qcore.fx.graph_module import FLOAT
 from qcore.fx.inplace import VIEWS
+from qcore.fx.values import IN_PLACE
 from qcore.nn.quantized.functional_modules import QFunctional
 
 Allowed: TypeAlias = "Mapping[str, Callable[..., Any]]"
@@ -100,7 +101,7 @@ def read(nodes: list[dict[str, Any]], reader: Reader, modules: Mapping[str, nn.M
     return graph
 
 
-_CHANGING = ("operator.iadd", "operator.isub", "operator.imul", "operator.itruediv")
+_CHANGING = frozenset(f"operator.{function.__name__}" for function in IN_PLACE)
 
 
 def _problem(op: str, target: str, args: Any, kwargs: Any, modules: Mapping[str, nn.Module]) -> str:
@@ -122,16 +123,19 @@ def _problem(op: str, target: str, args: Any, kwargs: Any, modules: Mapping[str,
     if op == "call_method" and not (args and isinstance(args[0], fx.Node)):
         return f"calls the method {target!r} of what is no tensor"
     if target == "builtins.getattr" and (
-        len(args) != 2 or kwargs or not isinstance(args[0], fx.Node) or args[1] not in ATTRIBUTES
+        len(args) != 2 or kwargs or not isinstance(args[0], fx.Node) or args[1] not in (*ATTRIBUTES, *FIELDS)
     ):
         return f"asks for the attribute {str(args[1:])[:60]}, which is not one of {ATTRIBUTES}"
+    if target.startswith("builtins.") and "key" in kwargs:
+        return f"gives {target} a function to call"
     if target == "qcore.put" and (len(args) < 3 or args[2] not in VIEWS or not set(kwargs) <= {"piece"}):
         return f"writes to the view {str(args[2:3])[:60]}, which is not one of {sorted(VIEWS)}"
     if target in _CHANGING and not (args and isinstance(args[0], fx.Node)):
         return f"calls {target} to change what is no value of the graph"
     if target.startswith(("operator.", "builtins.")) and not _nodes((args, kwargs)):
         return f"calls {target} without a value of the graph"
-    if names_sizes(target) and math.prod(max(1, abs(size)) for size in _numbers((args, kwargs))) > MOST_ELEMENTS:
+    sizes = names_sizes(args[2] if target == "qcore.put" else target)
+    if sizes and math.prod(max(1, abs(size)) for size in _numbers((args, kwargs))) > MOST_ELEMENTS:
         return f"calls {target} for more than {MOST_ELEMENTS} elements"
     return ""
 

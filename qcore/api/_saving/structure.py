@@ -211,6 +211,8 @@ def build(
         else:
             existing = found[_parent(path)]._modules.get(_last(path)) if path else given
             existing = theirs.get(path) if existing is None else existing  # under one that is new
+            if existing is None and _last(path) == "layer":
+                existing = theirs.get(_parent(path))  # that a reference module, or a graph of one layer, stands for
             module = _module(entry, where, existing, reader, budget)
             _take_tensors(module, entry, path, where, reader, state)
             module.training = entry["training"]
@@ -298,9 +300,24 @@ def _take_tensors(
             raise ArgumentError(f"{where}: its tensor {name!r} is none, or has the name of something else")
         module._buffers.pop(name, None)
         module.register_buffer(name, value, persistent=False)
+    if not isinstance(module, QuantizedModule):
+        _take_dtypes(module, path, state)
     for name, parameter in module._parameters.items():
         if "frozen" in entry and parameter is not None and parameter.is_floating_point():
             parameter.requires_grad_(name not in entry["frozen"])
+
+
+def _take_dtypes(module: nn.Module, path: str, state: dict[str, Any]) -> None:
+    """Give floats of a module that stayed float the dtypes that they have in the file."""
+    places: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+    for held in places:
+        for name, value in held.items():
+            stored = state.get(f"{path}.{name}" if path else name)
+            if type(stored) is not Tensor or value is None or stored.dtype == value.dtype:
+                continue
+            if stored.is_floating_point() and value.is_floating_point():
+                other = torch.empty_like(value, dtype=stored.dtype)
+                held[name] = nn.Parameter(other, value.requires_grad) if name in module._parameters else other
 
 
 def _is_free(module: nn.Module, entry: dict[str, Any], name: str) -> bool:
@@ -357,9 +374,10 @@ def _graph_module(
     graph._non_persistent_buffers_set = holder._non_persistent_buffers_set
     notes = {} if "notes" not in entry else reader.read(entry["notes"])
     held = {*vars(graph), *graph._modules, *graph._parameters, *graph._buffers}  # hasattr would ask its layer, too
+    taken = [name for name in notes if name not in NOTES and (name in held or hasattr(type(graph), name))]
+    if taken:
+        raise ArgumentError(f"its attribute {taken[0]!r} has the name of something else")
     for name, value in notes.items():
-        if name not in NOTES and (name in held or hasattr(type(graph), name)):
-            raise ArgumentError(f"its attribute {name!r} has the name of something else")
         setattr(graph, name, value)
     preserved = tuple(name for name in notes if name not in NOTES)
     if preserved and "qcore_preserved" not in notes:  # as in the first version of the format

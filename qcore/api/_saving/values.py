@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
@@ -49,6 +50,10 @@ class Writer:
         if isinstance(value, tuple | list) and not hasattr(value, "_fields"):
             kind = "list" if isinstance(value, list) else "tuple"
             return {kind: [self.write(each, f"{name}.{index}", other) for index, each in enumerate(value)]}
+        if type(value) is complex:
+            return {"complex": [self.write(part, name) for part in (value.real, value.imag)]}
+        if type(value) is OrderedDict:
+            return {"ordered": self.write([*map(list, value.items())], name, other)["list"]}
         if isinstance(value, Mapping) and all(type(key) is str for key in value):
             return {"dict": {key: self.write(each, f"{name}.{key}", other) for key, each in value.items()}}
         if isinstance(value, Mapping):
@@ -62,7 +67,7 @@ class Writer:
             return {"dtype": value.name}
         if isinstance(value, torch.device) and value == torch.device("cpu"):
             return {"device": "cpu"}
-        if isinstance(value, torch.dtype | torch.memory_format):
+        if isinstance(value, torch.dtype | torch.memory_format | torch.layout):
             return {"torch": str(value).removeprefix("torch.")}
         if isinstance(value, QParams):
             return {"qparams": self._qparams(value, name)}
@@ -119,8 +124,8 @@ class Reader:
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self._tensors = tensors
-        self.elements = 2 * sum(tensor.numel() for tensor in tensors.values())
-        """How many elements all tensors have at most, some being two to a byte."""
+        self.elements = 2 * sum(max(tensor.numel(), 16) for tensor in tensors.values())
+        """How many elements all tensors have at most, some being two to a byte; small ones count as 16."""
 
     def read(self, value: Any, other: Other | None = None) -> Any:
         """The value of some JSON; `other`: for kinds that are not known here."""
@@ -184,7 +189,7 @@ class Reader:
 _TORCH = {
     str(each).removeprefix("torch."): each
     for each in vars(torch).values()
-    if isinstance(each, torch.dtype | torch.memory_format)
+    if isinstance(each, torch.dtype | torch.memory_format | torch.layout)
 }
 
 
@@ -202,6 +207,8 @@ _READERS: dict[str, Callable[[Reader, Any, Other | None], Any]] = {
     "list": lambda reader, value, other: reader._all(value["list"], other),
     "dict": lambda reader, value, other: {key: reader.read(each, other) for key, each in value["dict"].items()},
     "items": Reader._items,
+    "complex": lambda reader, value, other: complex(*reader._all(value["complex"], other)),
+    "ordered": lambda reader, value, other: OrderedDict(map(tuple, reader._all(value["ordered"], other))),
     "slice": lambda reader, value, other: slice(*reader._all(value["slice"], other)),
     "ellipsis": lambda reader, value, other: Ellipsis,
     "dtype": lambda reader, value, other: as_qdtype(value["dtype"]),
