@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import difflib
-import keyword
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass
@@ -18,7 +17,7 @@ from torch import fx, nn
 from qcore.errors import ArgumentError, UnsupportedError
 from qcore.fx.arguments import check_fixed
 from qcore.fx.callables import functions, name_of
-from qcore.fx.names import is_part
+from qcore.fx.names import as_path, is_part
 from qcore.fx.values import value_of
 from qcore.nn.quantized.scripted import check_scripting
 from qcore.process import TRACING
@@ -85,17 +84,19 @@ def _by_executor(forward: Callable[..., Any]) -> Callable[..., Any]:
 def check_names(graph: fx.Graph) -> None:
     """UnsupportedError for paths that torch.fx's code cannot have, with what to do: it would be none of Python's, or
     call an attribute of the graph module in the place of a layer."""
-    for node in graph.nodes:
-        if node.op not in ("call_module", "get_attr"):
-            continue
+    for node in _with_paths(graph):
         first, *others = str(node.target).split(".")
-        wrong = [part for part in (first, *others) if keyword.iskeyword(part) or not is_part(part)]
+        wrong = [part for part in (first, *others) if not is_part(part)]
         wrong += [first] if first in RESERVED or first == "self" else []
         if wrong:
             raise UnsupportedError(
-                f"module {node.target!r}: a graph cannot call what is named {wrong[0]!r}, which is a word of Python's "
-                "or an attribute of graph modules; rename it in the float model"
+                f"module {node.target!r}: a graph cannot call what is named {wrong[0]!r}, which is an "
+                "attribute of graph modules or none of a name's form; rename it in the float model"
             )
+
+
+def _with_paths(graph: fx.Graph) -> list[fx.Node]:
+    return [node for node in graph.nodes if node.op in ("call_module", "get_attr")]
 
 
 class GraphTracer(fx.Tracer):
@@ -164,10 +165,14 @@ class QuantizedGraphModule(fx.GraphModule):
 
     def __init__(self, root: Any, graph: fx.Graph, class_name: str = "GraphModule") -> None:
         check_names(graph)
+        for node in _with_paths(graph):
+            node.target = str(node.target)  # whose parts become names of attributes
         super().__init__(root, graph, class_name)
 
     def recompile(self) -> Any:
         """Make the code of the graph anew; what was compiled from the former graph is dropped."""
+        for node in _with_paths(self.graph):
+            node.target = as_path(str(node.target))
         python_code = super().recompile()
         kind: Any = type(self)
         kind.forward = _by_executor(kind.forward)

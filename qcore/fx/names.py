@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+from typing import Any
 
 
 def is_name(name: object) -> bool:
@@ -20,3 +21,22 @@ def is_part(name: object) -> bool:
 def is_path(path: object) -> bool:
     """Whether a string may be the path of a module or tensor."""
     return isinstance(path, str) and len(path) < 2**16 and all(map(is_part, path.split(".")))
+
+
+class Path(str):
+    """The path of a module or tensor with a keyword of Python's in it, as torch.fx writes it into code: it asks the
+    parts whether they are identifiers, and only what is none it reads by getattr."""
+
+    def split(self, sep: Any = None, maxsplit: Any = -1) -> list[str]:
+        """The parts."""
+        return [_Keyword(part) if keyword.iskeyword(part) else part for part in super().split(sep, maxsplit)]
+
+
+class _Keyword(str):
+    def isidentifier(self) -> bool:
+        return False
+
+
+def as_path(target: str) -> str:
+    """A target that torch.fx can write into code."""
+    return Path(target) if any(map(keyword.iskeyword, target.split("."))) else target

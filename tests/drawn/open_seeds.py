@@ -2,7 +2,6 @@
 
 OPEN: dict[int, tuple[str, str]] = {
     20: ("qat", "a bidirectional LSTM with states of 0 and 0.5 is further from the trained model than 8 bits take it"),
-    31: ("eager", "concat in eager mode takes the scale of its first tensor, and clips the others"),
     36: ("qat", "the cell state of an LSTM of two layers is further from the trained model than 8 bits take it"),
     63: ("qat", "19.6 dB from the trained model, bound 35.0; the cause is not known"),
     95: ("static", "23.7 dB from float, bound 35.0; the cause is not known"),
