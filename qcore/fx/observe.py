@@ -13,6 +13,7 @@ from qcore import operators as ops
 from qcore.api.fake_quantize import FakeQuantizeBase, FixedQParamsFakeQuantize
 from qcore.api.observer import FixedQParamsObserver
 from qcore.errors import ArgumentError, QuantizationError
+from qcore.fx import parts
 from qcore.fx.graph_module import QuantizedGraphModule, finished
 from qcore.fx.match import Match
 from qcore.fx.patterns import Role
@@ -56,6 +57,7 @@ class Observing:
         self.states: dict[fx.Node, Slot | None] = {}
         self.slots: list[Slot] = []
         self._inputs: dict[tuple[fx.Node, Any], Slot] = {}
+        self._customs: set[fx.Node] = set()
 
     def visit(self, step: Step) -> None:
         """Give an operation's inputs and result their slots."""
@@ -74,6 +76,8 @@ class Observing:
         if step.how == "custom" or (is_number and self.is_qat):
             # an average of the ranges before and after a sum or product with a number would clip one of them
             self.states[found.last] = _DERIVED
+            if step.how == "custom":
+                self._customs.update((found.last, *parts.results(found.last)))
             return
         result = self._slot(found.last, step)
         if found.role is Role.FIXED and result.dtype == quint8:
@@ -105,7 +109,8 @@ class Observing:
         """The slot of a value that an operation reads; a new one before that operation where there is none."""
         dtype = activation_dtype(step.qconfig)
         before = self.states.get(value)
-        if value in self.states and (before is None or before.dtype == dtype):
+        known = value in self.states and (before is None or before.dtype == dtype)
+        if known and (step.how != "custom" or self._is_direct(value)):
             return before
         slot = self._inputs.get((value, dtype))
         if slot is None:
@@ -116,6 +121,14 @@ class Observing:
         assert slot.users is not None
         slot.users.append(user)
         return slot
+
+    def _is_direct(self, value: fx.Node) -> bool:
+        """Whether a value comes right from what quantizes it: custom modules take no other, as what is between computes
+        with floats in the reference form."""
+        slot = self.states[value]
+        if slot is not None:
+            return slot.value is value
+        return value in self._customs
 
     def _slot(self, value: fx.Node, step: Step) -> Slot:
         return Slot(value, step.qconfig.activation, activation_dtype(step.qconfig), step.where)

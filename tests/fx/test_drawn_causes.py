@@ -11,6 +11,9 @@ import torch
 from torch import nn
 
 import qcore
+from qcore.api.fake_quantize import disable_observer
+from qcore.api.qconfig import get_default_qat_qconfig, get_default_qconfig
+from qcore.api.qconfig_mapping import get_default_qat_qconfig_mapping, get_default_qconfig_mapping
 
 
 def converted(model, x, *others, backend="reference"):
@@ -131,3 +134,42 @@ def test_fewer_pieces_than_the_example_had_are_told():
     compiled = qcore.compile(qcore.quantize_dynamic(Model().eval()), (torch.randn(3, 8),))
     with pytest.raises(qcore.QcoreError, match="pieces"):
         compiled(torch.randn(3, 5))
+
+
+BETWEEN = {
+    "nothing": lambda y: y,
+    "transpose": lambda y: y.transpose(0, 1),
+    "slice": lambda y: y[1:],
+    "product": lambda y: y * 0.5,
+    "quotient": lambda y: y / 2,
+    "sum": lambda y: y + 0.5,
+    "relu": torch.relu,
+    "cat": lambda y: torch.cat([y, y], 2)[..., :8],
+}
+
+
+@pytest.mark.parametrize("is_qat", [False, True])
+@pytest.mark.parametrize("between", BETWEEN)
+def test_an_lstm_in_parts_takes_what_is_moved_or_scaled_before_it(between, is_qat):
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.LSTM(8, 8), nn.LSTM(8, 4)
+
+        def forward(self, x):
+            return self.second(BETWEEN[between](self.first(x)[0]))[0]
+
+    torch.manual_seed(0)
+    model, x = Two(), torch.randn(5, 3, 8)
+    mapping = get_default_qat_qconfig_mapping() if is_qat else get_default_qconfig_mapping()
+    make = get_default_qat_qconfig if is_qat else get_default_qconfig
+    mapping.set_object_type(nn.LSTM, make())
+    prepare = qcore.prepare_qat_fx if is_qat else qcore.prepare_fx
+    prepared = prepare(copy.deepcopy(model).train(is_qat), mapping, (x,)).eval()
+    for _ in range(2):
+        prepared(x)
+    prepared.apply(disable_observer)
+    right = prepared(x) if is_qat else model.eval()(x)  # averages of ranges clip a state that grows; both models clip
+    quantized = qcore.convert_fx(prepared)
+    assert {row.outcome for row in quantized.qcore_report if row.float_type == "LSTM"} == {"quantized"}
+    assert (quantized(x) - right).pow(2).sum() < 0.01 * right.pow(2).sum()  # 20 dB
