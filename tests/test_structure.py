@@ -15,7 +15,8 @@ BACKENDS = PACKAGE.parent / "backends"
 
 # Lower layers first; a file may import from its own layer and those before it.
 LAYERS = [
-    ("errors", "process", "tensor.dtypes", "tensor.qparams", "tensor.compiled", "tensor.recording", "tensor.entering"),
+    ("errors", "process", "tensor.arguments", "tensor.dtypes", "tensor.qparams", "tensor.compiled"),
+    ("tensor.recording", "tensor.entering"),
     ("operators", "tables", "training_operators"),
     ("graph.moves", "graph.ir"),
     ("capability",),
