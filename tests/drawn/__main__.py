@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from tests.drawn.checks import CHECKS
 from tests.drawn.findings import Findings
 from tests.drawn.running import CHUNK, chunk, other_isas, work
+from tests.trust import record
 
 
 def seeds(text: str) -> list[int]:
@@ -24,6 +25,7 @@ def main() -> int:
     parser.add_argument("--show", type=int, help="print the program of a seed")
     parser.add_argument("--shrink", type=int, help="print the least program that still fails, of a seed")
     parser.add_argument("--quick", action="store_true", help="the checks that tests have time for")
+    parser.add_argument("--record", action="store_true", help="write the figures to docs/trust.md")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     given = parser.parse_args()
     only = tuple(given.only)
@@ -54,6 +56,8 @@ def main() -> int:
             if sys.stderr.isatty():
                 print(f"{len(findings.seeds)} of {len(given.seeds)}", end="\r", file=sys.stderr)
     print(findings)
+    if given.record:
+        record("drawn models", f"python -m tests.drawn {' '.join(sys.argv[1:])}", findings.figures)
     return not findings.is_good
 
 

@@ -48,6 +48,16 @@ class Findings:
     def is_good(self) -> bool:
         return not self.wrong and self.share <= REFUSED
 
+    @property
+    def figures(self) -> str:
+        """A line of what was tried and found."""
+        wrong = sorted({each.seed for found in self.wrong.values() for each in found})
+        seeds = f" (seeds {', '.join(map(str, wrong))})" if wrong else ""
+        return (
+            f"{self.used} models of {len(self.seeds)} seeds, {sum(self.kinds.values())} checks: {len(wrong)} models with "
+            f"a wrong check{seeds}; {100 * self.share:.1f} % refused"
+        )
+
     def __str__(self) -> str:
         lines = [f"{self.used} models of {len(self.seeds)} seeds; not used: {dict(self.unusable)}"]
         for title, groups in (("refused", self.refused), ("wrong", self.wrong)):

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 from collections import defaultdict
-from pathlib import Path
 
 from tests.fuzz.judge import Finding
 from tests.fuzz.subject import Subject
 from tests.fuzz.workers import Found, run
+from tests.trust import record
 
 
 def fuzz(subject: Subject, numbers: range, jobs: int = 1, *, aloud: bool = False) -> dict[Finding, list[Found]]:
@@ -69,9 +70,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--only", default="", help="entries with this in their name")
     parser.add_argument("--replay", type=int, help="the number of one call")
-    parser.add_argument("--out", type=Path, help="a file for the figures")
+    parser.add_argument("--record", action="store_true", help="write the figures to docs/trust.md")
     options = parser.parse_args()
-    out = None if options.out is None else options.out.absolute()
     home = os.getcwd()
     subject = Subject(options.seed, options.only)
     try:
@@ -85,8 +85,9 @@ def main() -> None:
         os.chdir(home)
         subject.close()
     print(text)
-    if out is not None:
-        out.write_text(text + "\n")
+    if options.record:
+        command = f"python -m tests.fuzz.calls {' '.join(sys.argv[1:])}"
+        record("calls", command, f"{options.runs} calls: {len(kinds)} kinds of findings")
     raise SystemExit(bool(kinds))
 
 

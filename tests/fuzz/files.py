@@ -34,6 +34,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from tests.trust import record
+
 SLOW = 10
 """Seconds of a core that loading one file may take; it is ended where it, or the call, has taken three times that."""
 HUNG = 300
@@ -253,6 +255,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument("--kind", choices=KINDS, default="qcore")
     parser.add_argument("--only", type=int)
+    parser.add_argument("--record", action="store_true", help="write the figures to docs/trust.md")
     parser.add_argument("--child", nargs=4)
     options = parser.parse_args()
     if options.child:
@@ -265,6 +268,10 @@ def main() -> int:
         return 0
     found = run(options.kind, options.runs, options.seed, options.seconds)
     print(json.dumps(found, indent=1))
+    if options.record:
+        command = f"python -m tests.fuzz.files {' '.join(sys.argv[1:])}"
+        counts = ", ".join(f"{count} {what}" for what, count in found["counts"].items())
+        record(f"files of {options.kind}", command, f"{found['runs']} files ({counts}): {len(found['problems'])} problems")
     return 1 if found["problems"] else 0
 
 
