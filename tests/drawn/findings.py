@@ -54,8 +54,8 @@ class Findings:
         wrong = sorted({each.seed for found in self.wrong.values() for each in found})
         seeds = f" (seeds {', '.join(map(str, wrong))})" if wrong else ""
         return (
-            f"{self.used} models of {len(self.seeds)} seeds, {sum(self.kinds.values())} checks: {len(wrong)} models with "
-            f"a wrong check{seeds}; {100 * self.share:.1f} % refused"
+            f"{self.used} models of {len(self.seeds)} seeds, {sum(self.kinds.values())} checks: "
+            f"{len(wrong)} models with a wrong check{seeds}; {100 * self.share:.1f} % refused"
         )
 
     def __str__(self) -> str:

@@ -271,7 +271,8 @@ def main() -> int:
     if options.record:
         command = f"python -m tests.fuzz.files {' '.join(sys.argv[1:])}"
         counts = ", ".join(f"{count} {what}" for what, count in found["counts"].items())
-        record(f"files of {options.kind}", command, f"{found['runs']} files ({counts}): {len(found['problems'])} problems")
+        figures = f"{found['runs']} files ({counts}): {len(found['problems'])} problems"
+        record(f"files of {options.kind}", command, figures)
     return 1 if found["problems"] else 0
 
 
