@@ -16,7 +16,7 @@ from tests.drawn.open_seeds import OPEN
 from tests.drawn.running import chunk, other_isas
 from tests.drawn.vocabulary import CHOICES
 
-SEEDS = [seed for seed in range(80) if seed not in OPEN]
+SEEDS = [seed for seed in range(120) if seed not in OPEN]
 
 
 @pytest.fixture(scope="module")
