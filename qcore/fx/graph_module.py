@@ -82,8 +82,8 @@ def _by_executor(forward: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def check_names(graph: fx.Graph) -> None:
-    """UnsupportedError for paths that torch.fx's code cannot have, with what to do: it would be none of Python's, or
-    call an attribute of the graph module in the place of a layer."""
+    """UnsupportedError for paths that torch.fx's code cannot have, with what to do: they would end a quoted string, or
+    name an attribute of the graph module in the place of a layer."""
     for node in _with_paths(graph):
         first, *others = str(node.target).split(".")
         wrong = [part for part in (first, *others) if not is_part(part)]
