@@ -3,12 +3,12 @@
 #include "cpu.h"
 #include "isa_avx512_amx.h"
 #include "plans.inl.h"
-#include "qcore/epilogue.inl.h"
-#include "qcore/elementwise.inl.h"
-#include "qcore/gemm_tiles.inl.h"
-#include "qcore/gemm_blocks.inl.h"
-#include "qcore/gemm.inl.h"
-#include "qcore/pooling.inl.h"
+#include "qcore/micro/epilogue.inl.h"
+#include "qcore/micro/elementwise.inl.h"
+#include "qcore/micro/gemm_tiles.inl.h"
+#include "qcore/micro/gemm_blocks.inl.h"
+#include "qcore/micro/gemm.inl.h"
+#include "qcore/micro/pooling.inl.h"
 
 int main(int argc, char** argv) {
   namespace isa = qcore::avx512_amx;

@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "check.h"
-#include "qcore/conv.h"
-#include "qcore/plan.h"
-#include "qcore/pooling.h"
+#include "qcore/ops/conv/gemm.h"
+#include "qcore/plan/plan.h"
+#include "qcore/ops/pooling/max.h"
 
 namespace qcore {
 namespace {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "check.h"
-#include "qcore/arena.h"
+#include "qcore/plan/memory.h"
 
 namespace {
 

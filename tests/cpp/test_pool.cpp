@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "check.h"
-#include "qcore/parallel.h"
+#include "qcore/base/thread_pool.h"
 
 namespace {
 

@@ -1,7 +1,7 @@
 // The vocabulary of avx_vnni.
 
 #include "cpu.h"
-#include "qcore/isa_scalar.h"
+#include "qcore/isa/scalar.h"
 #undef QCORE_ISA
 #undef QCORE_ISA_NAME
 #include "isa_avx_vnni.h"

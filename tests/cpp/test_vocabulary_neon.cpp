@@ -1,6 +1,6 @@
 // The vocabulary of neon.
 
-#include "qcore/isa_scalar.h"
+#include "qcore/isa/scalar.h"
 #undef QCORE_ISA
 #undef QCORE_ISA_NAME
 #include "isa_neon.h"

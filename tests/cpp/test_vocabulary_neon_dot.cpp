@@ -1,7 +1,7 @@
 // The vocabulary of neon_dot.
 
 #include "cpu.h"
-#include "qcore/isa_scalar.h"
+#include "qcore/isa/scalar.h"
 #undef QCORE_ISA
 #undef QCORE_ISA_NAME
 #include "isa_neon_dot.h"

@@ -1,7 +1,7 @@
 // The vocabulary of neon_i8mm.
 
 #include "cpu.h"
-#include "qcore/isa_scalar.h"
+#include "qcore/isa/scalar.h"
 #undef QCORE_ISA
 #undef QCORE_ISA_NAME
 #include "isa_neon_i8mm.h"

@@ -1,6 +1,6 @@
 // The vocabulary of scalar.
 
-#include "qcore/isa_scalar.h"
+#include "qcore/isa/scalar.h"
 #include "vocabulary.inl.h"
 
 int main() { return qcore::scalar::run_vocabulary(); }

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "check.h"
-#include "qcore/packed_weights.h"
+#include "qcore/ops/gemm/packed_weights.h"
 
 namespace qcore::QCORE_ISA {
 namespace {

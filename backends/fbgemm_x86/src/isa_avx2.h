@@ -7,16 +7,16 @@
 #include <cstdint>
 #include <cstring>
 
-#include "qcore/inline.h"
-#include "qcore/kernels.h"
+#include "qcore/isa/inline.h"
+#include "qcore/isa/kernels.h"
 
 #define QCORE_ISA avx2
 #define QCORE_ISA_NAME "avx2"
 
+#include "lanes_avx2.inl.h"
+
 namespace qcore::avx2 {
 namespace {
-
-#include "lanes_avx2.h"
 
 struct Pairs {  // of 8 lanes: first and third, second and fourth value
   __m256i even, odd;

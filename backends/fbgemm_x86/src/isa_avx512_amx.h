@@ -6,17 +6,17 @@
 #include <cstdint>
 #include <cstring>
 
-#include "qcore/inline.h"
-#include "qcore/kernels.h"
+#include "qcore/isa/inline.h"
+#include "qcore/isa/kernels.h"
 #include "tiles_amx.h"
 
 #define QCORE_ISA avx512_amx
 #define QCORE_ISA_NAME "avx512_amx"
 
+#include "lanes_avx512.inl.h"
+
 namespace qcore::avx512_amx {
 namespace {
-
-#include "lanes_avx512.h"
 
 using Tiles = void;
 

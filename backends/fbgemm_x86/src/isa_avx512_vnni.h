@@ -6,16 +6,16 @@
 #include <cstdint>
 #include <cstring>
 
-#include "qcore/inline.h"
-#include "qcore/kernels.h"
+#include "qcore/isa/inline.h"
+#include "qcore/isa/kernels.h"
 
 #define QCORE_ISA avx512_vnni
 #define QCORE_ISA_NAME "avx512_vnni"
 
+#include "lanes_avx512.inl.h"
+
 namespace qcore::avx512_vnni {
 namespace {
-
-#include "lanes_avx512.h"
 
 using Tiles = void;
 using Blocks = void;

@@ -6,16 +6,16 @@
 #include <cstdint>
 #include <cstring>
 
-#include "qcore/inline.h"
-#include "qcore/kernels.h"
+#include "qcore/isa/inline.h"
+#include "qcore/isa/kernels.h"
 
 #define QCORE_ISA avx_vnni
 #define QCORE_ISA_NAME "avx_vnni"
 
+#include "lanes_avx2.inl.h"
+
 namespace qcore::avx_vnni {
 namespace {
-
-#include "lanes_avx2.h"
 
 struct Weights {
   __m256i a, b;

@@ -3,4 +3,4 @@
 #endif
 #include "isa_avx512_amx.h"
 
-#include "qcore/kernels.inl.h"
+#include "qcore/micro/kernels.inl.h"

@@ -3,4 +3,4 @@
 #endif
 #include "isa_avx512_vnni.h"
 
-#include "qcore/kernels.inl.h"
+#include "qcore/micro/kernels.inl.h"

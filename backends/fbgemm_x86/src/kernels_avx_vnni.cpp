@@ -1,3 +1,3 @@
 #include "isa_avx_vnni.h"
 
-#include "qcore/kernels.inl.h"
+#include "qcore/micro/kernels.inl.h"

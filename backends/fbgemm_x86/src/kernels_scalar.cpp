@@ -1,3 +1,3 @@
-#include "qcore/isa_scalar.h"
+#include "qcore/isa/scalar.h"
 
-#include "qcore/kernels.inl.h"
+#include "qcore/micro/kernels.inl.h"

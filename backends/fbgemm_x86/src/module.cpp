@@ -1,6 +1,6 @@
 // The Python module: the instruction sets of x86 in order of preference, and which of them this CPU has.
 #include "cpu.h"
-#include "qcore/module.h"
+#include "qcore/python/module.h"
 
 namespace qcore {
 namespace scalar {

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "qcore/inline.h"
+#include "qcore/isa/inline.h"
 
 namespace {
 

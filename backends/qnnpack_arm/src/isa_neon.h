@@ -6,16 +6,16 @@
 #include <cstdint>
 #include <cstring>
 
-#include "qcore/inline.h"
-#include "qcore/kernels.h"
+#include "qcore/isa/inline.h"
+#include "qcore/isa/kernels.h"
 
 #define QCORE_ISA neon
 #define QCORE_ISA_NAME "neon"
 
+#include "lanes_neon.inl.h"
+
 namespace qcore::neon {
 namespace {
-
-#include "lanes_neon.h"
 
 struct Each4 {  // bytes less 128 of 8 lanes, twice: two along K by turns, then the other two
   int8x16_t v[4];

@@ -6,16 +6,16 @@
 #include <cstdint>
 #include <cstring>
 
-#include "qcore/inline.h"
-#include "qcore/kernels.h"
+#include "qcore/isa/inline.h"
+#include "qcore/isa/kernels.h"
 
 #define QCORE_ISA neon_dot
 #define QCORE_ISA_NAME "neon_dot"
 
+#include "lanes_neon.inl.h"
+
 namespace qcore::neon_dot {
 namespace {
-
-#include "lanes_neon.h"
 
 struct Weights {
   int8x16_t v[4];

@@ -1,3 +1,3 @@
 #include "isa_neon_i8mm.h"
 
-#include "qcore/kernels.inl.h"
+#include "qcore/micro/kernels.inl.h"
