@@ -1,5 +1,6 @@
-// What the tests here are made of: CHECK, random numbers, and memory between pages that may not be touched. A test is one program, whose
-// exit status is 0 where all holds, 77 where this CPU cannot run it, and else the failure.
+// What the tests here are made of: CHECK, random numbers, and memory between pages that may not be
+// touched. A test is one program, whose exit status is 0 where all holds, 77 where this CPU cannot
+// run it, and else the failure.
 #pragma once
 
 #include <sys/mman.h>
@@ -25,15 +26,15 @@ inline long& checks() {
   return count;
 }
 
-#define CHECK(condition, ...)                                     \
-  do {                                                            \
-    ++check::checks();                                            \
-    if (!(condition)) {                                           \
+#define CHECK(condition, ...)                                              \
+  do {                                                                     \
+    ++check::checks();                                                     \
+    if (!(condition)) {                                                    \
       std::fprintf(stderr, "%s:%d: %s: ", __FILE__, __LINE__, #condition); \
-      std::fprintf(stderr, __VA_ARGS__);                          \
-      std::fputc('\n', stderr);                                   \
-      if (++check::failures() >= 20) std::exit(1);                \
-    }                                                             \
+      std::fprintf(stderr, __VA_ARGS__);                                   \
+      std::fputc('\n', stderr);                                            \
+      if (++check::failures() >= 20) std::exit(1);                         \
+    }                                                                      \
   } while (false)
 
 inline int done(const char* name) {
@@ -47,17 +48,24 @@ inline std::mt19937_64& generator() {
 }
 
 // A whole number in [low, high].
-inline int64_t draw(int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(generator()); }
+inline int64_t draw(int64_t low, int64_t high) {
+  return std::uniform_int_distribution<int64_t>(low, high)(generator());
+}
 
-// `count` values whose last byte lies in front of a page that may not be touched; the page in front of the first one may not be either.
+// `count` values whose last byte lies in front of a page that may not be touched; the page in front
+// of the first one may not be either.
 template <class T>
 class AtPageEnd {
  public:
   explicit AtPageEnd(int64_t count) {
-    const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE)), bytes = static_cast<size_t>(count) * sizeof(T);
+    const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE)),
+               bytes = static_cast<size_t>(count) * sizeof(T);
     room_ = (bytes + page - 1) / page * page;
     void* all = mmap(nullptr, room_ + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (all == MAP_FAILED || mprotect(static_cast<char*>(all) + page, room_, PROT_READ | PROT_WRITE) != 0) std::abort();
+    if (all == MAP_FAILED ||
+        mprotect(static_cast<char*>(all) + page, room_, PROT_READ | PROT_WRITE) != 0) {
+      std::abort();
+    }
     all_ = static_cast<char*>(all);
     begin_ = all_ + page;
     std::memset(begin_, kCanary, room_);

@@ -1,6 +1,8 @@
-// Plans called from several threads at once, each of which uses the pool: results are those of one thread alone, for the same program and for
-// others of the same plan. Operations here are the drivers and kernels that those of plans are made of; with ThreadSanitizer it finds what
-// they share. Whoever includes it calls run_plans() with kernels: layout, prepare_rows, hold, gemm_u8, add, lookup and max.
+// Plans called from several threads at once, each of which uses the pool: results are those of one
+// thread alone, for the same program and for others of the same plan. Operations here are the
+// drivers and kernels that those of plans are made of; with ThreadSanitizer it finds what they
+// share. Whoever includes it calls run_plans() with kernels: layout, prepare_rows, hold, gemm_u8,
+// add, lookup and max.
 #pragma once
 
 #include <atomic>
@@ -12,8 +14,10 @@
 
 #include "check.h"
 #include "qcore/ops/conv/gemm.h"
-#include "qcore/plan/plan.h"
+#include "qcore/ops/gemm/requantization.h"
 #include "qcore/ops/pooling/max.h"
+#include "qcore/plan/elementwise.h"
+#include "qcore/plan/plan.h"
 
 namespace qcore {
 namespace {
@@ -33,16 +37,22 @@ struct Layer {
     for (auto& each : w) each = static_cast<int8_t>(draw(-128, 127));
     std::vector<int32_t> zeros(kChannels, 0);
     if (draw(0, 1)) zeros.assign(kChannels, static_cast<int32_t>(draw(-3, 3)));
-    weights.pack(kernels.layout, 1, kChannels, k, [&](int64_t, int64_t c, int64_t i) { return w[static_cast<size_t>(c * k + i)]; },
-                 {std::vector<float>(kChannels, 0.01f), zeros, true}, nullptr);
-    parameters = std::make_shared<const Requantization>(weights, QParams{0.1, 7}, QParams{0.2, 120});
+    const WeightQuantization quantization{std::vector<float>(kChannels, 0.01f), zeros, true};
+    const auto at = [&](int64_t, int64_t c, int64_t i) {
+      return w[static_cast<size_t>(c * k + i)];
+    };
+    weights.pack(kernels.layout, {1, kChannels, k, quantization}, at);
+    parameters =
+        std::make_shared<const Requantization>(weights, QParams{0.1, 7}, QParams{0.2, 120});
   }
 };
 
 Windows windows_of(const Extent& x, int64_t kernel) {
   Windows v;
-  v.batch = x.size[0], v.channels = x.size[1], v.in = {1, x.size[2], x.size[3]}, v.out = v.in;
-  v.kernel = {1, kernel, kernel}, v.stride = v.dilation = {1, 1, 1}, v.padding = {0, kernel / 2, kernel / 2};
+  v.kernel = {1, kernel, kernel};
+  v.padding = {0, kernel / 2, kernel / 2};
+  v = Windows(v, x.rank, x.size.data());
+  v.out = v.in;
   return v;
 }
 
@@ -50,11 +60,13 @@ Plan::Operation layer(const Kernels& kernels, std::shared_ptr<const Layer> made)
   return [&kernels, made = std::move(made)](Program& program, const std::vector<Place>& in) {
     const Place x = program.channels_last(in[0]);
     const Windows v = windows_of(x.extent, made->kernel);
-    const int64_t bytes = x.extent.numel();
-    return program.step({x}, x.extent, 1, [&kernels, made, v, bytes](const uint8_t* const* from, uint8_t* to, int threads) {
-      const RequantizedOutput out = made->parameters->output(made->weights, to, kChannels, false);
-      run_gemm(made->weights, v.pixels(), threads, ConvJob{kernels, made->weights, v, from[0], from[0] + bytes, 7, out, made->kernel == 1});
-    });
+    return program.step({x}, x.extent, 1,
+                        [&kernels, made, v](const uint8_t* const* from, uint8_t* to, int threads) {
+                          const RequantizedOutput out =
+                              made->parameters->output(made->weights, to, kChannels, false);
+                          run_gemm(made->weights, v.pixels(), threads,
+                                   ConvJob(kernels, made->weights, {v, from[0], 7, out}));
+                        });
   };
 }
 
@@ -62,30 +74,16 @@ Plan::Operation max_pool(const Kernels& kernels) {
   return [&kernels](Program& program, const std::vector<Place>& in) {
     const Place x = program.channels_last(in[0]);
     const Windows v = windows_of(x.extent, 3);
-    return program.step({x}, x.extent, 1, [&kernels, v](const uint8_t* const* from, uint8_t* to, int threads) { run_max_pool(kernels, v, from[0], to, threads); });
+    return program.step({x}, x.extent, 1,
+                        [&kernels, v](const uint8_t* const* from, uint8_t* to, int threads) {
+                          run_max_pool(kernels, v, from[0], to, threads);
+                        });
   };
 }
 
 Plan::Operation sum(const Kernels& kernels) {
-  return [&kernels](Program& program, const std::vector<Place>& in) {
-    const Place a = program.dense(in[0]), b = program.in_layout_of(in[1], a.extent);
-    const int64_t n = a.extent.numel();
-    return program.step({a, b}, a.extent, 1, [&kernels, n](const uint8_t* const* from, uint8_t* to, int threads) {
-      parallel_ranges(threads, n, 256, [&](int64_t begin, int64_t end) {
-        kernels.add(from[0] + begin, from[1] + begin, to + begin, end - begin, {0.1f, 3}, {0.2f, 100}, {4.0f, 90, -90.0f, 165.0f});
-      });
-    }, true);
-  };
-}
-
-Plan::Operation table(const Kernels& kernels, std::shared_ptr<const std::vector<uint8_t>> values) {
-  return [&kernels, values = std::move(values)](Program& program, const std::vector<Place>& in) {
-    const Place x = program.dense(in[0]);
-    const int64_t n = x.extent.numel();
-    return program.step({x}, x.extent, 1, [&kernels, values, n](const uint8_t* const* from, uint8_t* to, int threads) {
-      parallel_ranges(threads, n, 256, [&](int64_t begin, int64_t end) { kernels.lookup(from[0] + begin, to + begin, end - begin, values->data()); });
-    }, true);
-  };
+  return binary_operation<&Kernels::add>(kernels,
+                                         {{0.1f, 3}, {0.2f, 100}, {4.0f, 90, -90.0f, 165.0f}}, {});
 }
 
 // One that a helper refuses, so that the error travels.
@@ -93,19 +91,21 @@ Plan::Operation failing(std::shared_ptr<std::atomic<bool>> fails) {
   return [fails = std::move(fails)](Program& program, const std::vector<Place>& in) {
     const Place x = program.dense(in[0]);
     const int64_t n = x.extent.numel();
-    return program.step({x}, x.extent, 1, [fails, n](const uint8_t* const* from, uint8_t* to, int threads) {
-      parallel_ranges(threads, n, 64, [&](int64_t begin, int64_t end) {
-        if (fails->load() && begin > 0) throw ArgumentError("as asked");
-        std::memcpy(to + begin, from[0] + begin, static_cast<size_t>(end - begin));
-      });
-    });
+    return program.step(
+        {x}, x.extent, 1, [fails, n](const uint8_t* const* from, uint8_t* to, int threads) {
+          parallel_ranges(threads, n, 64, [&](int64_t begin, int64_t end) {
+            if (fails->load() && begin > 0) throw ArgumentError("as asked");
+            std::memcpy(to + begin, from[0] + begin, static_cast<size_t>(end - begin));
+          });
+        });
   };
 }
 
 Plan::Operation move() {  // the two spatial dimensions, exchanged
   return [](Program&, const std::vector<Place>& in) {
     Place y = in[0];
-    std::swap(y.extent.size[2], y.extent.size[3]), std::swap(y.extent.stride[2], y.extent.stride[3]);
+    std::swap(y.extent.size[2], y.extent.size[3]);
+    std::swap(y.extent.stride[2], y.extent.stride[3]);
     return y;
   };
 }
@@ -115,24 +115,39 @@ struct Drawn {
   std::shared_ptr<std::atomic<bool>> fails = std::make_shared<std::atomic<bool>>(false);
 
   Drawn(const Kernels& kernels, int64_t nodes) {
-    std::vector<std::pair<int, bool>> values{{plan.input(1), false}};  // and whether the spatial dimensions are exchanged
-    const auto add = [&](std::vector<int> inputs, Plan::Operation operation, bool exchanged) { values.push_back({plan.add("node", std::move(inputs), Takes::integers, std::move(operation)), exchanged}); };
+    std::vector<std::pair<int, bool>> values{
+        {plan.input(1), false}};  // and whether the spatial dimensions are exchanged
+    const auto add = [&](std::vector<int> inputs, Plan::Operation operation, bool exchanged) {
+      values.push_back(
+          {plan.add("node", std::move(inputs), Takes::integers, std::move(operation)), exchanged});
+    };
     add({values[0].first}, failing(fails), false);
     for (int64_t i = 0; i < nodes; ++i) {
-      const auto [x, exchanged] = values[static_cast<size_t>(draw(std::max<int64_t>(0, static_cast<int64_t>(values.size()) - 3), static_cast<int64_t>(values.size()) - 1))];
+      const auto [x, exchanged] = values[static_cast<size_t>(
+          draw(std::max<int64_t>(0, static_cast<int64_t>(values.size()) - 3),
+               static_cast<int64_t>(values.size()) - 1))];
       switch (draw(0, 5)) {
-        case 0: add({x}, layer(kernels, std::make_shared<const Layer>(kernels, draw(0, 1) ? 3 : 1)), exchanged); break;
-        case 1: add({x}, max_pool(kernels), exchanged); break;
+        case 0:
+          add({x}, layer(kernels, std::make_shared<const Layer>(kernels, draw(0, 1) ? 3 : 1)),
+              exchanged);
+          break;
+        case 1:
+          add({x}, max_pool(kernels), exchanged);
+          break;
         case 2: {
           auto values_of = std::make_shared<std::vector<uint8_t>>(256);
           for (auto& each : *values_of) each = static_cast<uint8_t>(draw(0, 255));
-          add({x}, table(kernels, values_of), exchanged);
+          add({x}, table_operation(kernels, values_of), exchanged);
           break;
         }
-        case 3: add({x}, move(), !exchanged); break;
+        case 3:
+          add({x}, move(), !exchanged);
+          break;
         default: {
           int other = x;
-          for (const auto& [value, turned] : values) other = turned == exchanged && draw(0, 1) ? value : other;
+          for (const auto& [value, turned] : values) {
+            other = turned == exchanged && draw(0, 1) ? value : other;
+          }
           add({x, other}, sum(kernels), exchanged);
         }
       }
@@ -158,7 +173,9 @@ struct Call {
   std::vector<std::vector<uint8_t>> results(int threads) const {
     std::vector<std::vector<uint8_t>> found;
     std::vector<uint8_t*> to;
-    for (const Place& place : program->outputs()) found.emplace_back(static_cast<size_t>(place.extent.numel()));
+    for (const Place& place : program->outputs()) {
+      found.emplace_back(static_cast<size_t>(place.extent.numel()));
+    }
     for (auto& each : found) to.push_back(each.data());
     const uint8_t* from[] = {x.data()};
     int node = 0;
@@ -173,7 +190,9 @@ int run_plans(const Kernels& kernels, int plans) {
   for (int i = 0; i < plans; ++i) {
     const Drawn drawn(kernels, draw(2, 10));
     std::vector<Call> all;
-    for (int64_t j = 0; j < 3; ++j) all.emplace_back(drawn.plan, draw(1, 3), draw(1, 40), draw(1, 40), static_cast<uint32_t>(j));
+    for (int64_t j = 0; j < 3; ++j) {
+      all.emplace_back(drawn.plan, draw(1, 3), draw(1, 40), draw(1, 40), static_cast<uint32_t>(j));
+    }
     std::atomic<int> wrong{0}, errors{0};
     constexpr int kCallers = 4, kCalls = 6;
     const auto at_once = [&](const std::function<void(int)>& work) {

@@ -1,4 +1,5 @@
-// Where no thread can be made the pool does the work on those that there are, and makes more once it can.
+// Where no thread can be made the pool does the work on those that there are, and makes more once
+// it can.
 #include <pthread.h>
 
 #include <thread>
@@ -20,7 +21,8 @@ void stacks_of(size_t bytes) {
 // Whether each of the chunks is done once.
 bool works(int threads) {
   std::vector<int> done(1000);
-  qcore::parallel(threads, static_cast<int64_t>(done.size()), [&](int64_t i) { ++done[static_cast<size_t>(i)]; });
+  qcore::parallel(threads, static_cast<int64_t>(done.size()),
+                  [&](int64_t i) { ++done[static_cast<size_t>(i)]; });
   for (const int times : done) {
     if (times != 1) return false;
   }

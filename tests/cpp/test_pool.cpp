@@ -1,4 +1,5 @@
-// The thread pool: each chunk is done once, for any numbers of chunks and threads, nested, from several callers at once, after errors and forks.
+// The thread pool: each chunk is done once, for any numbers of chunks and threads, nested, from
+// several callers at once, after errors and forks.
 #include <sys/wait.h>
 
 #include <atomic>
@@ -16,7 +17,9 @@ using qcore::parallel_ranges;
 
 struct Random {
   std::mt19937_64 generator;
-  int64_t operator()(int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(generator); }
+  int64_t operator()(int64_t low, int64_t high) {
+    return std::uniform_int_distribution<int64_t>(low, high)(generator);
+  }
 };
 
 class Counts {
@@ -34,19 +37,30 @@ class Counts {
   std::vector<std::atomic<int>> counts_;
 };
 
-// One call of any kind; whether each piece of it was done once and its results are there for the caller.
+// One call of any kind; whether each piece of it was done once and its results are there for the
+// caller.
 bool any_call(Random& random, int depth = 0) {
   const int threads = static_cast<int>(random(0, 3) ? random(1, 6) : random(1, 40));
   const int64_t n = random(0, 2) ? random(0, 50) : random(0, 3000);
   Counts counts(n);
-  std::vector<int64_t> results(static_cast<size_t>(n), -1);  // plain memory: a race if the caller does not wait for it
-  const auto piece = [&](int64_t i) { counts.add(i), results[static_cast<size_t>(i)] = i; };
+  std::vector<int64_t> results(static_cast<size_t>(n),
+                               -1);  // plain memory: a race if the caller does not wait for it
+  const auto piece = [&](int64_t i) {
+    counts.add(i);
+    results[static_cast<size_t>(i)] = i;
+  };
   const int64_t thrower = n > 0 && random(0, 4) == 0 ? random(0, n - 1) : -1;
   const bool all_throw = random(0, 7) == 0;
   bool nested = true, caught = false;
   switch (random(0, 2)) {
-    case 0: parallel(threads, n, piece); break;
-    case 1: parallel_ranges(threads, n, random(1, 100), [&](int64_t begin, int64_t end) { for (; begin < end; ++begin) piece(begin); }); break;
+    case 0:
+      parallel(threads, n, piece);
+      break;
+    case 1:
+      parallel_ranges(threads, n, random(1, 100), [&](int64_t begin, int64_t end) {
+        for (; begin < end; ++begin) piece(begin);
+      });
+      break;
     default: {
       std::atomic<bool> good{true};
       const auto seed = static_cast<uint64_t>(random(0, 1 << 30));
@@ -93,7 +107,10 @@ int main(int argc, char** argv) {
   CHECK(wrong == 0, "%d of %d calls from one thread", wrong.load(), count);
   for (const int callers : {2, 3, 8}) {
     std::vector<std::thread> threads;
-    for (int i = 0; i < callers; ++i) threads.emplace_back([&, i] { calls(static_cast<uint64_t>(100 * callers + i), count, wrong); });
+    for (int i = 0; i < callers; ++i) {
+      threads.emplace_back(
+          [&, i] { calls(static_cast<uint64_t>(100 * callers + i), count, wrong); });
+    }
     for (auto& thread : threads) thread.join();
     CHECK(wrong == 0, "%d calls from %d threads at once", wrong.load(), callers);
   }

@@ -7,4 +7,6 @@
 #include "isa_avx512_vnni.h"
 #include "vocabulary.inl.h"
 
-int main() { return qcore::has_avx512_vnni() ? qcore::avx512_vnni::run_vocabulary() : check::kNotRun; }
+int main() {
+  return qcore::has_avx512_vnni() ? qcore::avx512_vnni::run_vocabulary() : check::kNotRun;
+}

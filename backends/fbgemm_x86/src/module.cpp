@@ -1,6 +1,7 @@
-// The Python module: the instruction sets of x86 in order of preference, and which of them this CPU has.
-#include "cpu.h"
+// The Python module: the instruction sets of x86 in order of preference, and which of them this CPU
+// has.
 #include "qcore/python/module.h"
+#include "cpu.h"
 
 namespace qcore {
 namespace scalar {
@@ -30,7 +31,8 @@ const Isa kIsas[] = {
     {avx2::kKernels, has_avx2},
     {scalar::kKernels, [] { return true; }},
 #ifdef QCORE_EMULATE_AVX512
-    {avx512_amx::kKernels, has_avx2},  // last: they are used where they are asked for, and never chosen
+    {avx512_amx::kKernels, has_avx2},  // last: they are used where they are asked for, and never
+                                       // chosen
     {avx512_vnni::kKernels, has_avx2},
 #endif
 };

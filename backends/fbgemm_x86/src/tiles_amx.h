@@ -31,13 +31,20 @@ void zero_tile() {
 }
 template <int kTile>
 void load_tile(const void* p, int64_t stride) {
-  for (int r = 0; r < tile_config.rows[kTile]; ++r) std::memcpy(tile_data[kTile][r], static_cast<const uint8_t*>(p) + r * stride, tile_config.row_bytes[kTile]);
+  for (int r = 0; r < tile_config.rows[kTile]; ++r) {
+    std::memcpy(tile_data[kTile][r], static_cast<const uint8_t*>(p) + r * stride,
+                tile_config.row_bytes[kTile]);
+  }
 }
 template <int kTile>
 void store_tile(void* p, int64_t stride) {
-  for (int r = 0; r < tile_config.rows[kTile]; ++r) std::memcpy(static_cast<uint8_t*>(p) + r * stride, tile_data[kTile][r], tile_config.row_bytes[kTile]);
+  for (int r = 0; r < tile_config.rows[kTile]; ++r) {
+    std::memcpy(static_cast<uint8_t*>(p) + r * stride, tile_data[kTile][r],
+                tile_config.row_bytes[kTile]);
+  }
 }
-// sums[r][c] += the products of bytes 4 k + i of row r of x, unsigned, and 4 c + i of row k of w, signed.
+// sums[r][c] += the products of bytes 4 k + i of row r of x, unsigned, and 4 c + i of row k of w,
+// signed.
 template <int kSums, int kX, int kW>
 void dot_tiles() {
   for (int r = 0; r < tile_config.rows[kSums]; ++r) {
@@ -45,7 +52,9 @@ void dot_tiles() {
       int32_t sum;
       std::memcpy(&sum, &tile_data[kSums][r][4 * c], 4);
       for (int k = 0; k < tile_config.row_bytes[kX] / 4; ++k) {
-        for (int i = 0; i < 4; ++i) sum += tile_data[kX][r][4 * k + i] * static_cast<int8_t>(tile_data[kW][k][4 * c + i]);
+        for (int i = 0; i < 4; ++i) {
+          sum += tile_data[kX][r][4 * k + i] * static_cast<int8_t>(tile_data[kW][k][4 * c + i]);
+        }
       }
       std::memcpy(&tile_data[kSums][r][4 * c], &sum, 4);
     }
@@ -54,8 +63,11 @@ void dot_tiles() {
 
 #else
 
-// volatile: the compiler knows nothing of what tiles hold; memory: what they read must be written before.
-QCORE_INLINE void load_tile_config(const TileConfig* config) { asm volatile("ldtilecfg %0" ::"m"(*config)); }
+// volatile: the compiler knows nothing of what tiles hold; memory: what they read must be written
+// before.
+QCORE_INLINE void load_tile_config(const TileConfig* config) {
+  asm volatile("ldtilecfg %0" ::"m"(*config));
+}
 QCORE_INLINE void release_tiles() { asm volatile("tilerelease"); }
 template <int kTile>
 QCORE_INLINE void zero_tile() {

@@ -1,4 +1,5 @@
-// The vocabulary in NEON of ARMv8.0: bytes are widened to 16 bits, then multiplied and summed to 32.
+// The vocabulary in NEON of ARMv8.0: bytes are widened to 16 bits, then multiplied and summed
+// to 32.
 #pragma once
 
 #include <arm_neon.h>
@@ -37,17 +38,21 @@ constexpr int kTileUnits = 1;
 constexpr int tile_units(int64_t /*rows*/) { return kTileUnits; }
 constexpr int tile_rows(int /*units*/) { return 4; }
 
-QCORE_INLINE Each4 load_each4(const uint8_t* a, const uint8_t* b, const uint8_t* c, const uint8_t* d) {
+QCORE_INLINE Each4 load_each4(const uint8_t* a, const uint8_t* b, const uint8_t* c,
+                              const uint8_t* d) {
   const uint8x16_t x[4] = {vld1q_u8(a), vld1q_u8(b), vld1q_u8(c), vld1q_u8(d)};
-  return {{less_128(vzip1q_u8(x[0], x[1])), less_128(vzip2q_u8(x[0], x[1])), less_128(vzip1q_u8(x[2], x[3])), less_128(vzip2q_u8(x[2], x[3]))}};
+  return {{less_128(vzip1q_u8(x[0], x[1])), less_128(vzip2q_u8(x[0], x[1])),
+           less_128(vzip1q_u8(x[2], x[3])), less_128(vzip2q_u8(x[2], x[3]))}};
 }
 
 QCORE_INLINE Weights load_weights(const int8_t* p) {
   const int8x16x4_t w = vld4q_s8(p);
-  return {{vzip1q_s8(w.val[0], w.val[1]), vzip2q_s8(w.val[0], w.val[1]), vzip1q_s8(w.val[2], w.val[3]), vzip2q_s8(w.val[2], w.val[3])}};
+  return {{vzip1q_s8(w.val[0], w.val[1]), vzip2q_s8(w.val[0], w.val[1]),
+           vzip1q_s8(w.val[2], w.val[3]), vzip2q_s8(w.val[2], w.val[3])}};
 }
 
-// Products of the low halves: in assembler, since compilers keep halves of weights in registers of their own, and run out of them.
+// Products of the low halves: in assembler, since compilers keep halves of weights in registers of
+// their own, and run out of them.
 QCORE_INLINE int16x8_t multiply_low(int8x16_t x, int8x16_t w) {
   int16x8_t product;
   asm("smull %0.8h, %1.8b, %2.8b" : "=w"(product) : "w"(x), "w"(w));
@@ -58,7 +63,9 @@ QCORE_INLINE int16x8_t multiply_add_low(int16x8_t sum, int8x16_t x, int8x16_t w)
   return sum;
 }
 
-QCORE_INLINE int8x16x4_t load(const Each4& x) { return vld1q_s8_x4(reinterpret_cast<const int8_t*>(x.v)); }
+QCORE_INLINE int8x16x4_t load(const Each4& x) {
+  return vld1q_s8_x4(reinterpret_cast<const int8_t*>(x.v));
+}
 
 QCORE_INLINE I32 dot(const I32& acc, const Each4& each, const Weights& w) {
   const int8x16x4_t x = load(each);
@@ -77,20 +84,25 @@ QCORE_INLINE I32 dot_moderate(const I32& acc, const Each4& each, const Weights& 
   I32 r = acc;
   for (int i = 0; i < 2; ++i) {
     int32x4_t* sums = r.v + 2 * i;
-    sums[0] = vpadalq_s16(sums[0], multiply_add_low(multiply_low(x.val[i], w.v[i]), x.val[i + 2], w.v[i + 2]));
-    sums[1] = vpadalq_s16(sums[1], vmlal_high_s8(vmull_high_s8(x.val[i], w.v[i]), x.val[i + 2], w.v[i + 2]));
+    sums[0] = vpadalq_s16(
+        sums[0], multiply_add_low(multiply_low(x.val[i], w.v[i]), x.val[i + 2], w.v[i + 2]));
+    sums[1] = vpadalq_s16(sums[1],
+                          vmlal_high_s8(vmull_high_s8(x.val[i], w.v[i]), x.val[i + 2], w.v[i + 2]));
   }
   return r;
 }
 
-// A register of weights is two values along K of 8 columns, which are multiplied by the same two of a row: products of two such
-// registers are summed in 16 bits, which is exact unless both are -128 * -128, then pairwise to 32.
+// A register of weights is two values along K of 8 columns, which are multiplied by the same two of
+// a row: products of two such registers are summed in 16 bits, which is exact unless both are -128
+// * -128, then pairwise to 32.
 struct Tiles {
   static constexpr Layout kLayout{4, true, true, false, true};
   static constexpr int kRowStep = 1;
   static constexpr bool kInlined = true;
 
-  static void prepare(const GemmInput& in, void* to) { sign_rows(in, static_cast<int8_t*>(to), in.groups * kLayout.group); }
+  static void prepare(const GemmInput& in, void* to) {
+    sign_rows(in, static_cast<int8_t*>(to), in.groups * kLayout.group);
+  }
 
   // Four values along K: a and b are two of them each.
   template <bool Extreme>
@@ -100,8 +112,10 @@ struct Tiles {
       const int8x16_t first = w.val[half.value], second = w.val[2 + half.value];
       int32x4_t* sums = sum.v + 2 * half.value;
       if constexpr (Extreme) {
-        sums[0] = vpadalq_s16(vpadalq_s16(sums[0], multiply_low(x[0], first)), multiply_low(x[1], second));
-        sums[1] = vpadalq_s16(vpadalq_s16(sums[1], vmull_high_s8(x[0], first)), vmull_high_s8(x[1], second));
+        sums[0] = vpadalq_s16(vpadalq_s16(sums[0], multiply_low(x[0], first)),
+                              multiply_low(x[1], second));
+        sums[1] = vpadalq_s16(vpadalq_s16(sums[1], vmull_high_s8(x[0], first)),
+                              vmull_high_s8(x[1], second));
       } else {
         sums[0] = vpadalq_s16(sums[0], multiply_add_low(multiply_low(x[0], first), x[1], second));
         sums[1] = vpadalq_s16(sums[1], vmlal_high_s8(vmull_high_s8(x[0], first), x[1], second));
@@ -109,7 +123,8 @@ struct Tiles {
     });
   }
 
-  // The next 64 bytes of weights: in registers that need not be neighbours where sums take most of them.
+  // The next 64 bytes of weights: in registers that need not be neighbours where sums take most of
+  // them.
   template <int R>
   static QCORE_INLINE int8x16x4_t next(const int8_t*& w) {
     if constexpr (R <= 2) return next_64(w);
@@ -119,12 +134,14 @@ struct Tiles {
   }
 
   template <int R, bool Extreme>
-  static QCORE_INLINE void accumulate(const GemmInput& in, const int8_t* w, int64_t row, const int32_t* first, I32* result) {
+  static QCORE_INLINE void accumulate(const GemmInput& in, const int8_t* w, int64_t row,
+                                      const int32_t* first, I32* result) {
     const int64_t bytes = in.groups * kLayout.group;
     const int16_t* rows[R];
     I32 sums[R];
     unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
-      rows[r.value] = reinterpret_cast<const int16_t*>(static_cast<const int8_t*>(in.prepared) + (row + r.value) * bytes);
+      rows[r.value] = reinterpret_cast<const int16_t*>(static_cast<const int8_t*>(in.prepared) +
+                                                       (row + r.value) * bytes);
       sums[r.value] = load_first(first);
     });
     int64_t k = 0;
@@ -149,7 +166,8 @@ struct Tiles {
   }
 
   template <int R>
-  static QCORE_INLINE void accumulate(const GemmInput& in, const int8_t* w, bool extreme, int64_t row, const int32_t* first, I32* result) {
+  static QCORE_INLINE void accumulate(const GemmInput& in, const int8_t* w, bool extreme,
+                                      int64_t row, const int32_t* first, I32* result) {
     if (extreme) {
       accumulate<R, true>(in, w, row, first, result);
     } else {

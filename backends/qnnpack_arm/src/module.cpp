@@ -1,6 +1,7 @@
-// The Python module: the instruction sets of 64-bit ARM in order of preference, and which of them this CPU has.
-#include "cpu.h"
+// The Python module: the instruction sets of 64-bit ARM in order of preference, and which of them
+// this CPU has.
 #include "qcore/python/module.h"
+#include "cpu.h"
 
 namespace qcore {
 namespace neon {

@@ -1,4 +1,4 @@
-// Memory aligned for vectors, and scratch that each thread keeps from call to call.
+// Memory aligned for vectors.
 #pragma once
 
 #include <cstddef>
@@ -7,12 +7,12 @@
 #include <memory>
 #include <new>
 
-#include "qcore/isa/kernels.h"
 #include "qcore/base/sizes.h"
 
 namespace qcore {
 
-// Grows, never shrinks; 64 bytes behind the last element may be written, also of none. Contents are undefined after `reserve` has grown it.
+// Grows, never shrinks; 64 bytes behind the last element may be written, also of none. Contents are
+// undefined after `reserve` has grown it.
 template <class T>
 class Buffer {
  public:
@@ -35,21 +35,6 @@ class Buffer {
   };
   std::unique_ptr<T, Free> data_;
   int64_t capacity_ = -1;
-};
-
-struct Scratch {
-  Buffer<uint8_t> rows, planes;
-  Buffer<int16_t> prepared, wide_panel;
-  Buffer<int32_t> sums, wide_sums;
-  Buffer<float> scales, floats;
-  Buffer<int32_t> zeros;
-  Buffer<const uint8_t*> taps;
-  Buffer<DepthwiseLine> lines;
-
-  static Scratch& of_thread() {
-    static thread_local Scratch scratch;
-    return scratch;
-  }
 };
 
 }  // namespace qcore

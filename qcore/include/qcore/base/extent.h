@@ -1,14 +1,12 @@
-// Sizes and strides of a tensor, in elements, and copies from one layout to another.
+// Sizes and strides of a tensor, in elements.
 #pragma once
 
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <cstring>
 #include <string>
 
 #include "qcore/base/error.h"
-#include "qcore/base/thread_pool.h"
 #include "qcore/base/sizes.h"
 
 namespace qcore {
@@ -24,15 +22,21 @@ struct Extent {
     int64_t count = 1;
     bool empty = false;
     for (size_t i = 0; i < static_cast<size_t>(rank); ++i) {
-      if (size[i] == 0) empty = true;
-      else count = checked_product(count, size[i]);
+      if (size[i] == 0) {
+        empty = true;
+      } else {
+        count = checked_product(count, size[i]);
+      }
     }
     return empty ? 0 : count;
   }
   // Negative ones count from the last. Raises ArgumentError for one that is not there.
   size_t dimension(int64_t d, int64_t room = 0) const {
     const int64_t count = rank + room;
-    if (d < -count || d >= count) throw ArgumentError("x has " + std::to_string(rank) + " dimensions, and so none numbered " + std::to_string(d));
+    if (d < -count || d >= count) {
+      throw ArgumentError("x has " + std::to_string(rank) + " dimensions, and so none numbered " +
+                          std::to_string(d));
+    }
     return static_cast<size_t>(d < 0 ? d + count : d);
   }
 };
@@ -40,7 +44,10 @@ struct Extent {
 // The dimensions from the outermost in memory to the innermost.
 inline std::array<size_t, kMostDimensions> order_of(int rank, bool channels_last) {
   std::array<size_t, kMostDimensions> order{};
-  for (int i = 0; i < rank; ++i) order[static_cast<size_t>(i)] = static_cast<size_t>(channels_last && i > 0 ? (i + 1 < rank ? i + 1 : 1) : i);
+  for (int i = 0; i < rank; ++i) {
+    order[static_cast<size_t>(i)] =
+        static_cast<size_t>(channels_last && i > 0 ? (i + 1 < rank ? i + 1 : 1) : i);
+  }
   return order;
 }
 
@@ -64,20 +71,27 @@ inline bool same_strides(const Extent& x, const Extent& y) {
 
 inline Extent contiguous_like(const Extent& x) { return laid_out(x, false); }
 inline Extent channels_last_like(const Extent& x) { return laid_out(x, true); }
-inline bool is_contiguous(const Extent& x) { return x.numel() == 0 || same_strides(x, contiguous_like(x)); }
-inline bool is_channels_last(const Extent& x) { return x.rank > 2 && (x.numel() == 0 || same_strides(x, channels_last_like(x))); }
+inline bool is_contiguous(const Extent& x) {
+  return x.numel() == 0 || same_strides(x, contiguous_like(x));
+}
+inline bool is_channels_last(const Extent& x) {
+  return x.rank > 2 && (x.numel() == 0 || same_strides(x, channels_last_like(x)));
+}
 
 inline bool same_sizes(const Extent& x, const Extent& y) {
   return x.rank == y.rank && std::equal(x.size.begin(), x.size.begin() + x.rank, y.size.begin());
 }
 
-// x with dimensions of size 1, and those that it lacks in front, repeated. Raises ArgumentError where that does not give `sizes`.
+// x with dimensions of size 1, and those that it lacks in front, repeated. Raises ArgumentError
+// where that does not give `sizes`.
 inline Extent expanded(const Extent& x, const Extent& sizes) {
   Extent y = sizes;
   for (int i = 0; i < sizes.rank; ++i) {
     const auto to = static_cast<size_t>(i), from = static_cast<size_t>(i - (sizes.rank - x.rank));
     const bool has = i >= sizes.rank - x.rank;
-    if (has && x.size[from] != sizes.size[to] && x.size[from] != 1) throw ArgumentError("the sizes of its operands do not broadcast");
+    if (has && x.size[from] != sizes.size[to] && x.size[from] != 1) {
+      throw ArgumentError("the sizes of its operands do not broadcast");
+    }
     y.stride[to] = has && x.size[from] == sizes.size[to] ? x.stride[from] : 0;
   }
   return y;
@@ -88,72 +102,13 @@ inline Extent broadcast(const Extent& a, const Extent& b) {
   y.rank = a.rank > b.rank ? a.rank : b.rank;
   for (int i = 0; i < y.rank; ++i) {
     const int ia = i - (y.rank - a.rank), ib = i - (y.rank - b.rank);
-    const int64_t na = ia < 0 ? 1 : a.size[static_cast<size_t>(ia)], nb = ib < 0 ? 1 : b.size[static_cast<size_t>(ib)];
+    const int64_t na = ia < 0 ? 1 : a.size[static_cast<size_t>(ia)],
+                  nb = ib < 0 ? 1 : b.size[static_cast<size_t>(ib)];
     y.size[static_cast<size_t>(i)] = na == 1 ? nb : na;
   }
-  expanded(a, y), expanded(b, y);
+  expanded(a, y);
+  expanded(b, y);
   return y;
-}
-
-template <class T>
-void copy_row(const T* from, int64_t step, T* to, int64_t count) {
-  if (step == 1) {
-    std::memcpy(to, from, static_cast<size_t>(count) * sizeof(T));
-  } else {
-    for (int64_t i = 0; i < count; ++i) to[i] = from[i * step];
-  }
-}
-
-// rows x columns, where the rows lie in a column of `from`.
-template <class T>
-void copy_transposed(const T* from, int64_t column_step, T* to, int64_t row_step, int64_t rows, int64_t columns) {
-  constexpr int64_t kBlock = 64;
-  for (int64_t first = 0; first < rows; first += kBlock) {
-    const int64_t end = first + kBlock < rows ? first + kBlock : rows;
-    for (int64_t c = 0; c < columns; ++c) {
-      const T* column = from + c * column_step;
-      for (int64_t r = first; r < end; ++r) to[r * row_step + c] = column[r];
-    }
-  }
-}
-
-// Elements of `from` into the dense layout `to`.
-template <class T>
-void copy_typed(const T* x, const Extent& from, T* y, const Extent& to, int threads) {
-  constexpr int64_t kGrain = 1 << 14;
-  const int64_t count = to.numel();
-  if (count == 0) return;
-  if (to.rank == 0) {
-    *y = *x;
-    return;
-  }
-  const auto order = order_of(to.rank, !is_contiguous(to));
-  const auto last = static_cast<size_t>(to.rank) - 1;
-  const size_t inner = order[last], second = last > 0 ? order[last - 1] : inner;
-  const bool transposed = last > 0 && from.stride[inner] != 1 && from.stride[second] == 1;
-  const size_t outer_dimensions = transposed ? last - 1 : last;
-  const int64_t block = transposed ? to.size[inner] * to.size[second] : to.size[inner];
-  parallel_ranges(threads, count / block, kGrain / block + 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      int64_t rest = i, source = 0;
-      for (size_t d = outer_dimensions; d-- > 0;) {
-        const int64_t n = to.size[order[d]];
-        source += rest % n * from.stride[order[d]];
-        rest /= n;
-      }
-      if (transposed) {
-        copy_transposed(x + source, from.stride[inner], y + i * block, to.size[inner], to.size[second], to.size[inner]);
-      } else {
-        copy_row(x + source, from.stride[inner], y + i * block, block);
-      }
-    }
-  });
-}
-
-inline void copy_elements(const uint8_t* x, const Extent& from, uint8_t* y, const Extent& to, int item, int threads) {
-  if (item == 1) return copy_typed(x, from, y, to, threads);
-  if (item == 8) return copy_typed(reinterpret_cast<const int64_t*>(x), from, reinterpret_cast<int64_t*>(y), to, threads);
-  copy_typed(reinterpret_cast<const float*>(x), from, reinterpret_cast<float*>(y), to, threads);
 }
 
 }  // namespace qcore

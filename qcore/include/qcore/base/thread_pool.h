@@ -1,6 +1,8 @@
-// A small thread pool. Each thread begins with a share of the chunks, the same one whenever the work is the same, so that it finds in its
-// caches what it left there, and then helps the others; the caller works too. Nobody waits for a preempted thread but for the chunk it holds.
-// Safe after fork and for callers from several threads. Where no thread can be made, those that there are do the work: the caller at least.
+// A small thread pool. Each thread begins with a share of the chunks, the same one whenever the
+// work is the same, so that it finds in its caches what it left there, and then helps the others;
+// the caller works too. Nobody waits for a preempted thread but for the chunk it holds. Safe after
+// fork and for callers from several threads. Where no thread can be made, those that there are do
+// the work: the caller at least.
 #pragma once
 
 #include <pthread.h>
@@ -25,7 +27,8 @@ class ThreadPool {
   static ThreadPool& instance() {
     ThreadPool* pool = current().load(std::memory_order_acquire);
     if (pool) return *pool;
-    static const int registered = pthread_atfork(nullptr, nullptr, [] { current().store(nullptr); });
+    static const int registered =
+        pthread_atfork(nullptr, nullptr, [] { current().store(nullptr); });
     (void)registered;
     auto* fresh = new ThreadPool;  // never deleted: threads may outlive static destruction
     if (current().compare_exchange_strong(pool, fresh)) return *fresh;
@@ -33,7 +36,8 @@ class ThreadPool {
     return *pool;
   }
 
-  // Call work(chunk) for each chunk in [0, chunks), on at most `threads` threads, this one included.
+  // Call work(chunk) for each chunk in [0, chunks), on at most `threads` threads, this one
+  // included.
   template <class Work>
   void run(int threads, int64_t chunks, const Work& work) {
     const int helpers = static_cast<int>(threads < chunks ? threads : chunks) - 1;
@@ -111,7 +115,9 @@ class ThreadPool {
       const std::lock_guard<std::mutex> lock(mutex_);
       wanted_ = 0;
     }
-    for (int spin = 0; active_.load(std::memory_order_acquire) != 0 && spin < kSpins; ++spin) pause();
+    for (int spin = 0; active_.load(std::memory_order_acquire) != 0 && spin < kSpins; ++spin) {
+      pause();
+    }
     std::unique_lock<std::mutex> lock(mutex_);
     idle_.wait(lock, [this] { return active_.load(std::memory_order_acquire) == 0; });
   }
@@ -120,10 +126,15 @@ class ThreadPool {
     try {
       for (int i = 0; i < shares_; ++i) {
         Share& share = all_[static_cast<size_t>((own + i) % shares_)];
-        for (int64_t chunk; (chunk = share.next.fetch_add(1, std::memory_order_relaxed)) < share.end;) call_(context_, chunk);
+        for (int64_t chunk;
+             (chunk = share.next.fetch_add(1, std::memory_order_relaxed)) < share.end;)
+          call_(context_, chunk);
       }
     } catch (...) {
-      for (int i = 0; i < shares_; ++i) all_[static_cast<size_t>(i)].next.store(all_[static_cast<size_t>(i)].end, std::memory_order_relaxed);
+      for (int i = 0; i < shares_; ++i) {
+        all_[static_cast<size_t>(i)].next.store(all_[static_cast<size_t>(i)].end,
+                                                std::memory_order_relaxed);
+      }
       const std::lock_guard<std::mutex> lock(mutex_);
       error_ = std::current_exception();
     }
@@ -132,7 +143,9 @@ class ThreadPool {
   void serve(int number) {
     uint64_t seen = 0;
     for (;;) {
-      for (int spin = 0; epoch_.load(std::memory_order_acquire) == seen && spin < kSpins; ++spin) pause();
+      for (int spin = 0; epoch_.load(std::memory_order_acquire) == seen && spin < kSpins; ++spin) {
+        pause();
+      }
       {
         std::unique_lock<std::mutex> lock(mutex_);
         wake_.wait(lock, [&] { return epoch_.load(std::memory_order_relaxed) != seen; });

@@ -8,7 +8,8 @@ namespace {
 
 QCORE_INLINE I32 quantize_lanes(const F32& x, const QuantizeParameters& q) {
   const F32 inverse = set_f32(q.inverse_scale), zero = set_f32(q.zero);
-  return round_clamped(q.fused ? fma(x, inverse, zero) : add(mul(x, inverse), zero), q.low, q.high, 0);
+  return round_clamped(q.fused ? fma(x, inverse, zero) : add(mul(x, inverse), zero), q.low, q.high,
+                       0);
 }
 
 QCORE_INLINE I32 result_lanes(const F32& value, const IntegerResult& r) {
@@ -20,16 +21,24 @@ void quantize(const float* x, uint8_t* y, int64_t n, const QuantizeParameters& q
   if (q.fused && q.low >= 0.0f) {
     const Rounding rounded = rounding(q.low, q.high, 0);
     const F32 inverse = set_f32(q.inverse_scale), zero = set_f32(q.zero);
-    const auto at = [&](int64_t j) QCORE_INLINE_LAMBDA { return fma(load_f32(x + j), inverse, zero); };
-    for (; i + 4 * kLanes <= n; i += 4 * kLanes) store_rounded(y + i, kLanes, at(i), at(i + kLanes), at(i + 2 * kLanes), at(i + 3 * kLanes), rounded);
+    const auto at = [&](int64_t j)
+                        QCORE_INLINE_LAMBDA { return fma(load_f32(x + j), inverse, zero); };
+    for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+      store_rounded(y + i, kLanes, at(i), at(i + kLanes), at(i + 2 * kLanes), at(i + 3 * kLanes),
+                    rounded);
+    }
   }
   for (; i + kLanes <= n; i += kLanes) store_bytes(y + i, quantize_lanes(load_f32(x + i), q));
-  if (i < n) store_bytes(y + i, quantize_lanes(load_f32(some(x + i, n - i).v), q), static_cast<int>(n - i));
+  if (i < n) {
+    store_bytes(y + i, quantize_lanes(load_f32(some(x + i, n - i).v), q), static_cast<int>(n - i));
+  }
 }
 
 template <class T>
 void dequantize(const T* x, float* y, int64_t n, float scale, int32_t zero) {
-  const auto lanes = [&](const T* p) QCORE_INLINE_LAMBDA { return mul(to_f32(add(load_bytes(p), set_i32(-zero))), set_f32(scale)); };
+  const auto lanes = [&](const T* p) QCORE_INLINE_LAMBDA {
+    return mul(to_f32(add(load_bytes(p), set_i32(-zero))), set_f32(scale));
+  };
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) store_f32(y + i, lanes(x + i));
   if (i < n) store_f32(y + i, lanes(some(x + i, n - i).v), static_cast<int>(n - i));
@@ -85,15 +94,18 @@ bool range(const float* x, int64_t n, float* low, float* high) {
   return even.result(low, high);
 }
 
-// Stores value(i, count), floats to round, of all n elements: 64 at a time, where there are as many.
+// Stores value(i, count), floats to round, of all n elements: 64 at a time, where there are as
+// many.
 template <class Value>
 QCORE_INLINE void store_results(uint8_t* y, int64_t n, const IntegerResult& r, const Value& value) {
   const Rounding rounded = rounding(r.low, r.high, r.zero);
   const F32 multiplier = set_f32(r.multiplier);
-  const auto at = [&](int64_t i, int64_t count) QCORE_INLINE_LAMBDA { return mul(value(i, count), multiplier); };
+  const auto at = [&](int64_t i, int64_t count)
+                      QCORE_INLINE_LAMBDA { return mul(value(i, count), multiplier); };
   int64_t i = 0;
   for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
-    store_rounded(y + i, kLanes, at(i, kLanes), at(i + kLanes, kLanes), at(i + 2 * kLanes, kLanes), at(i + 3 * kLanes, kLanes), rounded);
+    store_rounded(y + i, kLanes, at(i, kLanes), at(i + kLanes, kLanes), at(i + 2 * kLanes, kLanes),
+                  at(i + 3 * kLanes, kLanes), rounded);
   }
   for (; i < n; i += kLanes) {
     const int64_t count = n - i < kLanes ? n - i : kLanes;
@@ -111,21 +123,25 @@ QCORE_INLINE void as_stored(const uint8_t* x, const Operand& q, const Run& run) 
   }
 }
 
-void add(const uint8_t* first, const uint8_t* second, uint8_t* y, int64_t n, Operand qa, Operand qb, const IntegerResult& r) {
-  as_stored(first, qa, [&](const auto* a) {
-    as_stored(second, qb, [&](const auto* b) {
-      store_results(y, n, r, [&](int64_t i, int64_t count) QCORE_INLINE_LAMBDA {
-        return add(real_lanes(load_some_bytes(a + i, count), qa), real_lanes(load_some_bytes(b + i, count), qb));
+void add(const BinaryElements& given) {
+  const BinaryElements e = given;  // a copy that stores of bytes cannot alias, as that below
+  as_stored(e.a, e.qa, [&](const auto* a) {
+    as_stored(e.b, e.qb, [&](const auto* b) {
+      store_results(e.y, e.n, e.result, [&](int64_t i, int64_t count) QCORE_INLINE_LAMBDA {
+        return add(real_lanes(load_some_bytes(a + i, count), e.qa),
+                   real_lanes(load_some_bytes(b + i, count), e.qb));
       });
     });
   });
 }
 
-void mul(const uint8_t* first, const uint8_t* second, uint8_t* y, int64_t n, Operand qa, Operand qb, const IntegerResult& r) {
-  as_stored(first, qa, [&](const auto* a) {
-    as_stored(second, qb, [&](const auto* b) {
-      store_results(y, n, r, [&](int64_t i, int64_t count) QCORE_INLINE_LAMBDA {
-        return to_f32(mul(add(load_some_bytes(a + i, count), set_i32(-qa.zero)), add(load_some_bytes(b + i, count), set_i32(-qb.zero))));
+void mul(const BinaryElements& given) {
+  const BinaryElements e = given;
+  as_stored(e.a, e.qa, [&](const auto* a) {
+    as_stored(e.b, e.qb, [&](const auto* b) {
+      store_results(e.y, e.n, e.result, [&](int64_t i, int64_t count) QCORE_INLINE_LAMBDA {
+        return to_f32(mul(add(load_some_bytes(a + i, count), set_i32(-e.qa.zero)),
+                          add(load_some_bytes(b + i, count), set_i32(-e.qb.zero))));
       });
     });
   });
@@ -133,7 +149,9 @@ void mul(const uint8_t* first, const uint8_t* second, uint8_t* y, int64_t n, Ope
 
 void requantize(const uint8_t* stored, uint8_t* y, int64_t n, Operand q, const IntegerResult& r) {
   as_stored(stored, q, [&](const auto* x) {
-    store_results(y, n, r, [&](int64_t i, int64_t count) QCORE_INLINE_LAMBDA { return real_lanes(load_some_bytes(x + i, count), q); });
+    store_results(y, n, r, [&](int64_t i, int64_t count) QCORE_INLINE_LAMBDA {
+      return real_lanes(load_some_bytes(x + i, count), q);
+    });
   });
 }
 
@@ -150,9 +168,12 @@ void lookup(const uint8_t* x, uint8_t* y, int64_t n, const uint8_t* table) {
 }
 
 // The table of an output, where it has one, over results that are still in the cache.
-void look_up(const RequantizedOutput& out, int64_t row, int64_t rows, int64_t column, int64_t columns) {
+void look_up(const RequantizedOutput& out, int64_t row, int64_t rows, int64_t column,
+             int64_t columns) {
   if (!out.table) return;
-  for (uint8_t* y = out.y + row * out.stride + column; rows > 0; --rows, y += out.stride) lookup(y, y, columns, out.table);
+  for (uint8_t* y = out.y + row * out.stride + column; rows > 0; --rows, y += out.stride) {
+    lookup(y, y, columns, out.table);
+  }
 }
 
 }  // namespace

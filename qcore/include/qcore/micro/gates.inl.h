@@ -14,7 +14,8 @@ struct Exponential {
 QCORE_INLINE Exponential exponential(const F32& y) {
   const I32 n = round_i32(mul(y, set_f32(1.4426950408889634f)));
   const F32 whole = to_f32(n);
-  const F32 r = sub(sub(y, mul(whole, set_f32(45426.0f / 65536.0f))), mul(whole, set_f32(1.4286068203094173e-06f)));
+  const F32 r = sub(sub(y, mul(whole, set_f32(45426.0f / 65536.0f))),
+                    mul(whole, set_f32(1.4286068203094173e-06f)));
   F32 series = add(mul(set_f32(0.0013946424f), r), set_f32(0.008366572f));
   series = add(mul(series, r), set_f32(0.041666284f));
   series = add(mul(series, r), set_f32(0.16666543f));
@@ -48,7 +49,8 @@ struct GateLanes {
   QCORE_INLINE F32 sum(int gate) const { return add(of_state(gate), of_input(gate)); }
 };
 
-// A cell does its step in two halves, each for some rows in turn: the chains of operations of several rows overlap then.
+// A cell does its step in two halves, each for some rows in turn: the chains of operations of
+// several rows overlap then.
 struct HalfStep {
   F32 a, b;
 };
@@ -56,15 +58,19 @@ struct HalfStep {
 struct LstmCell {
   static constexpr bool kHasC = true;
   static QCORE_INLINE HalfStep begin(const GateLanes& gates, const F32& c) {
-    return {add(mul(sigmoid(gates.sum(1)), c), mul(sigmoid(gates.sum(0)), tanh(gates.sum(2)))), sigmoid(gates.sum(3))};
+    return {add(mul(sigmoid(gates.sum(1)), c), mul(sigmoid(gates.sum(0)), tanh(gates.sum(2)))),
+            sigmoid(gates.sum(3))};
   }
-  static QCORE_INLINE F32 end(const HalfStep& half, const F32& /*h*/) { return mul(half.b, tanh(half.a)); }
+  static QCORE_INLINE F32 end(const HalfStep& half, const F32& /*h*/) {
+    return mul(half.b, tanh(half.a));
+  }
 };
 
 struct GruCell {
   static constexpr bool kHasC = false;
   static QCORE_INLINE HalfStep begin(const GateLanes& gates, const F32& /*c*/) {
-    return {add(gates.of_input(2), mul(gates.of_state(2), sigmoid(gates.sum(0)))), sigmoid(gates.sum(1))};
+    return {add(gates.of_input(2), mul(gates.of_state(2), sigmoid(gates.sum(0)))),
+            sigmoid(gates.sum(1))};
   }
   static QCORE_INLINE F32 end(const HalfStep& half, const F32& h) {
     const F32 n = tanh(half.a);
@@ -74,15 +80,21 @@ struct GruCell {
 
 struct RnnTanhCell {
   static constexpr bool kHasC = false;
-  static QCORE_INLINE HalfStep begin(const GateLanes& gates, const F32& c) { return {gates.sum(0), c}; }
+  static QCORE_INLINE HalfStep begin(const GateLanes& gates, const F32& c) {
+    return {gates.sum(0), c};
+  }
   static QCORE_INLINE F32 end(const HalfStep& half, const F32& /*h*/) { return tanh(half.a); }
 };
 
 struct RnnReluCell : RnnTanhCell {
-  static QCORE_INLINE F32 end(const HalfStep& half, const F32& /*h*/) { return max(set_f32(0.0f), half.a); }
+  static QCORE_INLINE F32 end(const HalfStep& half, const F32& /*h*/) {
+    return max(set_f32(0.0f), half.a);
+  }
 };
 
-QCORE_INLINE F32 load_some(const float* p, int count) { return count >= kLanes ? load_f32(p) : load_f32(some(p, count).v); }
+QCORE_INLINE F32 load_some(const float* p, int count) {
+  return count >= kLanes ? load_f32(p) : load_f32(some(p, count).v);
+}
 
 template <class Cell>
 void cell(const CellStep& s) {
@@ -93,7 +105,8 @@ void cell(const CellStep& s) {
     for (int64_t r = 0; r < rows; ++r) {
       const int64_t row = first + r;
       float* c = s.c + row * s.hidden;
-      halves[r] = Cell::begin({s.input + row * s.stride, s.state + row * s.stride}, Cell::kHasC ? load_some(c, s.columns) : set_f32(0.0f));
+      halves[r] = Cell::begin({s.input + row * s.stride, s.state + row * s.stride},
+                              Cell::kHasC ? load_some(c, s.columns) : set_f32(0.0f));
       if constexpr (Cell::kHasC) store_f32(c, halves[r].a, s.columns);
     }
     for (int64_t r = 0; r < rows; ++r) {

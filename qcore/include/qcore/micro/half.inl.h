@@ -8,7 +8,8 @@ namespace {
 
 // R rows x U units, all of K in registers.
 template <int R, int U>
-__attribute__((noinline)) void accumulate_half(const HalfInput& in, const HalfPanel& panel, const HalfOutput& out, int64_t row, int unit) {
+__attribute__((noinline)) void accumulate_half(const HalfInput& in, const HalfPanel& panel,
+                                               const HalfOutput& out, int64_t row, int unit) {
   F32 acc[R][U];
   const float* x[R];
   unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
@@ -18,10 +19,13 @@ __attribute__((noinline)) void accumulate_half(const HalfInput& in, const HalfPa
   const uint16_t* w = panel.w + unit * kLanes;
   for (int64_t k = 0; k < in.k; ++k) {
     F32 weights[U];
-    unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { weights[u.value] = load_f16(w + u.value * kLanes); });
+    unroll<U>([&](auto u)
+                  QCORE_INLINE_LAMBDA { weights[u.value] = load_f16(w + u.value * kLanes); });
     unroll<R>([&](auto r) QCORE_INLINE_LAMBDA {
       const F32 value = set_f32(x[r.value][k]);
-      unroll<U>([&](auto u) QCORE_INLINE_LAMBDA { acc[r.value][u.value] = fma(value, weights[u.value], acc[r.value][u.value]); });
+      unroll<U>([&](auto u) QCORE_INLINE_LAMBDA {
+        acc[r.value][u.value] = fma(value, weights[u.value], acc[r.value][u.value]);
+      });
     });
     w += int64_t{panel.units} * kLanes;
   }
@@ -38,18 +42,21 @@ __attribute__((noinline)) void accumulate_half(const HalfInput& in, const HalfPa
 }
 
 template <int R, int U>
-void accumulate_half_rows(int rows, const HalfInput& in, const HalfPanel& panel, const HalfOutput& out, int64_t row, int unit) {
+void accumulate_half_rows(int rows, const HalfInput& in, const HalfPanel& panel,
+                          const HalfOutput& out, int64_t row, int unit) {
   if (rows == R) return accumulate_half<R, U>(in, panel, out, row, unit);
   if constexpr (R > 1) accumulate_half_rows<R - 1, U>(rows, in, panel, out, row, unit);
 }
 
 template <int R, int U>
-void half_units(int units, const HalfInput& in, const HalfPanel& panel, const HalfOutput& out, int unit) {
+void half_units(int units, const HalfInput& in, const HalfPanel& panel, const HalfOutput& out,
+                int unit) {
   if (units == U) {
     const int64_t tiles = (in.rows + R - 1) / R;
     for (int64_t t = 0; t < tiles; ++t) {
       const int64_t row = in.rows * t / tiles;
-      accumulate_half_rows<R, U>(static_cast<int>(in.rows * (t + 1) / tiles - row), in, panel, out, row, unit);
+      accumulate_half_rows<R, U>(static_cast<int>(in.rows * (t + 1) / tiles - row), in, panel, out,
+                                 row, unit);
     }
   } else if constexpr (U > 1) {
     half_units<R, U - 1>(units, in, panel, out, unit);

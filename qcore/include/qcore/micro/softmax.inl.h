@@ -7,7 +7,8 @@ namespace qcore::QCORE_ISA {
 namespace {
 
 // terms: 256 of them. Rows of more integers than there are values get a table of results.
-void softmax(const uint8_t* x, uint8_t* y, int64_t n, const int64_t* terms, const IntegerResult& r) {
+void softmax(const uint8_t* x, uint8_t* y, int64_t n, const int64_t* terms,
+             const IntegerResult& r) {
   uint8_t greatest = 0;
   for (int64_t i = 0; i < n; ++i) greatest = x[i] > greatest ? x[i] : greatest;
   int64_t sum = 0;
@@ -17,7 +18,10 @@ void softmax(const uint8_t* x, uint8_t* y, int64_t n, const int64_t* terms, cons
     for (int64_t i = 0; i < count; i += kLanes) {
       const int lanes = static_cast<int>(count - i < kLanes ? count - i : kLanes);
       Lanes<float> share;
-      for (int lane = 0; lane < lanes; ++lane) share.v[lane] = static_cast<float>(static_cast<double>(terms[greatest - from[i + lane]]) / total);
+      for (int lane = 0; lane < lanes; ++lane) {
+        share.v[lane] =
+            static_cast<float>(static_cast<double>(terms[greatest - from[i + lane]]) / total);
+      }
       store_bytes(to + i, result_lanes(load_f32(share.v), r), lanes);
     }
   };

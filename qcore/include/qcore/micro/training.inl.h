@@ -11,11 +11,13 @@ struct FakeQuantizeLanes {
 };
 
 QCORE_INLINE FakeQuantizeLanes same_channel(const FakeQuantizeChannels& p, int64_t channel) {
-  return {set_f32(p.inverse[channel]), set_f32(p.scale[channel]), set_f32(p.low[channel]), set_f32(p.high[channel])};
+  return {set_f32(p.inverse[channel]), set_f32(p.scale[channel]), set_f32(p.low[channel]),
+          set_f32(p.high[channel])};
 }
 
 QCORE_INLINE FakeQuantizeLanes next_channels(const FakeQuantizeChannels& p, int64_t channel) {
-  return {load_f32(p.inverse + channel), load_f32(p.scale + channel), load_f32(p.low + channel), load_f32(p.high + channel)};
+  return {load_f32(p.inverse + channel), load_f32(p.scale + channel), load_f32(p.low + channel),
+          load_f32(p.high + channel)};
 }
 
 // NaN stays NaN, and is outside.
@@ -27,7 +29,8 @@ QCORE_INLINE F32 fake_quantize_lanes(const F32& x, const FakeQuantizeLanes& p, u
 }
 
 // All but the last block are whole.
-QCORE_INLINE void fake_quantize_block(const float* x, float* y, uint16_t* inside, int64_t count, const FakeQuantizeLanes& p) {
+QCORE_INLINE void fake_quantize_block(const float* x, float* y, uint16_t* inside, int64_t count,
+                                      const FakeQuantizeLanes& p) {
   if (count >= kLanes) return store_f32(y, fake_quantize_lanes(load_f32(x), p, inside));
   const F32 result = fake_quantize_lanes(load_f32(some(x, count).v), p, inside);
   store_f32(y, result, static_cast<int>(count));
@@ -46,8 +49,12 @@ QCORE_INLINE FakeQuantizeLanes mixed_channels(const FakeQuantizeChannels& p, int
   return {load_f32(inverse.v), load_f32(scale.v), load_f32(low.v), load_f32(high.v)};
 }
 
-// Elements [begin, end) of x, y; begin is a multiple of 16. inside: one bit for each element.
-void fake_quantize(const float* x, float* y, uint16_t* inside, int64_t begin, int64_t end, const FakeQuantizeChannels& p) {
+// inside: one bit for each element.
+void fake_quantize(const MaskedElements& elements, uint16_t* inside,
+                   const FakeQuantizeChannels& p) {
+  const float* x = elements.x;
+  float* y = elements.y;
+  const int64_t begin = elements.begin, end = elements.end;
   if (p.inner == 1) {
     int64_t channel = begin % p.channels;
     for (int64_t i = begin; i < end; i += kLanes) {
@@ -65,7 +72,9 @@ void fake_quantize(const float* x, float* y, uint16_t* inside, int64_t begin, in
       continue;
     }
     const FakeQuantizeLanes lanes = same_channel(p, slice % p.channels);
-    for (; i + kLanes <= stop; i += kLanes) store_f32(y + i, fake_quantize_lanes(load_f32(x + i), lanes, inside + i / kLanes));
+    for (; i + kLanes <= stop; i += kLanes) {
+      store_f32(y + i, fake_quantize_lanes(load_f32(x + i), lanes, inside + i / kLanes));
+    }
     if (stop == end && i < end) {
       fake_quantize_block(x + i, y + i, inside + i / kLanes, end - i, lanes);
       i = end;
@@ -74,13 +83,22 @@ void fake_quantize(const float* x, float* y, uint16_t* inside, int64_t begin, in
 }
 
 // y = x where its bit is 1, else 0.
-void keep_inside(const float* x, float* y, const uint16_t* inside, int64_t begin, int64_t end) {
+void keep_inside(const MaskedElements& elements, const uint16_t* inside) {
+  const float* x = elements.x;
+  float* y = elements.y;
+  const int64_t begin = elements.begin, end = elements.end;
   int64_t i = begin;
-  for (; i + kLanes <= end; i += kLanes) store_f32(y + i, keep(inside[i / kLanes], load_f32(x + i)));
-  if (i < end) store_f32(y + i, keep(inside[i / kLanes], load_f32(some(x + i, end - i).v)), static_cast<int>(end - i));
+  for (; i + kLanes <= end; i += kLanes) {
+    store_f32(y + i, keep(inside[i / kLanes], load_f32(x + i)));
+  }
+  if (i < end) {
+    store_f32(y + i, keep(inside[i / kLanes], load_f32(some(x + i, end - i).v)),
+              static_cast<int>(end - i));
+  }
 }
 
-// Lowest and highest of each of `columns` columns; NaN for both where not all of a column are finite.
+// Lowest and highest of each of `columns` columns; NaN for both where not all of a column are
+// finite.
 void column_ranges(const float* x, int64_t rows, int64_t columns, float* low, float* high) {
   constexpr int kUnits = 4;
   const auto take = [&](const float* from, int64_t count, float* lows, float* highs) {
@@ -88,13 +106,15 @@ void column_ranges(const float* x, int64_t rows, int64_t columns, float* low, fl
     unroll<kUnits>([&](auto u) QCORE_INLINE_LAMBDA {
       smallest[u.value] = set_f32(__builtin_inff());
       largest[u.value] = set_f32(-__builtin_inff());
-      finite[u.value] = set_f32(0.0f);  // 0 * x is NaN where x is infinite or NaN, and so stays their sum
+      finite[u.value] =
+          set_f32(0.0f);  // 0 * x is NaN where x is infinite or NaN, and so stays their sum
     });
     for (int64_t row = 0; row < rows; ++row, from += columns) {
       unroll<kUnits>([&](auto u) QCORE_INLINE_LAMBDA {
         const int64_t lane = u.value * kLanes;
         if (lane >= count) return;
-        const F32 v = count - lane >= kLanes ? load_f32(from + lane) : load_f32(some(from + lane, count - lane).v);
+        const F32 v = count - lane >= kLanes ? load_f32(from + lane)
+                                             : load_f32(some(from + lane, count - lane).v);
         smallest[u.value] = min(v, smallest[u.value]);
         largest[u.value] = max(v, largest[u.value]);
         finite[u.value] = fma(v, set_f32(0.0f), finite[u.value]);
@@ -114,23 +134,27 @@ void column_ranges(const float* x, int64_t rows, int64_t columns, float* low, fl
   if (c < columns) take(x + c, columns - c, low + c, high + c);
 }
 
-// Adds the counts of n values to two tables of `table` counters, which sum to the histogram; false where not all are finite.
+// Adds the counts of n values to the tables; false where not all are finite.
 // Values beyond the bins are counted in the first or the last.
 template <bool divides>
-bool histogram_of(const float* x, int64_t n, const HistogramBins& bins, uint32_t* counts, int64_t table, float* low, float* high) {
-  const F32 multiplier = set_f32(bins.multiplier), offset = set_f32(bins.offset), divisor = set_f32(bins.divisor);
+bool histogram_of(const float* x, int64_t n, const HistogramBins& bins, const HistogramResult& to) {
+  uint32_t* const counts = to.counts;
+  const int64_t table = to.table;
+  const F32 multiplier = set_f32(bins.multiplier), offset = set_f32(bins.offset),
+            divisor = set_f32(bins.divisor);
   const F32 minus_first = set_f32(-bins.first), highest = set_f32(static_cast<float>(table - 1));
   const auto last = static_cast<uint16_t>(table - 1);
   uint32_t* const others = counts + table;
   Extremes extremes;
   constexpr int kStep = 8 * kLanes, kWords = 4;  // enough that counting and finding overlap
-  constexpr int64_t kAhead = 4096;               // counting leaves no room for loads to run ahead by themselves
+  constexpr int64_t kAhead = 4096;  // counting leaves no room for loads to run ahead by themselves
   alignas(64) uint16_t index[kStep];
   const auto find = [&](const float* from, uint16_t* to) QCORE_INLINE_LAMBDA {
     const F32 v = load_f32(from);
     extremes.take(v);
     // the product with the number of bins may be infinite, which is the last bin
-    const F32 place = divides ? min(div(mul(add(v, offset), multiplier), divisor), highest) : mul(v, multiplier);
+    const F32 place =
+        divides ? min(div(mul(add(v, offset), multiplier), divisor), highest) : mul(v, multiplier);
     store_indices(to, add(floor_f32(place), minus_first), last);
   };
   int64_t i = 0;
@@ -156,11 +180,11 @@ bool histogram_of(const float* x, int64_t n, const HistogramBins& bins, uint32_t
     find(rest.v, index);
     for (int64_t lane = 0; lane < count; ++lane) ++counts[index[lane]];
   }
-  return extremes.result(low, high);
+  return extremes.result(to.low, to.high);
 }
 
-bool histogram(const float* x, int64_t n, const HistogramBins& bins, uint32_t* counts, int64_t table, float* low, float* high) {
-  return bins.divides ? histogram_of<true>(x, n, bins, counts, table, low, high) : histogram_of<false>(x, n, bins, counts, table, low, high);
+bool histogram(const float* x, int64_t n, const HistogramBins& bins, const HistogramResult& to) {
+  return bins.divides ? histogram_of<true>(x, n, bins, to) : histogram_of<false>(x, n, bins, to);
 }
 
 }  // namespace

@@ -19,13 +19,18 @@ constexpr int64_t kTileSize = WinogradInput::kTileSize, kPositions = WinogradInp
 template <class V>
 QCORE_INLINE void to_positions(V& a, V& b, V& c, V& d) {
   const V first = a - c, second = b + c, third = c - b, fourth = b - d;
-  a = first, b = second, c = third, d = fourth;
+  a = first;
+  b = second;
+  c = third;
+  d = fourth;
 }
 
 // The result's side.
 template <class V>
-QCORE_INLINE void from_positions(const V& a, const V& b, const V& c, const V& d, V& first, V& second) {
-  first = a + b + c, second = b - c - d;
+QCORE_INLINE void from_positions(const V& a, const V& b, const V& c, const V& d, V& first,
+                                 V& second) {
+  first = a + b + c;
+  second = b - c - d;
 }
 
 template <class V>
@@ -57,20 +62,28 @@ void transform_tiles(const WinogradInput& in) {
     const WinogradTile tile = tile_at(in, in.first + t);
     const uint8_t* pixels[kPositions];
     for (int64_t i = 0; i < kPositions; ++i) {
-      const int64_t h = tile.row - in.pad_above + i / kTileSize, w = tile.column - in.pad_left + i % kTileSize;
+      const int64_t h = tile.row - in.pad_above + i / kTileSize,
+                    w = tile.column - in.pad_left + i % kTileSize;
       const bool inside = h >= 0 && h < in.height && w >= 0 && w < in.width;
-      pixels[i] = inside ? in.x + ((tile.sample * in.height + h) * in.width + w) * in.channels : in.padding;
+      pixels[i] =
+          inside ? in.x + ((tile.sample * in.height + h) * in.width + w) * in.channels : in.padding;
     }
     int16_t* to = in.transformed + t * in.depth;
     for (int64_t c = 0; c < in.channels; c += kLanes, to += kLanes) {
       Words v[kPositions];
-      unroll<kPositions>([&](auto i) QCORE_INLINE_LAMBDA { v[i.value] = load_words<Words>(pixels[i.value] + c, in.channels - c); });
-      unroll<kTileSize>([&](auto i) QCORE_INLINE_LAMBDA { to_positions(v[i.value], v[i.value + 4], v[i.value + 8], v[i.value + 12]); });
+      unroll<kPositions>([&](auto i) QCORE_INLINE_LAMBDA {
+        v[i.value] = load_words<Words>(pixels[i.value] + c, in.channels - c);
+      });
+      unroll<kTileSize>([&](auto i) QCORE_INLINE_LAMBDA {
+        to_positions(v[i.value], v[i.value + 4], v[i.value + 8], v[i.value + 12]);
+      });
       unroll<kTileSize>([&](auto i) QCORE_INLINE_LAMBDA {
         constexpr int kFirst = 4 * decltype(i)::value;
         to_positions(v[kFirst], v[kFirst + 1], v[kFirst + 2], v[kFirst + 3]);
       });
-      unroll<kPositions>([&](auto i) QCORE_INLINE_LAMBDA { std::memcpy(to + i.value * step, &v[i.value], sizeof(Words)); });
+      unroll<kPositions>([&](auto i) QCORE_INLINE_LAMBDA {
+        std::memcpy(to + i.value * step, &v[i.value], sizeof(Words));
+      });
     }
   }
 }
@@ -84,12 +97,17 @@ void multiply_positions(const WinogradInput& in, const int16_t* w) {
   Tile tile;
   for (int64_t position = 0; position < kPositions; ++position, w += in.depth * kLanes) {
     GemmInput rows{};
-    rows.rows = in.tiles, rows.groups = in.depth / kGroup, rows.prepared = in.transformed + position * in.tiles * in.depth, rows.prepared_stride = in.depth;
+    rows.rows = in.tiles;
+    rows.groups = in.depth / kGroup;
+    rows.prepared = in.transformed + position * in.tiles * in.depth;
+    rows.prepared_stride = in.depth;
     for (int64_t pass = 0; pass < passes; ++pass) {
       const int64_t row = in.tiles * pass / passes;
       const int count = static_cast<int>(in.tiles * (pass + 1) / passes - row);
       accumulate_rows<kRows, 1>(count, rows, Units<Value>{w, kUnit / 2}, kZeros, row, tile.sums);
-      for (int r = 0; r < count; ++r) store_i32(in.sums + (position * in.tiles + row + r) * kLanes, tile.sums[r]);
+      for (int r = 0; r < count; ++r) {
+        store_i32(in.sums + (position * in.tiles + row + r) * kLanes, tile.sums[r]);
+      }
     }
   }
 }
@@ -100,7 +118,8 @@ QCORE_INLINE void tile_sums(const WinogradInput& in, int64_t t, I32* found) {
   unroll<kTileSize>([&](auto i) QCORE_INLINE_LAMBDA {
     Sums v[kTileSize];
     unroll<kTileSize>([&](auto j) QCORE_INLINE_LAMBDA {
-      std::memcpy(&v[j.value], in.sums + ((j.value * kTileSize + i.value) * in.tiles + t) * kLanes, sizeof(Sums));
+      std::memcpy(&v[j.value], in.sums + ((j.value * kTileSize + i.value) * in.tiles + t) * kLanes,
+                  sizeof(Sums));
     });
     from_positions(v[0], v[1], v[2], v[3], part[0][i.value], part[1][i.value]);
   });
@@ -132,7 +151,9 @@ void finish_tiles(const WinogradInput& in, const Output& output, int64_t column)
     for (int r = 0; r < 2 && tile.row + r < in.out_height; ++r) {
       const int64_t row = pixel + r * in.out_width;
       uint8_t* y = out.y + row * out.stride + column;
-      const auto at = [&](int c) QCORE_INLINE_LAMBDA { return result(sums[2 * r + c], out, columns, row + c, column, count); };
+      const auto at = [&](int c) QCORE_INLINE_LAMBDA {
+        return result(sums[2 * r + c], out, columns, row + c, column, count);
+      };
       if (pair && count == kLanes) {
         store_rounded(y, out.stride, at(0), at(1), rounding);
       } else {
@@ -144,7 +165,8 @@ void finish_tiles(const WinogradInput& in, const Output& output, int64_t column)
   }
 }
 
-// Only for vocabularies whose dot products read 16 bits anyway: those of bytes are faster without it.
+// Only for vocabularies whose dot products read 16 bits anyway: those of bytes are faster without
+// it.
 template <class Wide = Widening>
 constexpr auto winograd_kernel() -> void (*)(const WinogradInput&, const RequantizedOutput&) {
   if constexpr (std::is_void_v<Wide>) {

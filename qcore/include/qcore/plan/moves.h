@@ -1,8 +1,16 @@
-// Operations of a plan that only say where elements lie: views, without a step of their own where that can be.
+// Operations of a plan that only say where elements lie: views, without a step of their own where
+// that can be.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <utility>
 #include <vector>
 
+#include "qcore/base/error.h"
+#include "qcore/base/extent.h"
+#include "qcore/base/sizes.h"
 #include "qcore/plan/plan.h"
 
 namespace qcore {
@@ -24,7 +32,9 @@ struct ReshapedSize {
 
 inline Place reshaped(Program& program, const Place& x, Extent sizes) {
   sizes = contiguous_like(sizes);
-  if (sizes.numel() != x.extent.numel()) throw ArgumentError("its elements do not fill the sizes asked for");
+  if (sizes.numel() != x.extent.numel()) {
+    throw ArgumentError("its elements do not fill the sizes asked for");
+  }
   if (same_sizes(sizes, x.extent)) return x;
   Place y = program.contiguous(x);
   y.extent = sizes;
@@ -43,7 +53,9 @@ inline Plan::Operation reshape_operation(std::vector<ReshapedSize> sizes) {
         const Extent& asked = in[static_cast<size_t>(sizes[i].input)].extent;
         size = asked.size[asked.dimension(sizes[i].dim)];
       }
-      if (size < -1 || (size == -1 && open >= 0)) throw ArgumentError("the sizes asked for hold a negative number");
+      if (size < -1 || (size == -1 && open >= 0)) {
+        throw ArgumentError("the sizes asked for hold a negative number");
+      }
       if (size == -1) {
         open = static_cast<int64_t>(i);
       } else {
@@ -79,7 +91,9 @@ inline Plan::Operation permute_operation(std::vector<int64_t> dims) {
   return [dims = std::move(dims)](Program&, const std::vector<Place>& in) {
     Place y = in[0];
     const Extent& x = in[0].extent;
-    if (dims.size() != static_cast<size_t>(x.rank)) throw ArgumentError("x has " + std::to_string(x.rank) + " dimensions, other than its dims");
+    if (dims.size() != static_cast<size_t>(x.rank)) {
+      throw ArgumentError("x has " + std::to_string(x.rank) + " dimensions, other than its dims");
+    }
     unsigned seen = 0;
     for (size_t i = 0; i < dims.size(); ++i) {
       const size_t d = x.dimension(dims[i]);
@@ -141,7 +155,10 @@ inline Plan::Operation select_operation(int64_t dim, int64_t index) {
     Place y = in[0];
     const Extent& x = in[0].extent;
     const size_t d = x.dimension(dim);
-    if (index < -x.size[d] || index >= x.size[d]) throw ArgumentError("x has no element " + std::to_string(index) + " in dimension " + std::to_string(dim));
+    if (index < -x.size[d] || index >= x.size[d]) {
+      throw ArgumentError("x has no element " + std::to_string(index) + " in dimension " +
+                          std::to_string(dim));
+    }
     y.offset += (index < 0 ? index + x.size[d] : index) * x.stride[d] * y.item;
     y.extent = without(x, d);
     return y;
@@ -156,12 +173,16 @@ inline Place sliced(Place x, size_t d, int64_t start, int64_t stop, int64_t step
   const int64_t first = inside(start), end = std::max(inside(stop), first);
   x.offset += first * x.extent.stride[d] * x.item;
   x.extent.size[d] = divided_up(end - first, step);
-  if (x.extent.size[d] > 1) x.extent.stride[d] *= step;  // of a single one it means nothing, and could overflow
+  if (x.extent.size[d] > 1) {
+    x.extent.stride[d] *= step;  // of a single one it means nothing, and could overflow
+  }
   return x;
 }
 
 inline Plan::Operation slice_operation(int64_t dim, int64_t start, int64_t stop, int64_t step) {
-  return [=](Program&, const std::vector<Place>& in) { return sliced(in[0], in[0].extent.dimension(dim), start, stop, step); };
+  return [=](Program&, const std::vector<Place>& in) {
+    return sliced(in[0], in[0].extent.dimension(dim), start, stop, step);
+  };
 }
 
 inline Plan::Operation chunk_operation(int64_t chunks, int64_t dim, int64_t index) {
@@ -169,9 +190,13 @@ inline Plan::Operation chunk_operation(int64_t chunks, int64_t dim, int64_t inde
     const size_t d = in[0].extent.dimension(dim);
     const int64_t size = in[0].extent.size[d];
     if (chunks < 1) throw ArgumentError("chunks must be at least 1");
-    const int64_t length = std::max<int64_t>(divided_up(size, chunks), 1), count = std::max<int64_t>(divided_up(size, length), 1);
+    const int64_t length = std::max<int64_t>(divided_up(size, chunks), 1),
+                  count = std::max<int64_t>(divided_up(size, length), 1);
     const int64_t piece = index < 0 ? index + count : index;
-    if (piece < 0 || piece >= count) throw ArgumentError("there are " + std::to_string(count) + " chunks, and none numbered " + std::to_string(index));
+    if (piece < 0 || piece >= count) {
+      throw ArgumentError("there are " + std::to_string(count) + " chunks, and none numbered " +
+                          std::to_string(index));
+    }
     return sliced(in[0], d, piece * length, (piece + 1) * length, 1);
   };
 }

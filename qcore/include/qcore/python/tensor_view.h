@@ -1,9 +1,11 @@
-// A torch tensor as seen from C++ without libtorch: read through the Python object itself, so that no argument can misdescribe it.
+// A torch tensor as seen from C++ without libtorch: read through the Python object itself, so that
+// no argument can misdescribe it.
 #pragma once
 
 #include <pybind11/pybind11.h>
 
 #include <array>
+#include <cstdint>
 #include <string>
 
 #include "qcore/base/error.h"
@@ -25,39 +27,30 @@ struct TorchNames {
   static const TorchNames& get() {
     static const TorchNames* names = [] {
       const py::module_ torch = py::module_::import("torch");
-      return new TorchNames{{torch.attr("uint8"), torch.attr("int8"), torch.attr("int32"), torch.attr("int64"), torch.attr("float16"), torch.attr("float32"),
-                             torch.attr("float64")},
-                            torch.attr("Tensor"), intern("dtype"), intern("is_cpu"), intern("shape"), intern("stride"), intern("data_ptr")};
+      return new TorchNames{
+          {torch.attr("uint8"), torch.attr("int8"), torch.attr("int32"), torch.attr("int64"),
+           torch.attr("float16"), torch.attr("float32"), torch.attr("float64")},
+          torch.attr("Tensor"),
+          intern("dtype"),
+          intern("is_cpu"),
+          intern("shape"),
+          intern("stride"),
+          intern("data_ptr")};
     }();
     return *names;
   }
 
  private:
-  static py::object intern(const char* text) { return py::reinterpret_steal<py::object>(PyUnicode_InternFromString(text)); }
+  static py::object intern(const char* text) {
+    return py::reinterpret_steal<py::object>(PyUnicode_InternFromString(text));
+  }
 };
 
 inline const char* name_of(DType dtype) {
-  static constexpr const char* kNames[] = {"torch.uint8", "torch.int8", "torch.int32", "torch.int64", "torch.float16", "torch.float32", "torch.float64"};
+  static constexpr const char* kNames[] = {"torch.uint8",  "torch.int8",    "torch.int32",
+                                           "torch.int64",  "torch.float16", "torch.float32",
+                                           "torch.float64"};
   return kNames[static_cast<int>(dtype)];
-}
-
-// A class whose objects only the functions of the module make.
-template <class T>
-py::class_<T> native_class(py::handle module, const char* name) {
-  py::class_<T> made(module, name);
-  made.attr("__new__") = py::staticmethod(py::cpp_function(
-      [text = std::string(name)](const py::args&, const py::kwargs&) -> py::object { throw py::type_error(text + " objects are made by the kernels alone"); }));
-  return made;
-}
-
-// An object of Python as one of C++, or ArgumentTypeError; `wanted` says in words what it must be.
-template <class T>
-T cast_argument(py::handle given, const char* name, const char* wanted) {
-  try {
-    if (!given.is_none()) return given.cast<T>();
-  } catch (const py::cast_error&) {
-  }
-  throw ArgumentTypeError(std::string(name) + " must be " + wanted + ", not " + py::str(py::type::handle_of(given)).cast<std::string>());
 }
 
 class TensorView {
@@ -66,25 +59,37 @@ class TensorView {
   TensorView(py::handle tensor, const char* name, DType dtype) : name_(name), owner_(tensor) {
     const TorchNames& names = TorchNames::get();
     if (!PyObject_TypeCheck(tensor.ptr(), reinterpret_cast<PyTypeObject*>(names.tensor.ptr()))) {
-      throw ArgumentTypeError(std::string(name) + " must be a tensor, not " + py::str(py::type::handle_of(tensor)).cast<std::string>());
+      throw ArgumentTypeError(std::string(name) + " must be a tensor, not " +
+                              py::str(py::type::handle_of(tensor)).cast<std::string>());
     }
     const py::object given = attribute(names.dtype);
     if (!given.is(names.dtypes[static_cast<size_t>(dtype)])) {
-      throw ArgumentTypeError(std::string(name) + " must be " + name_of(dtype) + ", not " + py::str(given).cast<std::string>());
+      throw ArgumentTypeError(std::string(name) + " must be " + name_of(dtype) + ", not " +
+                              py::str(given).cast<std::string>());
     }
-    if (!attribute(names.is_cpu).is(py::handle(Py_True))) throw ArgumentError(std::string(name) + " must be on the CPU");
+    if (!attribute(names.is_cpu).is(py::handle(Py_True))) {
+      throw ArgumentError(std::string(name) + " must be on the CPU");
+    }
     const py::object shape = attribute(names.shape);
     const py::object stride = call(names.stride);
-    if (!PyTuple_Check(shape.ptr()) || !PyTuple_Check(stride.ptr()) || PyTuple_GET_SIZE(shape.ptr()) != PyTuple_GET_SIZE(stride.ptr())) {
+    if (!PyTuple_Check(shape.ptr()) || !PyTuple_Check(stride.ptr()) ||
+        PyTuple_GET_SIZE(shape.ptr()) != PyTuple_GET_SIZE(stride.ptr())) {
       throw ArgumentTypeError(std::string(name) + " must be a strided tensor");
     }
-    if (PyTuple_GET_SIZE(shape.ptr()) > kMaxRank) throw ArgumentError(std::string(name) + " has more than " + std::to_string(kMaxRank) + " dimensions");
+    if (PyTuple_GET_SIZE(shape.ptr()) > kMaxRank) {
+      throw ArgumentError(std::string(name) + " has more than " + std::to_string(kMaxRank) +
+                          " dimensions");
+    }
     rank_ = static_cast<int>(PyTuple_GET_SIZE(shape.ptr()));
     int64_t most = 1;  // elements, were there no dimension of size 0
     for (int i = 0; i < rank_; ++i) {
-      const int64_t size = shape_[static_cast<size_t>(i)] = integer(PyTuple_GET_ITEM(shape.ptr(), i));
+      const int64_t size = shape_[static_cast<size_t>(i)] =
+          integer(PyTuple_GET_ITEM(shape.ptr(), i));
       stride_[static_cast<size_t>(i)] = integer(PyTuple_GET_ITEM(stride.ptr(), i));
-      if (size < 0 || __builtin_mul_overflow(most, size > 0 ? size : 1, &most) || most > kMostElements) fail("has more elements than memory holds");
+      if (size < 0 || __builtin_mul_overflow(most, size > 0 ? size : 1, &most) ||
+          most > kMostElements) {
+        fail("has more elements than memory holds");
+      }
       numel_ *= size;
     }
     data_ = PyLong_AsVoidPtr(call(names.data_ptr).ptr());
@@ -94,11 +99,13 @@ class TensorView {
 
   static bool has_dtype(py::handle tensor, DType dtype) {
     const TorchNames& names = TorchNames::get();
-    return py::getattr(tensor, names.dtype, py::none()).is(names.dtypes[static_cast<size_t>(dtype)]);
+    return py::getattr(tensor, names.dtype, py::none())
+        .is(names.dtypes[static_cast<size_t>(dtype)]);
   }
 
   int rank() const { return rank_; }
   int64_t numel() const { return numel_; }
+  const int64_t* sizes() const { return shape_.data(); }
   int64_t shape(int i) const { return shape_[static_cast<size_t>(i)]; }
   int64_t stride(int i) const { return stride_[static_cast<size_t>(i)]; }
   py::handle owner() const { return owner_; }
@@ -109,7 +116,9 @@ class TensorView {
   }
 
   const TensorView& of_rank(int rank) const {
-    if (rank_ != rank) fail("must have " + std::to_string(rank) + " dimensions, not " + std::to_string(rank_));
+    if (rank_ != rank) {
+      fail("must have " + std::to_string(rank) + " dimensions, not " + std::to_string(rank_));
+    }
     return *this;
   }
 
@@ -141,31 +150,40 @@ class TensorView {
   }
 
   const TensorView& with_elements(int64_t count) const {
-    if (numel_ != count) fail("must have " + std::to_string(count) + " elements, not " + std::to_string(numel_));
+    if (numel_ != count) {
+      fail("must have " + std::to_string(count) + " elements, not " + std::to_string(numel_));
+    }
     return *this;
   }
 
   const TensorView& with_size(int dimension, int64_t size) const {
     if (shape(dimension) != size) {
-      fail("must have size " + std::to_string(size) + " in dimension " + std::to_string(dimension) + ", not " + std::to_string(shape(dimension)));
+      fail("must have size " + std::to_string(size) + " in dimension " + std::to_string(dimension) +
+           ", not " + std::to_string(shape(dimension)));
     }
     return *this;
   }
 
-  [[noreturn]] void fail(const std::string& what) const { throw ArgumentError(std::string(name_) + " " + what); }
+  [[noreturn]] void fail(const std::string& what) const {
+    throw ArgumentError(std::string(name_) + " " + what);
+  }
 
  private:
   py::object attribute(const py::object& name) const {
     return present(PyObject_GetAttr(owner_.ptr(), name.ptr()));
   }
 
-  py::object call(const py::object& method) const { return present(PyObject_CallMethodNoArgs(owner_.ptr(), method.ptr())); }
+  py::object call(const py::object& method) const {
+    return present(PyObject_CallMethodNoArgs(owner_.ptr(), method.ptr()));
+  }
 
-  // What torch has told of the tensor; what it refuses to tell, as the sizes of nested tensors, no kernel can do without.
+  // What torch has told of the tensor; what it refuses to tell, as the sizes of nested tensors, no
+  // kernel can do without.
   py::object present(PyObject* value) const {
     if (!value) {
       const py::error_already_set error;
-      throw ArgumentTypeError(std::string(name_) + " must be a strided tensor with memory of its own: " + error.what());
+      throw ArgumentTypeError(std::string(name_) +
+                              " must be a strided tensor with memory of its own: " + error.what());
     }
     return py::reinterpret_steal<py::object>(value);
   }
@@ -178,7 +196,8 @@ class TensorView {
 
   int64_t check_stride(int i, int64_t expected) const {
     if (numel_ != 0 && shape(i) != 1 && stride(i) != expected) {
-      fail("has stride " + std::to_string(stride(i)) + " in dimension " + std::to_string(i) + " where the kernel needs " + std::to_string(expected));
+      fail("has stride " + std::to_string(stride(i)) + " in dimension " + std::to_string(i) +
+           " where the kernel needs " + std::to_string(expected));
     }
     return expected * shape(i);
   }

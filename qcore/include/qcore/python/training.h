@@ -1,15 +1,28 @@
-// Python functions of the training side: arguments are checked here, then the GIL is released for the work.
+// Python functions of the training side: arguments are checked here, then the GIL is released for
+// the work.
 #pragma once
 
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <limits>
 #include <optional>
 
-#include "qcore/python/elementwise.h"
+#include "qcore/base/error.h"
+#include "qcore/isa/kernels.h"
+#include "qcore/ops/training/channels.h"
+#include "qcore/ops/training/choose.h"
 #include "qcore/ops/training/fake_quantize.h"
+#include "qcore/ops/training/histogram.h"
+#include "qcore/ops/training/ranges.h"
+#include "qcore/python/arguments.h"
+#include "qcore/python/tensor_view.h"
 
-namespace qcore {
+namespace qcore::python {
 
 // `axis` -1: one channel, the whole tensor. x: dense, in any order of dimensions.
 inline ChannelLayout channel_layout(const TensorView& x, int axis) {
@@ -23,7 +36,9 @@ inline ChannelLayout channel_layout(const TensorView& x, int axis) {
 constexpr int64_t kMostInteger = 1 << 16;
 
 inline IntegerRange checked_range(int64_t low, int64_t high) {
-  if (low < -kMostInteger || high > kMostInteger || low >= high) throw ArgumentError("quant_min and quant_max must rise, within 65536");
+  if (low < -kMostInteger || high > kMostInteger || low >= high) {
+    throw ArgumentError("quant_min and quant_max must rise, within 65536");
+  }
   return {static_cast<int32_t>(low), static_cast<int32_t>(high)};
 }
 
@@ -33,37 +48,46 @@ inline uint16_t* checked_bits(const TensorView& inside, int64_t numel) {
   return inside.data<uint16_t>();
 }
 
-inline void fake_quantize(const Kernels& kernels, const py::object& x, const py::object& scale, const py::object& zero, int axis, int64_t low, int64_t high,
+inline void fake_quantize(const Kernels& kernels, const py::object& x, const py::object& scale,
+                          const py::object& zero, int axis, int64_t low, int64_t high,
                           const py::object& y, const py::object& inside, int threads) {
   const TensorView in(x, "x", DType::f32), out(y, "y", DType::f32), bits(inside, "mask", DType::u8);
   const TensorView scales(scale, "scale", DType::f32), zeros(zero, "zero_point", DType::i32);
   const ChannelLayout layout = channel_layout(in, axis);
   check_alike(in, out);
   uint16_t* mask = checked_bits(bits, in.numel());
-  scales.contiguous().with_elements(layout.channels), zeros.contiguous().with_elements(layout.channels);
+  scales.contiguous().with_elements(layout.channels);
+  zeros.contiguous().with_elements(layout.channels);
   const IntegerRange range = checked_range(low, high);
   for (int64_t c = 0; c < layout.channels; ++c) {
-    if (std::abs(int64_t{zeros.data<int32_t>()[c]}) > kMostInteger) zeros.fail("must lie within 65536");
+    if (std::abs(int64_t{zeros.data<int32_t>()[c]}) > kMostInteger) {
+      zeros.fail("must lie within 65536");
+    }
   }
-  const FakeQuantizeParameters parameters(scales.data<float>(), zeros.data<int32_t>(), layout, range);
+  const FakeQuantizeParameters parameters(scales.data<float>(), zeros.data<int32_t>(), layout,
+                                          range);
   checked_threads(threads);
   const py::gil_scoped_release release;
   parameters.run(kernels, in.data<float>(), out.data<float>(), mask, threads);
 }
 
-inline void keep_inside(const Kernels& kernels, const py::object& x, const py::object& inside, const py::object& y, int threads) {
+inline void keep_inside(const Kernels& kernels, const py::object& x, const py::object& inside,
+                        const py::object& y, int threads) {
   const TensorView in(x, "x", DType::f32), out(y, "y", DType::f32), bits(inside, "mask", DType::u8);
   check_alike(in, out);
   const uint16_t* mask = checked_bits(bits, in.numel());
   checked_threads(threads);
   const py::gil_scoped_release release;
-  parallel_blocks(threads, in.numel(), [&](int64_t begin, int64_t end) { kernels.keep_inside(in.data<float>(), out.data<float>(), mask, begin, end); });
+  run_keep_inside(kernels, in.data<float>(), out.data<float>(), in.numel(), mask, threads);
 }
 
-inline void ranges(const Kernels& kernels, const py::object& x, int axis, const py::object& low, const py::object& high, int threads) {
-  const TensorView in(x, "x", DType::f32), lows(low, "low", DType::f32), highs(high, "high", DType::f32);
+inline void ranges(const Kernels& kernels, const py::object& x, int axis, const py::object& low,
+                   const py::object& high, int threads) {
+  const TensorView in(x, "x", DType::f32), lows(low, "low", DType::f32),
+      highs(high, "high", DType::f32);
   const ChannelLayout layout = channel_layout(in, axis);
-  lows.contiguous().with_elements(layout.channels), highs.contiguous().with_elements(layout.channels);
+  lows.contiguous().with_elements(layout.channels);
+  highs.contiguous().with_elements(layout.channels);
   checked_threads(threads);
   const py::gil_scoped_release release;
   const Ranges found(kernels, in.data<float>(), layout, threads);
@@ -71,71 +95,83 @@ inline void ranges(const Kernels& kernels, const py::object& x, int axis, const 
   std::copy(found.high.begin(), found.high.end(), highs.data<float>());
 }
 
-// Moves the averages `low` and `high`, chooses scale and zero point from them, and fake-quantizes x with these.
-// False, and nothing changed, where x holds NaN or infinity.
-inline bool observe_fake_quantize(const Kernels& kernels, const py::object& x, int axis, double constant, int64_t quant_min, int64_t quant_max, bool symmetric,
-                                  const std::optional<double>& eps, int64_t middle, const py::object& low, const py::object& high, const py::object& scale,
-                                  const py::object& zero, const py::object& y, const py::object& inside, int threads) {
+// Moves the averages `low` and `high`, chooses scale and zero point from them, and fake-quantizes x
+// with these. False, and nothing changed, where x holds NaN or infinity.
+inline bool observe_fake_quantize(const Kernels& kernels, const py::object& x, int axis,
+                                  double constant, int64_t quant_min, int64_t quant_max,
+                                  bool symmetric, const std::optional<double>& eps, int64_t middle,
+                                  const py::object& low, const py::object& high,
+                                  const py::object& scale, const py::object& zero,
+                                  const py::object& y, const py::object& inside, int threads) {
   const TensorView in(x, "x", DType::f32), out(y, "y", DType::f32), bits(inside, "mask", DType::u8);
-  const TensorView lows(low, "min_val", DType::f32), highs(high, "max_val", DType::f32), scales(scale, "scale", DType::f32), zeros(zero, "zero_point", DType::i32);
+  const TensorView lows(low, "min_val", DType::f32), highs(high, "max_val", DType::f32),
+      scales(scale, "scale", DType::f32), zeros(zero, "zero_point", DType::i32);
   const ChannelLayout layout = channel_layout(in, axis);
   check_alike(in, out);
   uint16_t* mask = checked_bits(bits, in.numel());
-  for (const TensorView* view : {&lows, &highs, &scales, &zeros}) view->contiguous().with_elements(layout.channels);
-  const IntegerRange range = checked_range(quant_min, quant_max);
-  const float least = static_cast<float>(eps.value_or(1.0));
-  if (!(least > 0.0f && std::isfinite(least))) throw ArgumentError("eps must be a positive, finite float32 number");
+  for (const TensorView* view : {&lows, &highs, &scales, &zeros}) {
+    view->contiguous().with_elements(layout.channels);
+  }
+  ParameterRule rule{checked_range(quant_min, quant_max), symmetric, std::nullopt, 0};
+  if (eps) rule.least_scale = static_cast<float>(*eps);
+  if (eps && !(*rule.least_scale > 0.0f && std::isfinite(*rule.least_scale))) {
+    throw ArgumentError("eps must be a positive, finite float32 number");
+  }
   if (std::abs(middle) > kMostInteger) throw ArgumentError("middle must lie within 65536");
+  rule.middle = static_cast<int32_t>(middle);
   checked_threads(threads);
   const py::gil_scoped_release release;
   const Ranges found(kernels, in.data<float>(), layout, threads);
-  if (!found.finite()) return false;
-  const auto weight = static_cast<float>(constant);
-  for (int64_t c = 0; c < layout.channels; ++c) {
-    const auto channel = static_cast<size_t>(c);
-    float &l = lows.data<float>()[c], &h = highs.data<float>()[c];
-    const bool first = !std::isfinite(l);
-    l = first ? found.low[channel] : l + weight * (found.low[channel] - l);
-    h = first ? found.high[channel] : h + weight * (found.high[channel] - h);
-    const ChosenParameters chosen =
-        eps ? choose_observed(l, h, range, symmetric, least, static_cast<int32_t>(middle)) : choose_qparams(l, h, range, symmetric);
-    scales.data<float>()[c] = chosen.scale;
-    zeros.data<int32_t>()[c] = chosen.zero;
-  }
-  FakeQuantizeParameters(scales.data<float>(), zeros.data<int32_t>(), layout, range).run(kernels, in.data<float>(), out.data<float>(), mask, threads);
+  const Observed to{lows.data<float>(), highs.data<float>(), scales.data<float>(),
+                    zeros.data<int32_t>()};
+  if (!run_observe(found, static_cast<float>(constant), rule, to)) return false;
+  const FakeQuantizeParameters parameters(to.scale, to.zero, layout, rule.range);
+  parameters.run(kernels, in.data<float>(), out.data<float>(), mask, threads);
   return true;
 }
 
 constexpr int64_t kMostBin = 1 << 24;  // float32 has no finer steps
 
-// Adds counts of x to `counts`, in bins of width 2^exponent of which the first begins at first * 2^exponent; lowest and highest of x.
-inline void grid_histogram(const Kernels& kernels, const py::object& x, int exponent, int64_t first, const py::object& counts, const py::object& ends,
-                           int threads) {
-  const TensorView in(x, "x", DType::f32), total(counts, "counts", DType::i64), extremes(ends, "ends", DType::f32);
+// Adds counts of x to `counts`, in bins of width 2^exponent of which the first begins at first *
+// 2^exponent; lowest and highest of x.
+inline void grid_histogram(const Kernels& kernels, const py::object& x, int exponent, int64_t first,
+                           const py::object& counts, const py::object& ends, int threads) {
+  const TensorView in(x, "x", DType::f32), total(counts, "counts", DType::i64),
+      extremes(ends, "ends", DType::f32);
   channel_layout(in, -1);
   const int64_t count = total.contiguous().numel();
   auto* found = extremes.contiguous().with_elements(2).data<float>();
-  if (exponent < -126 || exponent > 127) throw ArgumentError("exponent must be in [-126, 127], not " + std::to_string(exponent));
-  if (std::abs(first) > kMostBin || count < 1 || count > 1 << 16) throw ArgumentError("bins must be 1 to 65536, and start within 2^24");
+  if (exponent < -126 || exponent > 127) {
+    throw ArgumentError("exponent must be in [-126, 127], not " + std::to_string(exponent));
+  }
+  if (std::abs(first) > kMostBin || count < 1 || count > 1 << 16) {
+    throw ArgumentError("bins must be 1 to 65536, and start within 2^24");
+  }
   checked_threads(threads);
   const py::gil_scoped_release release;
-  const HistogramBins bins{std::ldexp(1.0f, -exponent), 0.0f, 1.0f, static_cast<float>(first), false};
-  const bool finite = count_bins(kernels, in.data<float>(), in.numel(), bins, count, total.data<int64_t>(), &found[0], &found[1], threads);
-  if (!finite) found[0] = found[1] = std::numeric_limits<float>::quiet_NaN();
+  const HistogramBins bins{std::ldexp(1.0f, -exponent), 0.0f, 1.0f, static_cast<float>(first),
+                           false};
+  BinCounts to{count, total.data<int64_t>()};
+  const bool finite = count_bins(kernels, in.data<float>(), in.numel(), bins, to, threads);
+  found[0] = finite ? to.low : std::numeric_limits<float>::quiet_NaN();
+  found[1] = finite ? to.high : std::numeric_limits<float>::quiet_NaN();
 }
 
 // Adds counts of x to `counts`, in equal bins over [low, high].
-inline void even_histogram(const Kernels& kernels, const py::object& x, float low, float high, const py::object& counts, int threads) {
+inline void even_histogram(const Kernels& kernels, const py::object& x, float low, float high,
+                           const py::object& counts, int threads) {
   const TensorView in(x, "x", DType::f32), total(counts, "counts", DType::i64);
   channel_layout(in, -1);
   const int64_t count = total.contiguous().numel();
-  if (!(low < high) || !std::isfinite(high - low)) throw ArgumentError("low must be below high, and both and their distance finite");
+  if (!(low < high) || !std::isfinite(high - low)) {
+    throw ArgumentError("low must be below high, and both and their distance finite");
+  }
   if (count < 1 || count > 1 << 16) throw ArgumentError("bins must be 1 to 65536");
   checked_threads(threads);
   const py::gil_scoped_release release;
   const HistogramBins bins{static_cast<float>(count), -low, high - low, 0.0f, true};
-  float least, greatest;
-  count_bins(kernels, in.data<float>(), in.numel(), bins, count, total.data<int64_t>(), &least, &greatest, threads);
+  BinCounts to{count, total.data<int64_t>()};
+  count_bins(kernels, in.data<float>(), in.numel(), bins, to, threads);
 }
 
 inline void bind_training(py::class_<Kernels>& kernels) {
@@ -147,4 +183,4 @@ inline void bind_training(py::class_<Kernels>& kernels) {
       .def("even_histogram", &even_histogram);
 }
 
-}  // namespace qcore
+}  // namespace qcore::python

@@ -1,15 +1,18 @@
-// How a convolution is cut into matrices: slices of channels, one of a few groups that lie side by side, and the order of K within them.
+// How a convolution is cut into matrices: slices of channels, one of a few groups that lie side by
+// side, and the order of K within them.
 #pragma once
 
-#include <array>
 #include <cstdint>
 
-#include "qcore/ops/gemm/packed_weights.h"
+#include "qcore/base/sizes.h"
+#include "qcore/isa/layout.h"
+#include "qcore/ops/windows.h"
 
 namespace qcore {
 
-// Groups of few channels leave lanes of their results empty; joined, with zeros for what they do not share, several fill these. Along K are
-// runs of bytes that lie together in a slice of the padded input: a row of the kernel, or a tap where rows are dilated.
+// Groups of few channels leave lanes of their results empty; joined, with zeros for what they do
+// not share, several fill these. Along K are runs of bytes that lie together in a slice of the
+// padded input: a row of the kernel, or a tap where rows are dilated.
 struct ConvSlices {
   int64_t joined = 1;     // groups to a slice
   int64_t per_group = 0;  // channels
@@ -26,37 +29,53 @@ struct ConvSlices {
   int64_t columns() const { return joined * outputs; }
   int64_t run_bytes() const { return taps * channels(); }
   int64_t k() const { return runs * room; }
-  bool is_whole() const { return slices() == 1 && room == run_bytes(); }  // as windows of all channels lie, one run behind the other
+  bool is_whole() const {
+    return slices() == 1 && room == run_bytes();
+  }  // as windows of all channels lie, one run behind the other
   int64_t units() const { return round_up(columns(), kLanes) / kLanes; }
 
-  // `plain`: kernels read rows where they are. `flat`: kernels are of one plane, and no planes are left out or added.
-  static ConvSlices of(const Layout& layout, const std::array<int64_t, 3>& kernel, const std::array<int64_t, 3>& dilation, int64_t groups, int64_t per_group, int64_t outputs,
-                       bool flat, bool may_join, bool plain) {
-    ConvSlices best;
-    best.groups = groups, best.per_group = per_group, best.outputs = outputs;
-    const bool whole_rows = dilation[2] == 1 || !flat;
-    best.taps = whole_rows ? kernel[2] : 1;
-    best.runs = kernel[0] * kernel[1] * kernel[2] / best.taps;
-    ConvSlices next = best;
-    for (next.joined = 2; may_join && next.joined <= groups; ++next.joined) {
-      if (groups % next.joined == 0 && next.cost(layout) * best.joined <= best.cost(layout) * next.joined) best.joined = next.joined;
+  // What is known of a convolution before its weights are packed.
+  struct Of {
+    const WindowGeometry& geometry;
+    int64_t groups, per_group, outputs;
+    bool flat;      // kernels are of one plane, and no planes are left out or added
+    bool may_join;  // no weight has a zero point
+    bool plain;     // kernels read rows where they are
+  };
+
+  ConvSlices() = default;
+  ConvSlices(const Layout& layout, const Of& of)
+      : per_group(of.per_group), outputs(of.outputs), groups(of.groups) {
+    const Sizes3& kernel = of.geometry.kernel;
+    const bool whole_rows = of.geometry.dilation[2] == 1 || !of.flat;
+    taps = whole_rows ? kernel[2] : 1;
+    runs = kernel[0] * kernel[1] * kernel[2] / taps;
+    ConvSlices next = *this;
+    for (next.joined = 2; of.may_join && next.joined <= groups; ++next.joined) {
+      if (groups % next.joined == 0 && next.cost(layout) * joined <= cost(layout) * next.joined) {
+        joined = next.joined;
+      }
     }
-    best.grid = flat && best.runs * best.taps > 1 && (groups > 1 || plain) && best.reads_in_place(layout);
-    if (best.grid) best.pieces = best.pieces_of_run(layout);
-    best.room = best.grid ? round_up(round_up(best.run_bytes(), layout.group) / layout.group, best.pieces) * layout.group : best.run_bytes();
-    return best;
+    grid = of.flat && runs * taps > 1 && (groups > 1 || of.plain) && reads_in_place(layout);
+    if (grid) pieces = pieces_of_run(layout);
+    room =
+        grid ? round_up(divided_up(run_bytes(), layout.group), pieces) * layout.group : run_bytes();
   }
 
-  // The weight of a column and a place along K of a slice; `data`: (outputs of all groups, channels of one, taps).
+  // The weight of a column and a place along K of a slice; `data`: (outputs of all groups, channels
+  // of one, taps).
   int8_t at(const int8_t* data, int64_t slice, int64_t column, int64_t i) const {
-    const int64_t byte = i % room, channel = byte % channels(), tap = i / room * taps + byte / channels();
+    const int64_t byte = i % room, channel = byte % channels(),
+                  tap = i / room * taps + byte / channels();
     if (byte >= run_bytes() || channel / per_group != column / outputs) return 0;
-    return data[((slice * columns() + column) * per_group + channel % per_group) * runs * taps + tap];
+    return data[((slice * columns() + column) * per_group + channel % per_group) * runs * taps +
+                tap];
   }
 
  private:
   int64_t pieces_of_run(const Layout& layout) const {
-    constexpr int64_t kMost = 384;  // bytes of K whose weights are in the L1 cache, of all units of a panel
+    constexpr int64_t kMost =
+        384;  // bytes of K whose weights are in the L1 cache, of all units of a panel
     const int64_t most = layout.piece > 0 ? int64_t{layout.piece} * layout.group : kMost;
     return (run_bytes() + most - 1) / most;
   }
@@ -65,7 +84,8 @@ struct ConvSlices {
     return (bytes + step - 1) / step;
   }
 
-  // Of a slice, for each of its rows, in steps along K of 16 columns; an epilogue is worth some, and so is what a row costs by itself.
+  // Of a slice, for each of its rows, in steps along K of 16 columns; an epilogue is worth some,
+  // and so is what a row costs by itself.
   int64_t cost(const Layout& layout) const {
     constexpr int64_t kEpilogue = 4, kRow = 4;
     return units() * (runs * steps(layout, run_bytes()) + kEpilogue) + kRow;
@@ -74,7 +94,8 @@ struct ConvSlices {
   // Whether more steps, since each run has some of its own, take less than gathering rows would.
   bool reads_in_place(const Layout& layout) const {
     constexpr int64_t kCopy = 4;
-    return (runs * steps(layout, run_bytes()) - steps(layout, runs * run_bytes())) * units() <= kCopy * runs;
+    return (runs * steps(layout, run_bytes()) - steps(layout, runs * run_bytes())) * units() <=
+           kCopy * runs;
   }
 };
 

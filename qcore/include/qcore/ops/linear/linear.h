@@ -1,9 +1,12 @@
-// Linear layers: static (u8 in, u8 out) and dynamic (float in, quantized while rows are packed, float out).
+// Linear layers: static (integers in, integers out) and dynamic (floats in, floats out).
 #pragma once
 
-#include "qcore/base/error.h"
+#include <cstdint>
+#include <cstring>
+
+#include "qcore/isa/kernels.h"
 #include "qcore/ops/gemm/driver.h"
-#include "qcore/ops/gemm/requantization.h"
+#include "qcore/ops/linear/dynamic.h"
 
 namespace qcore {
 
@@ -32,63 +35,47 @@ struct StaticLinearJob {
   }
 };
 
-constexpr const char* kNotFinite = "x holds NaN or infinity; dynamic quantization needs finite values";
-
-struct DynamicLinearJob {
-  const Kernels& kernels;
-  const PackedWeights& w;
-  const float* x;
-  float* y;
+// What a linear is made of: weights (n, k).
+struct LinearWeights {
+  const int8_t* data;
+  int64_t n, k;
+  const WeightQuantization& quantization;
+  const float* bias;  // null: none
   bool relu;
-  int32_t qmax;
-  const QParams* tensor;  // of all of x; null: each row has its own
-
-  bool at_hand() const { return false; }
-
-  GemmInput rows(int64_t first, int64_t count, int64_t, Scratch& scratch) const {
-    const int64_t stride = w.row_bytes();
-    uint8_t* packed = packed_rows(w, count, scratch);
-    float* scales = scratch.scales.reserve(count);
-    int32_t* zeros = scratch.zeros.reserve(count);
-    for (int64_t r = 0; r < count; ++r) {
-      const float* row = x + (first + r) * w.k;
-      const QParams q = tensor ? *tensor : row_qparams(row);
-      scales[r] = static_cast<float>(q.scale);
-      zeros[r] = w.row_zero(q.zero);
-      kernels.quantize(row, packed + r * stride, w.k, quantize_parameters(q, 0, 255));
-      pad_row(w, packed + r * stride);
-    }
-    return gemm_input(kernels, w, packed, stride, count, scratch);
-  }
-
-  QParams row_qparams(const float* row) const {
-    float low, high;
-    if (!kernels.range(row, w.k, &low, &high)) throw ArgumentError(kNotFinite);
-    return choose_qparams(low, high, qmax);
-  }
-
-  void multiply(const GemmInput& input, const GemmPanel& panel, int64_t first, Scratch& scratch) const {
-    multiply_to(y + first * w.n, w.n, input, panel, scratch);
-  }
-
-  void multiply_to(float* to, int64_t stride, const GemmInput& input, const GemmPanel& panel, Scratch& scratch) const {
-    multiply_rows(kernels, input, panel,
-                  FloatOutput{to, stride, scratch.scales.data(), scratch.zeros.data(), w.column_sums.data(), w.scales.data(), w.bias.data(),
-                              w.has_zeros ? w.zeros.data() : nullptr, relu});
-  }
 };
 
-// Lowest and highest of n floats. Raises ArgumentError where not all are finite.
-inline std::pair<float, float> range_of(const Kernels& kernels, const float* x, int64_t n, int threads) {
-  constexpr int64_t kGrain = 1 << 15;
-  const int64_t pieces = std::max<int64_t>(n / kGrain, 1);
-  std::vector<float> low(static_cast<size_t>(pieces)), high(static_cast<size_t>(pieces));
-  parallel(threads, pieces, [&](int64_t i) {
-    const int64_t begin = n * i / pieces;
-    const bool finite = kernels.range(x + begin, n * (i + 1) / pieces - begin, &low[static_cast<size_t>(i)], &high[static_cast<size_t>(i)]);
-    if (!finite) throw ArgumentError(kNotFinite);
-  });
-  return {*std::min_element(low.begin(), low.end()), *std::max_element(high.begin(), high.end())};
-}
+class Linear {
+ public:
+  Linear(const Kernels& kernels, const LinearWeights& from) : kernels_(kernels), relu_(from.relu) {
+    check_accumulated(from.n > 0 ? from.k : 0);
+    const auto at = [&](int64_t, int64_t c, int64_t i) { return from.data[c * from.k + i]; };
+    packed_.pack(kernels.layout, {1, from.n, from.k, from.quantization, from.bias}, at);
+  }
+
+  void run(const uint8_t* x, int64_t rows, const RequantizedOutput& out, int threads) const {
+    run_gemm(packed_, rows, threads, StaticLinearJob{kernels_, packed_, x, out});
+  }
+
+  // Raises ArgumentError where not all of x is finite.
+  void run_dynamic(const float* x, int64_t rows, float* y, RangeRule rule, int threads) const {
+    QParams tensor{};
+    if (!rule.per_row) {
+      const auto [low, high] = range_of(kernels_, x, rows * packed_.k, threads);
+      tensor = choose_qparams(low, high, rule.qmax);
+    }
+    const DynamicLinearJob job{
+        kernels_, packed_, x, y, relu_, rule.qmax, rule.per_row ? nullptr : &tensor};
+    run_gemm(packed_, rows, threads, job);
+  }
+
+  const Kernels& kernels() const { return kernels_; }
+  const PackedWeights& packed() const { return packed_; }
+  bool relu() const { return relu_; }
+
+ private:
+  const Kernels& kernels_;
+  PackedWeights packed_;
+  bool relu_;
+};
 
 }  // namespace qcore

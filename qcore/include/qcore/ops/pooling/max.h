@@ -1,54 +1,16 @@
-// Drivers of the pooling kernels: which rows belong to each output pixel.
+// The largest of each window.
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 
-#include "qcore/base/buffer.h"
-#include "qcore/isa/kernels.h"
 #include "qcore/base/thread_pool.h"
+#include "qcore/isa/kernels.h"
+#include "qcore/ops/scratch.h"
 #include "qcore/ops/windows.h"
 
 namespace qcore {
-
-// Calls finish(rows, count, y, place) for each output pixel with the rows of its window that lie inside of the input.
-template <class Finish>
-void each_window(const Windows& v, const uint8_t* x, uint8_t* y, int threads, const Finish& finish) {
-  constexpr int64_t kGrainBytes = 1 << 16;
-  const int64_t grain = kGrainBytes / (v.channels * v.most_inside() + 1) + 1;
-  parallel_ranges(threads, v.pixels(), grain, [&](int64_t begin, int64_t end) {
-    const uint8_t** rows = Scratch::of_thread().taps.reserve(v.most_inside());
-    Windows::Place place = v.place(begin);
-    for (int64_t pixel = begin; pixel < end; ++pixel, v.advance(place)) {
-      int64_t count = 0;
-      v.each_tap(x, place, [&](const uint8_t* tap) { rows[count++] = tap; });
-      finish(rows, count, y + pixel * v.channels, place);
-    }
-  });
-}
-
-// The same for windows [floor(i * in / out), ceil((i + 1) * in / out)) along each dimension.
-template <class Finish>
-void each_adaptive_window(const Windows& v, const uint8_t* x, uint8_t* y, int threads, const Finish& finish) {
-  const auto begin_of = [&](size_t d, int64_t i) { return i * v.in[d] / v.out[d]; };
-  const auto end_of = [&](size_t d, int64_t i) { return ((i + 1) * v.in[d] + v.out[d] - 1) / v.out[d]; };
-  parallel_ranges(threads, v.pixels(), 1, [&](int64_t first, int64_t last) {
-    Buffer<const uint8_t*>& taps = Scratch::of_thread().taps;
-    for (int64_t pixel = first; pixel < last; ++pixel) {
-      const int64_t ow = pixel % v.out[2], oh = pixel / v.out[2] % v.out[1], od = pixel / (v.out[2] * v.out[1]) % v.out[0];
-      const int64_t sample = pixel / (v.out[2] * v.out[1] * v.out[0]);
-      const Sizes3 begin{begin_of(0, od), begin_of(1, oh), begin_of(2, ow)}, end{end_of(0, od), end_of(1, oh), end_of(2, ow)};
-      const uint8_t** rows = taps.reserve((end[0] - begin[0]) * (end[1] - begin[1]) * (end[2] - begin[2]));
-      int64_t count = 0;
-      for (int64_t d = begin[0]; d < end[0]; ++d) {
-        for (int64_t h = begin[1]; h < end[1]; ++h) {
-          for (int64_t w = begin[2]; w < end[2]; ++w) rows[count++] = v.at(x, sample, d, h, w);
-        }
-      }
-      finish(rows, count, y + pixel * v.channels);
-    }
-  });
-}
 
 // The largest of each window: of whole lines first, then along these.
 struct MaxPool {
@@ -63,9 +25,13 @@ struct MaxPool {
     Scratch& scratch = Scratch::of_thread();
     const uint8_t** rows = scratch.taps.reserve(v.most_inside(0) * v.most_inside(1));
     int64_t count = 0;
-    const Windows::Taps depth = v.inside_taps(0, place.start[0]), height = v.inside_taps(1, place.start[1]);
+    const Windows::Taps depth = v.inside_taps(0, place.start[0]),
+                        height = v.inside_taps(1, place.start[1]);
     for (int64_t kd = depth.begin; kd < depth.end; ++kd) {
-      for (int64_t kh = height.begin; kh < height.end; ++kh) rows[count++] = v.at(x, place.sample, place.start[0] + kd * v.dilation[0], place.start[1] + kh * v.dilation[1], 0);
+      for (int64_t kh = height.begin; kh < height.end; ++kh) {
+        rows[count++] = v.at(x, place.sample, place.start[0] + kd * v.dilation[0],
+                             place.start[1] + kh * v.dilation[1], 0);
+      }
     }
     if (count == 0) {
       std::memset(to, 0, static_cast<size_t>(v.out[2] * v.channels));
@@ -73,15 +39,17 @@ struct MaxPool {
       along(rows[0], to);
     } else {
       uint8_t* together = scratch.rows.reserve(v.in[2] * v.channels);
-      kernels.max(rows, count, together, v.in[2] * v.channels, 1, 0);
+      kernels.max({rows, count, together, v.in[2] * v.channels}, 1, 0);
       along(together, to);
     }
   }
 
  private:
   void along(const uint8_t* from, uint8_t* to) const {
-    const int64_t step = v.stride[2], reach = (v.kernel[2] - 1) * v.dilation[2], room = v.in[2] - 1 - reach + v.padding[2];
-    const int64_t begin = std::min((v.padding[2] + step - 1) / step, v.out[2]);  // of the windows that lie inside
+    const int64_t step = v.stride[2], reach = (v.kernel[2] - 1) * v.dilation[2],
+                  room = v.in[2] - 1 - reach + v.padding[2];
+    const int64_t begin =
+        std::min((v.padding[2] + step - 1) / step, v.out[2]);  // of the windows that lie inside
     const int64_t end = room < 0 ? begin : std::clamp(room / step + 1, begin, v.out[2]);
     for (int64_t i = 0; i < begin; ++i) outputs(from, i, 1, to);
     if (begin < end) outputs(from, begin, end - begin, to);
@@ -93,25 +61,29 @@ struct MaxPool {
     int64_t inside = 0;
     const int64_t start = first * v.stride[2] - v.padding[2];
     const Windows::Taps width = v.inside_taps(2, start);
-    for (int64_t k = width.begin; k < width.end; ++k) taps[inside++] = from + (start + k * v.dilation[2]) * v.channels;
+    for (int64_t k = width.begin; k < width.end; ++k) {
+      taps[inside++] = from + (start + k * v.dilation[2]) * v.channels;
+    }
     to += first * v.channels;
     if (inside == 0) {
       std::memset(to, 0, static_cast<size_t>(v.channels));
     } else if (v.stride[2] == 1) {
-      kernels.max(taps, inside, to, count * v.channels, 1, 0);
+      kernels.max({taps, inside, to, count * v.channels}, 1, 0);
     } else {
-      kernels.max(taps, inside, to, v.channels, count, v.stride[2] * v.channels);
+      kernels.max({taps, inside, to, v.channels}, count, v.stride[2] * v.channels);
     }
   }
 };
 
-inline void run_max_pool(const Kernels& kernels, const Windows& v, const uint8_t* x, uint8_t* y, int threads) {
+inline void run_max_pool(const Kernels& kernels, const Windows& v, const uint8_t* x, uint8_t* y,
+                         int threads) {
   constexpr int64_t kGrainBytes = 1 << 16;
   const MaxPool pool{kernels, v, x, y};
   const int64_t line_bytes = v.in[2] * v.channels * v.most_inside(0) * v.most_inside(1);
-  parallel_ranges(threads, v.batch * v.out[0] * v.out[1], kGrainBytes / (line_bytes + 1) + 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) pool.line(i);
-  });
+  parallel_ranges(threads, v.batch * v.out[0] * v.out[1], kGrainBytes / (line_bytes + 1) + 1,
+                  [&](int64_t begin, int64_t end) {
+                    for (int64_t i = begin; i < end; ++i) pool.line(i);
+                  });
 }
 
 }  // namespace qcore
