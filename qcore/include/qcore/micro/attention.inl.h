@@ -3,6 +3,8 @@
 // lane its own, and keys and values are read where they lie.
 #pragma once
 
+#include <cstdint>
+
 #include "qcore/micro/floats.inl.h"
 
 namespace qcore::QCORE_ISA {

@@ -2,6 +2,10 @@
 // interleaved once and kept; each output is a few dot products of these.
 #pragma once
 
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
 #include "qcore/micro/elementwise.inl.h"
 
 namespace qcore::QCORE_ISA {

@@ -1,6 +1,8 @@
 // Elementwise kernels, 16 lanes at a time; the last lanes go through a buffer.
 #pragma once
 
+#include <cstdint>
+
 #include "qcore/micro/epilogue.inl.h"
 
 namespace qcore::QCORE_ISA {

@@ -1,6 +1,8 @@
 // Sums of rows of integer tables, 16 columns to a vector.
 #pragma once
 
+#include <cstdint>
+
 #include "qcore/micro/epilogue.inl.h"
 
 namespace qcore::QCORE_ISA {

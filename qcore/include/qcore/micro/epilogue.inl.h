@@ -1,6 +1,7 @@
 // What becomes of sums: bytes, requantized, after another tensor was added or not; or floats.
 #pragma once
 
+#include <cstdint>
 #include <cstring>
 #include <type_traits>
 

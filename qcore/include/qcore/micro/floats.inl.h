@@ -1,6 +1,8 @@
 // Operators on floats: functions of one variable, sums, layer norm.
 #pragma once
 
+#include <cstdint>
+
 #include "qcore/micro/gates.inl.h"
 
 namespace qcore::QCORE_ISA {

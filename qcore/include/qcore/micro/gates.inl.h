@@ -1,6 +1,8 @@
 // The cells of recurrent layers: gates of 16 hidden values at a time, the new state in place.
 #pragma once
 
+#include <cstdint>
+
 #include "qcore/micro/epilogue.inl.h"
 
 namespace qcore::QCORE_ISA {

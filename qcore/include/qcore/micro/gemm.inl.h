@@ -1,6 +1,9 @@
 // Matrix multiplication, u8 x s8 -> exact int32, of a panel of weights.
 #pragma once
 
+#include <cstdint>
+#include <type_traits>
+
 #include "qcore/micro/elementwise.inl.h"
 #include "qcore/micro/gemm_blocks.inl.h"
 

@@ -1,6 +1,8 @@
 // Blocks of tiles that an ISA multiplies in registers of their own (AMX).
 #pragma once
 
+#include <cstdint>
+
 #include "qcore/micro/gemm_units.inl.h"
 
 namespace qcore::QCORE_ISA {

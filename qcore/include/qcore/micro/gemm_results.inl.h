@@ -1,6 +1,8 @@
 // From the sums of a tile to results in memory.
 #pragma once
 
+#include <cstdint>
+
 #include "qcore/micro/epilogue.inl.h"
 #include "qcore/micro/gemm_rows.inl.h"
 

@@ -2,6 +2,10 @@
 // of its own.
 #pragma once
 
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
 #include "qcore/micro/epilogue.inl.h"
 
 namespace qcore::QCORE_ISA {

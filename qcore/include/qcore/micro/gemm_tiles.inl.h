@@ -1,6 +1,8 @@
 // Tiles of a matrix multiplication: rows against units of weights, summed in registers.
 #pragma once
 
+#include <cstdint>
+
 #include "qcore/micro/gemm_rows.inl.h"
 
 namespace qcore::QCORE_ISA {

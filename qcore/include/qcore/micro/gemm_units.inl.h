@@ -2,6 +2,8 @@
 // epilogue.
 #pragma once
 
+#include <cstdint>
+#include <type_traits>
 #include <utility>
 
 #include "qcore/micro/gemm_results.inl.h"

@@ -1,6 +1,8 @@
 // Matrix multiplication of floats with float16 weights: each output is one chain of fma along K.
 #pragma once
 
+#include <cstdint>
+
 #include "qcore/micro/epilogue.inl.h"
 
 namespace qcore::QCORE_ISA {

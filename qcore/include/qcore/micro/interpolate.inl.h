@@ -1,6 +1,8 @@
 // Bilinear interpolation: first along a row, then between two rows.
 #pragma once
 
+#include <cstdint>
+
 #include "qcore/micro/epilogue.inl.h"
 
 namespace qcore::QCORE_ISA {

@@ -1,6 +1,8 @@
 // All kernels of one ISA, in one table. An ISA's .cpp includes its vocabulary, then this.
 #pragma once
 
+#include <cstdint>
+
 #include "qcore/micro/attention.inl.h"
 #include "qcore/micro/depthwise.inl.h"
 #include "qcore/micro/elementwise.inl.h"

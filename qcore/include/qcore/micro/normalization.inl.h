@@ -1,6 +1,8 @@
 // Rows of integers: their sums, and normalization by them.
 #pragma once
 
+#include <cstdint>
+
 #include "qcore/micro/elementwise.inl.h"
 
 namespace qcore::QCORE_ISA {

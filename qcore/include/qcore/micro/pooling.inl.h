@@ -1,6 +1,9 @@
 // Pooling: channels in lanes, over the rows of one window.
 #pragma once
 
+#include <cstdint>
+#include <cstring>
+
 #include "qcore/micro/epilogue.inl.h"
 
 namespace qcore::QCORE_ISA {

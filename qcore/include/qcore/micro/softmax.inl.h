@@ -1,6 +1,8 @@
 // Softmax of a row of integers, from the whole terms of each distance below its greatest.
 #pragma once
 
+#include <cstdint>
+
 #include "qcore/micro/elementwise.inl.h"
 
 namespace qcore::QCORE_ISA {

@@ -1,6 +1,9 @@
 // Kernels of the training side: fake quantization and the extremes of columns.
 #pragma once
 
+#include <cstdint>
+#include <cstring>
+
 #include "qcore/micro/elementwise.inl.h"
 
 namespace qcore::QCORE_ISA {

@@ -3,6 +3,10 @@
 // times those of the convolution.
 #pragma once
 
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
 #include "qcore/micro/elementwise.inl.h"
 #include "qcore/micro/gemm_tiles.inl.h"
 

@@ -2,7 +2,6 @@
 // and quantization for dynamic linears.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <optional>

@@ -1,7 +1,6 @@
 // A compiled graph: nodes in order, bound once to the sizes of the inputs.
 #pragma once
 
-#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>

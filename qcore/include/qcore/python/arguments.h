@@ -7,7 +7,6 @@
 #include <cmath>
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "qcore/base/error.h"
 #include "qcore/base/qparams.h"

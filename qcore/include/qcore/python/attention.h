@@ -4,8 +4,6 @@
 
 #include <pybind11/pybind11.h>
 
-#include <cstdint>
-
 #include "qcore/isa/kernels.h"
 #include "qcore/ops/attention.h"
 #include "qcore/python/arguments.h"

@@ -6,7 +6,6 @@
 
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "qcore/base/error.h"
 #include "qcore/base/qparams.h"

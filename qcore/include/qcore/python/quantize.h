@@ -5,6 +5,7 @@
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
+#include <string>
 
 #include "qcore/base/qparams.h"
 #include "qcore/isa/kernels.h"

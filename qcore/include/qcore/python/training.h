@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <limits>
 #include <optional>
+#include <string>
 
 #include "qcore/base/error.h"
 #include "qcore/isa/kernels.h"
