@@ -192,26 +192,29 @@ def _opened(name: str) -> tuple[dict[str, Any], Reader]:
         )
     try:
         with safe_open(name, framework="pt") as stored:
-            text = (stored.metadata() or {}).get(_KEY)
-            tensors = {key: stored.get_tensor(key) for key in stored.keys()} if text is not None else {}  # noqa: SIM118
+            header = _checked((stored.metadata() or {}).get(_KEY))
+            tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
+    except ArgumentError as error:
+        refuse(str(error), error)
     except (SafetensorError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         refuse(f"it is no safetensors file, or cut or corrupt ({error})", error)
+    return header, Reader(tensors)
+
+
+def _checked(text: str | None) -> dict[str, Any]:
+    """The header of a text; ArgumentError, without the name of the file, for what is none that can be read here."""
     if text is None:
-        refuse("it is a safetensors file without a qcore header: qcore.save did not write it")
-    try:
-        header = grammar.parsed(text)
-    except ArgumentError as error:
-        refuse(str(error), error)
+        raise ArgumentError("it is a safetensors file without a qcore header: qcore.save did not write it")
+    header = grammar.parsed(text)
     schema = header.get("schema") if isinstance(header, dict) else None
     if type(schema) is not int or schema < 1:
-        refuse("its header is corrupt: no schema version")
+        raise ArgumentError("its header is corrupt: no schema version")
     if schema > SCHEMA:
-        refuse(f"it is in version {schema} of the format; this qcore reads up to {SCHEMA}: pip install -U torch-qcore")
-    try:
-        grammar.check(header)
-    except ArgumentError as error:
-        refuse(str(error), error)
-    return header, Reader(tensors)
+        raise ArgumentError(
+            f"it is in version {schema} of the format; this qcore reads up to {SCHEMA}: pip install -U torch-qcore"
+        )
+    grammar.check(header)
+    return dict(header)
 
 
 def _backend(header: dict[str, Any], name: str, asked: str | None) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import itertools
 import json
 import mmap
 import os
@@ -32,8 +33,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
+from tests.fuzz.corpus import Sample, of_qcore, of_torch
 from tests.trust import record
 
 SLOW = 10
@@ -44,39 +45,8 @@ MEMORY = 6 * 2**30
 """Bytes of address space of a child."""
 KINDS = ("qcore", "torch")
 _BATCH = 20_000
-_GOLDEN = Path(__file__).parents[1] / "compat" / "checkpoints" / "golden"
-
-
-# --- what is spoiled --------------------------------------------------------------------------------------------------
-
-
-def corpus(folder: Path) -> dict[str, tuple[bytes, Callable[[], nn.Module] | None, tuple[Any, ...]]]:
-    """Small files of every kind of model, with the float model to load into and an input for the call."""
-    import qcore
-    from tests.api import eager_models
-    from tests.api.saved_models import GOLDEN, SAVED, Attending, Recurrent
-
-    factories: dict[str, Callable[[], nn.Module]] = {
-        "eager-ConvNet": lambda: eager_models.ConvNet(eager_models.QCORE),
-        "dynamic-int8": Recurrent,
-        "parts": Attending,
-    }
-    names = ("graph-Residual", "graph-Sums", "graph-Attention", "plain", "single", "tables-4", "tables-8", *factories)
-    found = {}
-    for name in names:
-        if name not in SAVED:
-            continue
-        model, _, inputs = SAVED[name]("reference")
-        qcore.save(model, folder / "model.qcore")
-        found[name] = (folder / "model.qcore").read_bytes(), factories.get(name), inputs
-    for name in ("graph-Residual", "plain"):
-        found[f"{name}-v1"] = (GOLDEN / "v1" / f"{name}.qcore").read_bytes(), None, found[name][2]
-    return found
-
-
-def torch_corpus() -> dict[str, bytes]:
-    """The files of torch.ao that the tests keep."""
-    return {path.stem: path.read_bytes() for path in sorted(_GOLDEN.glob("*.pt"))}
+_MEMORY = Path("/dev/shm")
+"""Where Linux has a file system in memory: making a file there takes a tenth of the time."""
 
 
 # --- one file ---------------------------------------------------------------------------------------------------------
@@ -88,6 +58,8 @@ class Runner:
     def __init__(self, kind: str, folder: Path) -> None:
         import torch._dynamo  # noqa: F401  # which torch imports, with what it needs, to tell of an error in a graph
 
+        from tests.fuzz.spoil_files import Safetensors
+        from tests.fuzz.spoil_pickles import TorchFile
         from tests.fuzz.watch import Watch
 
         self.kind = kind
@@ -95,32 +67,33 @@ class Runner:
         """Called when a model has been loaded, and before it is."""
         self.loaded = 0.0
         self.path = str(folder / "spoiled")
-        self.files: dict[str, Any] = corpus(folder) if kind == "qcore" else torch_corpus()
-        self.names = sorted(self.files)
-        for name in self.names:  # so that what is imported on the way is there
-            found = self.files[name]
-            Path(self.path).write_bytes(found[0] if kind == "qcore" else found)
-            outcome = self._end_of(name)
-            assert outcome == ("", "ran"), (name, outcome)
+        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT)
+        spoiler: Any = Safetensors if kind == "qcore" else TorchFile
+        samples = of_qcore(folder) if kind == "qcore" else of_torch()
+        self.samples = [(sample, spoiler(sample.data)) for _, sample in sorted(samples.items())]
+        for sample, _ in self.samples:  # so that what is imported on the way is there
+            self._put(sample.data)
+            outcome = self._end_of(sample)
+            assert outcome == ("", "ran"), outcome
+        self._bounds = [*itertools.accumulate(sample.weight for sample, _ in self.samples)]
         self.watch = Watch(may_write=self.path)
 
     def run(self, seed: int) -> tuple[str, str]:
         """(what was wrong, what came of it) for one seed."""
-        from tests.fuzz import spoil_files as spoil
-
         chance = random.Random(seed)
-        name = chance.choice(self.names)
-        found = self.files[name]
-        spoiled = spoil.safetensors(found[0], chance) if self.kind == "qcore" else spoil.torch_file(found, chance)
-        Path(self.path).write_bytes(spoiled)
-        return self._load_and_call(name)
+        sample, spoiler = chance.choices(self.samples, cum_weights=self._bounds)[0]
+        self._put(spoiler.spoiled(chance))
+        return self._load_and_call(sample)
 
-    def _load_and_call(self, name: str) -> tuple[str, str]:
+    def _put(self, data: bytes) -> None:
+        os.ftruncate(self._file, os.pwrite(self._file, data, 0))
+
+    def _load_and_call(self, sample: Sample) -> tuple[str, str]:
         start = time.process_time()
         self.watch.seen.clear()
         self.watch.on = True
         try:
-            problem, outcome = self._end_of(name)
+            problem, outcome = self._end_of(sample)
         finally:
             self.watch.on = False
         took = self.loaded - start
@@ -130,14 +103,14 @@ class Runner:
             problem = f"took {took:.0f} s"
         return problem, outcome
 
-    def _end_of(self, name: str) -> tuple[str, str]:
-        return self._of_torch() if self.kind == "torch" else self._of_qcore(*self.files[name][1:])
+    def _end_of(self, sample: Sample) -> tuple[str, str]:
+        return self._of_torch() if self.kind == "torch" else self._of_qcore(sample)
 
-    def _of_qcore(self, factory: Callable[[], nn.Module] | None, inputs: tuple[Any, ...]) -> tuple[str, str]:
+    def _of_qcore(self, sample: Sample) -> tuple[str, str]:
         import qcore
 
         try:
-            model = qcore.load(self.path, factory)
+            model = qcore.load(self.path, sample.factory, allow=sample.allow)
         except qcore.QcoreError as error:
             named = self.path in str(error)
             return ("" if named else f"an error without the file: {error}"), f"refused by {type(error).__name__}"
@@ -148,7 +121,7 @@ class Runner:
         self.calls()
         try:
             with torch.no_grad():
-                model(*inputs)
+                model(*sample.inputs)
         except qcore.QcoreError as error:
             return "", f"ran, {type(error).__name__}"
         except Exception as error:
@@ -172,12 +145,16 @@ class Runner:
         return "", "ran"
 
 
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) else None)
+
+
 # --- children ---------------------------------------------------------------------------------------------------------
 
 
 def child(kind: str, first: int, last: int, progress: str) -> None:
     """Run seeds; each is noted in the file `progress` before it is run."""
-    with tempfile.TemporaryDirectory() as folder, open(progress, "r+b") as file, mmap.mmap(file.fileno(), 8) as at:
+    with _folder() as folder, open(progress, "r+b") as file, mmap.mmap(file.fileno(), 8) as at:
         runner = Runner(kind, Path(folder))
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         counts: collections.Counter[str] = collections.Counter()
@@ -263,7 +240,7 @@ def main() -> int:
         child(kind, int(first), int(last), progress)
         return 0
     if options.only is not None:
-        with tempfile.TemporaryDirectory() as folder:
+        with _folder() as folder:
             print(*Runner(options.kind, Path(folder)).run(options.only), sep="\n")
         return 0
     found = run(options.kind, options.runs, options.seed, options.seconds)

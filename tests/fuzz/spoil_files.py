@@ -1,15 +1,11 @@
-"""Ways to spoil a file: its bytes, the JSON of its header, the opcodes of its pickles."""
+"""Ways to spoil a file: its bytes, and the JSON of its header."""
 
 from __future__ import annotations
 
-import io
 import json
-import pickle
-import pickletools
+import marshal
 import random
 import struct
-import zipfile
-from collections.abc import Callable
 from typing import Any
 
 from qcore.api._saving.arguments import known
@@ -72,101 +68,135 @@ def value(chance: random.Random) -> Any:
     return deep
 
 
-def _places(tree: Any, found: list[tuple[Any, Any]]) -> None:
-    pending = [tree]
+class Tree:
+    """Some JSON that is spoiled many times: its places are found once, and each time a fresh copy is changed.
+
+    `first`: the key of a part that half of the changes are made in.
+    """
+
+    def __init__(self, own: Any, first: str = "") -> None:
+        self._kept = marshal.dumps(own)
+        self._paths = _paths(own)
+        self._inner = [path for path in self._paths if path[0] == first and len(path) > 1]
+        self._alike: dict[tuple[type, type], list[Any]] = {}
+        self._named: dict[str, list[Any]] = {}
+        for path in self._paths:
+            old = _at(own, path)
+            self._alike.setdefault((type(path[-1]), type(old)), []).append(old)
+            if isinstance(path[-1], str):
+                self._named.setdefault(path[-1], []).append(old)
+        self._all = [value for values in self._alike.values() for value in values]
+
+    def spoiled(self, chance: random.Random) -> Any:
+        """A copy with one to three changes."""
+        own = marshal.loads(self._kept)
+        for _ in range(chance.choice((1, 1, 1, 2, 3))):
+            path = chance.choice(self._inner if self._inner and chance.random() < 0.5 else self._paths)
+            try:
+                parent = _at(own, path[:-1])
+                parent[path[-1]]
+            except (LookupError, TypeError):  # a change before has taken it away
+                continue
+            (self._exchange if chance.random() < 0.6 else self._change)(parent, path[-1], chance)
+        return own
+
+    def _exchange(self, parent: Any, key: Any, chance: random.Random) -> None:
+        """Another value of the same type: one that stands under the same name elsewhere, or of those above."""
+        old = parent[key]
+        if type(old) is bool:
+            parent[key] = not old
+            return
+        others = self._alike.get((type(key), type(old)), [])
+        same = self._named.get(key, []) if isinstance(key, str) else []
+        pool = chance.choice([pool for pool in (others, same, same, _LISTED.get(type(old))) if pool] or [[old]])
+        parent[key] = _copied(chance.choice(pool))
+
+    def _change(self, parent: Any, key: Any, chance: random.Random) -> None:
+        how = chance.randrange(10)
+        if how < 2:
+            parent[key] = value(chance)
+        elif how == 2:
+            old = parent[key]
+            if isinstance(old, str):
+                parent[key] = chance.choice(
+                    (old + chance.choice(CODE), old[:-1], chance.choice(CODE) + old, old.upper())
+                )
+            elif isinstance(old, int | float):
+                parent[key] = chance.choice((-old, old + 1, old * 2**20, old * 2**40, str(old), [old], not old))
+            else:
+                parent[key] = value(chance)
+        elif how == 3:
+            del parent[key]
+        elif how == 4:
+            parent[key] = _copied(chance.choice(self._all))
+        elif how == 5 and isinstance(parent, dict):
+            parent[chance.choice(TEXTS)] = parent.pop(key)
+        elif how == 6 and isinstance(parent, list):
+            parent.insert(chance.randrange(len(parent) + 1), _copied(parent[key]))
+        elif how == 7 and isinstance(parent, list):
+            chance.shuffle(parent)
+        elif how == 8 and isinstance(parent, dict):
+            parent[chance.choice(sorted(self._named))] = _copied(chance.choice(self._all))
+        else:
+            parent[key] = chance.choice(NUMBERS + TEXTS)
+
+
+_LISTED = {kind: [each for each in NUMBERS + TEXTS + NAMES if type(each) is kind] for kind in (int, float, str)}
+
+
+def _paths(tree: Any) -> list[tuple[Any, ...]]:
+    found: list[tuple[Any, ...]] = []
+    pending: list[tuple[Any, tuple[Any, ...]]] = [(tree, ())]
     while pending:
-        at = pending.pop()
+        at, path = pending.pop()
         keys = at.keys() if isinstance(at, dict) else range(len(at)) if isinstance(at, list) else ()
         for key in keys:
-            found.append((at, key))
-            pending.append(at[key])
+            found.append((*path, key))
+            pending.append((at[key], (*path, key)))
+    return found
 
 
-def header(own: Any, chance: random.Random) -> Any:
-    """A header with one to three changes."""
-    for _ in range(chance.choice((1, 1, 1, 2, 3))):
-        found: list[tuple[Any, Any]] = []
-        _places(own, found)
-        parent, key = chance.choice(found)
-        # most of a header is its state and report; half of the changes go to modules and graphs
-        if chance.random() < 0.5:
-            inner: list[tuple[Any, Any]] = []
-            _places(own.get("modules") if isinstance(own, dict) else own, inner)
-            if inner:
-                parent, key = chance.choice(inner)
-        if chance.random() < 0.6:
-            _exchange(parent, key, found, chance)
-        else:
-            _change(parent, key, found, chance)
-    return own
+def _at(tree: Any, path: tuple[Any, ...]) -> Any:
+    for key in path:
+        tree = tree[key]
+    return tree
 
 
-def _exchange(parent: Any, key: Any, found: list[tuple[Any, Any]], chance: random.Random) -> None:
-    """Another value of the same type: one that stands under the same name elsewhere, or of those above."""
-    old = parent[key]
-    if type(old) is bool:
-        parent[key] = not old
-        return
-    others = [
-        at[name] for at, name in found if type(name) is type(key) and _has(at, name) and type(at[name]) is type(old)
-    ]
-    same = [at[name] for at, name in found if name == key and isinstance(key, str) and _has(at, name)]
-    listed: tuple[Any, ...] = NUMBERS + TEXTS + NAMES
-    known = [each for each in listed if type(each) is type(old)]
-    pool = chance.choice([pool for pool in (others, same, same, known) if pool] or [[old]])
-    parent[key] = json.loads(json.dumps(chance.choice(pool)))
+def _copied(own: Any) -> Any:
+    return marshal.loads(marshal.dumps(own)) if isinstance(own, dict | list) else own
 
 
-def _has(at: Any, name: Any) -> bool:
-    return name in at if isinstance(at, dict) else isinstance(name, int) and name < len(at)
+class Safetensors:
+    """A file of qcore.save, to be spoiled."""
+
+    def __init__(self, data: bytes) -> None:
+        (length,) = struct.unpack("<Q", data[:8])
+        head = json.loads(data[8 : 8 + length])
+        self._data, self._rest = data, data[8 + length :]
+        own = head["__metadata__"].pop("qcore")
+        self._header = Tree(json.loads(own), "modules")
+        self._tensors = _inside(head)
+        self._whole = Tree({**head, "__metadata__": {"qcore": own}})
+
+    def spoiled(self, chance: random.Random) -> bytes:
+        """Its bytes, the tensors that it lists, or, most often, its header changed."""
+        how = chance.randrange(10)
+        if how < 2:
+            return spoiled_bytes(self._data, chance)
+        if how == 2:
+            return self._packed(json.dumps(self._whole.spoiled(chance)))
+        own = json.dumps(json.dumps(self._header.spoiled(chance)))
+        return self._packed(f'{{"__metadata__":{{"qcore":{own}}}{self._tensors}}}')
+
+    def _packed(self, head: str) -> bytes:
+        text = head.encode()
+        text += b" " * (-len(text) % 8)
+        return struct.pack("<Q", len(text)) + text + self._rest
 
 
-def _change(parent: Any, key: Any, found: list[tuple[Any, Any]], chance: random.Random) -> None:
-    how = chance.randrange(9)
-    if how < 2:
-        parent[key] = value(chance)
-    elif how == 2:
-        old = parent[key]
-        if isinstance(old, str):
-            parent[key] = chance.choice((old + chance.choice(CODE), old[:-1], chance.choice(CODE) + old, old.upper()))
-        elif isinstance(old, int | float):
-            parent[key] = chance.choice((-old, old + 1, old * 2**20, old * 2**40, str(old), [old], not old))
-        else:
-            parent[key] = value(chance)
-    elif how == 3:
-        del parent[key]
-    elif how == 4:
-        other, name = chance.choice(found)
-        if _has(other, name):
-            parent[key] = json.loads(json.dumps(other[name]))
-    elif how == 5 and isinstance(parent, dict):
-        parent[chance.choice(TEXTS)] = parent.pop(key)
-    elif how == 6 and isinstance(parent, list):
-        parent.insert(chance.randrange(len(parent) + 1), json.loads(json.dumps(parent[key])))
-    elif how == 7 and isinstance(parent, list):
-        chance.shuffle(parent)
-    else:
-        parent[key] = chance.choice(NUMBERS + TEXTS)
-
-
-def safetensors(data: bytes, chance: random.Random) -> bytes:
-    """A file of qcore.save, spoiled."""
-    how = chance.randrange(10)
-    if how < 2:
-        return spoiled_bytes(data, chance)
-    (length,) = struct.unpack("<Q", data[:8])
-    head, rest = json.loads(data[8 : 8 + length]), data[8 + length :]
-    if how == 2:
-        return _packed(header(head, chance), rest, length)
-    own = header(json.loads(head["__metadata__"]["qcore"]), chance)
-    head["__metadata__"]["qcore"] = json.dumps(own)
-    return _packed(head, rest, None)
-
-
-def _packed(head: Any, rest: bytes, length: int | None) -> bytes:
-    text = json.dumps(head).encode()
-    text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text + rest
+def _inside(head: dict[str, Any]) -> str:
+    """The JSON of what a header lists besides its metadata, to be put behind that."""
+    return "".join(f",{json.dumps(key)}:{json.dumps(each)}" for key, each in head.items() if key != "__metadata__")
 
 
 def spoiled_bytes(data: bytes, chance: random.Random) -> bytes:
@@ -188,68 +218,3 @@ def spoiled_bytes(data: bytes, chance: random.Random) -> bytes:
             if not changed:
                 break
     return bytes(changed)
-
-
-# --- pickles ----------------------------------------------------------------------------------------------------------
-
-_HOSTILE = (
-    f"c{MARK}\nf\n", "cos\nsystem\n", "cbuiltins\neval\n", "cbuiltins\ngetattr\n", "ctorch\nload\n",
-    "ctorch.storage\n_load_from_bytes\n", "c__builtin__\nset\n", "ccollections\nOrderedDict\n",
-    "ctorch\nFloatStorage\n", "ctorch._utils\n_rebuild_tensor_v2\n", "ctorch.nn.modules.linear\nLinear\n",
-    "ctorch\nSize\n",
-)  # fmt: skip
-
-
-def pickled(data: bytes, chance: random.Random) -> bytes:
-    """A pickle with opcodes taken out, put in, doubled, or exchanged, or numbers and names in them changed."""
-    try:
-        places = [(at, op.name) for op, _, at in pickletools.genops(data)]
-    except Exception:
-        return spoiled_bytes(data, chance)
-    ends = [at for at, _ in places[1:]] + [len(data)]
-    parts = [data[at:end] for (at, _), end in zip(places, ends, strict=True)]
-    for _ in range(chance.choice((1, 1, 2, 3))):
-        at, how = chance.randrange(len(parts)), chance.randrange(7)
-        if how == 0:
-            del parts[at]
-        elif how == 1:
-            parts.insert(at, parts[chance.randrange(len(parts))])
-        elif how == 2:
-            parts.insert(at, chance.choice(_HOSTILE).encode() + chance.choice((b"", b")R", b")\x81", b"}b")))
-        elif how == 3:
-            parts[at] = pickle.dumps(chance.choice(NUMBERS + TEXTS[:20]), 2, fix_imports=False)[2:-1]
-        elif how == 4:
-            other = chance.randrange(len(parts))
-            parts[at], parts[other] = parts[other], parts[at]
-        elif how == 5:
-            parts[at] = spoiled_bytes(parts[at], chance) if parts[at] else parts[at]
-        else:
-            parts.insert(
-                at, chance.choice((b"(", b")", b"}", b"]", b"0", b"1", b"2", b"R", b"b", b"s", b"u", b"e", b"a", b"t"))
-            )
-        if not parts:
-            break
-    return b"".join(parts)
-
-
-def torch_file(data: bytes, chance: random.Random) -> bytes:
-    """A file of torch.save or torch.jit.save, spoiled."""
-    if not data.startswith(b"PK") or chance.random() < 0.2:
-        return (
-            pickled(data, chance)
-            if not data.startswith(b"PK") and chance.random() < 0.5
-            else spoiled_bytes(data, chance)
-        )
-    stream = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as new:
-        for entry in old.infolist():
-            content = old.read(entry)
-            if entry.filename.endswith("/data.pkl"):
-                content = pickled(content, chance)
-            elif chance.random() < 0.02:
-                content = content[: chance.randrange(len(content) + 1)]
-            new.writestr(entry.filename, content)
-    return stream.getvalue()
-
-
-Spoil = Callable[[bytes, random.Random], bytes]

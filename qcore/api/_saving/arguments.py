@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import cache
 from typing import Any
@@ -74,7 +74,7 @@ def arguments(module: nn.Module) -> dict[str, Any] | None:
     if kind in _BARE or kind in (ReferenceModule, QuantStub, DeQuantStub) or kind.__init__ is nn.Module.__init__:
         return {}
     found: dict[str, Any] = {}
-    for name, parameter in inspect.signature(kind).parameters.items():
+    for name, parameter in _parameters(kind).items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             return None
         if name in _LEFT_OUT or name.startswith("_"):
@@ -85,6 +85,11 @@ def arguments(module: nn.Module) -> dict[str, Any] | None:
         if value is not _DEFAULT:
             found[name] = value
     return found
+
+
+@cache
+def _parameters(kind: Kind) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(kind).parameters
 
 
 class Budget:
@@ -111,7 +116,7 @@ def made(kind: Kind, given: dict[str, Any], budget: Budget) -> nn.Module:
         bare = kind.__new__(kind)
         nn.Module.__init__(bare)
         return bare
-    wanted, parameters = hints(kind), inspect.signature(kind).parameters
+    wanted, parameters = hints(kind), _parameters(kind)
     of_torch = kind.__module__.startswith("torch.")
     for name, value in given.items():
         if name not in parameters or name in _LEFT_OUT or (kind in _BARE and kind is not nn.Identity):

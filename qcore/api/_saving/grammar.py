@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn, get_args
+from typing import Any, NoReturn, TypeAlias, get_args
 
 from qcore.errors import ArgumentError
 from qcore.fx.callables import methods
@@ -17,7 +17,10 @@ from qcore.fx.graph_module import RESERVED
 from qcore.fx.names import is_name, is_part, is_path
 from qcore.report import Outcome
 
-Check = Callable[[Any, str], None]
+Where: TypeAlias = "tuple[Where | None, str | int]"
+"""A place of the header: the place that holds it, and its name there; put into words only for an error."""
+
+Check = Callable[[Any, Where], None]
 """Raises ArgumentError for a value that must not stand at a place of the header."""
 
 _DEPTH = 64
@@ -32,14 +35,13 @@ def parsed(text: str) -> Any:
         header = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise ArgumentError(f"its header is corrupt: {str(error)[:200]}") from error
-    pending = [(header, 0)]
-    while pending:
-        value, depth = pending.pop()
-        if depth > _DEPTH:
-            raise ArgumentError(f"its header is corrupt: nested deeper than {_DEPTH}")
-        inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-        pending += [(each, depth + 1) for each in inside]
-    return header
+    level = [header] if isinstance(header, dict | list) else []
+    for _ in range(_DEPTH):
+        inside = [value.values() if type(value) is dict else value for value in level]
+        level = [each for held in inside for each in held if type(each) is dict or type(each) is list]
+        if not level:
+            return header
+    raise ArgumentError(f"its header is corrupt: nested deeper than {_DEPTH}")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -61,13 +63,21 @@ def is_attribute(name: object) -> bool:
 # --- how checks are made ----------------------------------------------------------------------------------------------
 
 
-def _wrong(value: Any, where: str, wanted: str) -> NoReturn:
+def _words(where: Where) -> str:
+    above, name = where
+    if above is None:
+        return str(name)
+    inner = f".{name}" if is_name(name) else f"[{str(name)[:_SHOWN]!r}]" if isinstance(name, str) else f"[{name}]"
+    return _words(above) + inner
+
+
+def _wrong(value: Any, where: Where, wanted: str) -> NoReturn:
     shown = repr(value) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
-    raise ArgumentError(f"its header is corrupt: {where} is {shown[:_SHOWN]}; it must be {wanted}")
+    raise ArgumentError(f"its header is corrupt: {_words(where)} is {shown[:_SHOWN]}; it must be {wanted}")
 
 
 def _that(holds: Callable[[Any], bool], wanted: str) -> Check:
-    def check(value: Any, where: str) -> None:
+    def check(value: Any, where: Where) -> None:
         if not holds(value):
             _wrong(value, where, wanted)
 
@@ -83,32 +93,32 @@ def _whole(low: int, high: int) -> Check:
 
 
 def _list(of: Check, least: int = 0, most: int = _MANY) -> Check:
-    def check(value: Any, where: str) -> None:
+    def check(value: Any, where: Where) -> None:
         if not isinstance(value, list) or not least <= len(value) <= most:
             _wrong(value, where, f"a list of {least} to {most}")
         for index, each in enumerate(value):
-            of(each, f"{where}[{index}]")
+            of(each, (where, index))
 
     return check
 
 
 def _row(*columns: Check) -> Check:
-    def check(value: Any, where: str) -> None:
+    def check(value: Any, where: Where) -> None:
         if not isinstance(value, list) or len(value) != len(columns):
             _wrong(value, where, f"a list of {len(columns)}")
         for index, (each, column) in enumerate(zip(value, columns, strict=True)):
-            column(each, f"{where}[{index}]")
+            column(each, (where, index))
 
     return check
 
 
 def _map(key: Check, of: Check) -> Check:
-    def check(value: Any, where: str) -> None:
+    def check(value: Any, where: Where) -> None:
         if not isinstance(value, dict) or len(value) > _MANY:
             _wrong(value, where, "an object")
         for name, each in value.items():
-            key(name, f"a name in {where}")
-            of(each, f"{where}[{name[:_SHOWN]!r}]")
+            key(name, (where, name))
+            of(each, (where, name))
 
     return check
 
@@ -116,16 +126,17 @@ def _map(key: Check, of: Check) -> Check:
 def _fields(needed: Mapping[str, Check], others: Mapping[str, Check] | None = None) -> Check:
     known = {**needed, **(others or {})}
 
-    def check(value: Any, where: str) -> None:
+    def check(value: Any, where: Where) -> None:
         if not isinstance(value, dict):
             _wrong(value, where, "an object")
         for name in needed:
             if name not in value:
-                raise ArgumentError(f"its header is corrupt: {where} has no {name!r}")
+                raise ArgumentError(f"its header is corrupt: {_words(where)} has no {name!r}")
         for name, each in value.items():
             if name not in known:
-                raise ArgumentError(f"its header is corrupt: {where} has {name[:_SHOWN]!r}, which means nothing there")
-            known[name](each, f"{where}.{name}")
+                shown = f"{_words(where)} has {name[:_SHOWN]!r}"
+                raise ArgumentError(f"its header is corrupt: {shown}, which means nothing there")
+            known[name](each, (where, name))
 
     return check
 
@@ -148,7 +159,7 @@ _SCALARS: dict[type, Check] = {int: _INT64, float: _FINITE, str: TEXT}
 def _value(kinds: Mapping[str, Check]) -> Check:
     """JSON's own values, and objects of one of the kinds, by their first name."""
 
-    def check(value: Any, where: str) -> None:
+    def check(value: Any, where: Where) -> None:
         scalar = _SCALARS.get(type(value))
         kind = str(next(iter(value), "")) if isinstance(value, dict) else ""
         if scalar is not None:
@@ -168,7 +179,7 @@ def _kind(name: str, of: Check, **more: Check) -> dict[str, Check]:
 _EXTREME = _kind("float", _either("inf", "-inf", "nan"))
 
 
-def _real(value: Any, where: str) -> None:
+def _real(value: Any, where: Where) -> None:
     (_EXTREME["float"] if isinstance(value, dict) else _FINITE)(value, where)
 
 
@@ -218,7 +229,7 @@ _VALUES.update({
 # --- the header -------------------------------------------------------------------------------------------------------
 
 
-def _node(value: Any, where: str) -> None:
+def _node(value: Any, where: Where) -> None:
     _NODE(value, where)
     op, target = value["op"], value["target"]
     fits = {
@@ -230,7 +241,7 @@ def _node(value: Any, where: str) -> None:
         "call_function": str.isprintable,  # on the list, or allowed by the caller, as graphs.check_calls sees to
     }[op]
     if not fits(target):
-        shown = f"{where} is {op!r} of {target[:_SHOWN]!r}"
+        shown = f"{_words(where)} is {op!r} of {target[:_SHOWN]!r}"
         raise ArgumentError(f"its graph has a node that is not on the list of what it may call: {shown}")
 
 
@@ -256,15 +267,15 @@ _OWN_NOTES = {
 }
 
 
-def _notes(value: Any, where: str) -> None:
+def _notes(value: Any, where: Where) -> None:
     """What is noted on a graph: of qcore's, by name, and attributes that the user wants preserved."""
     _fields({"dict": _map(TEXT, lambda *_: None)})(value, where)
     for name, each in value["dict"].items():
         if name not in _OWN_NOTES and not is_attribute(name):
             raise ArgumentError(
-                f"its header is corrupt: {where} names {name[:_SHOWN]!r}, which is no attribute of a user's"
+                f"its header is corrupt: {_words(where)} names {name[:_SHOWN]!r}, which is no attribute of a user's"
             )
-        _OWN_NOTES.get(name, VALUE)(each, f"{where}.{name}")
+        _OWN_NOTES.get(name, VALUE)(each, (where, name))
 
 
 _SAME = _fields({"path": PATH, "same_as": PATH})
@@ -304,4 +315,4 @@ _HEADER = _fields(
 
 def check(header: Any) -> None:
     """ArgumentError, naming the field, for a header that this is not the grammar of."""
-    _HEADER(header, "the header")
+    _HEADER(header, (None, "the header"))
