@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import pickle
 import pickletools
 import random
@@ -18,14 +19,24 @@ _HOSTILE = (
 )  # fmt: skip
 
 
-def pickled(data: bytes, chance: random.Random) -> bytes:
-    """A pickle with opcodes taken out, put in, doubled, or exchanged, or numbers and names in them changed."""
+def opcodes(data: bytes) -> list[bytes]:
+    """The opcodes of the pickles that some bytes begin with, with what they are given; the last has what follows."""
+    places = [0]
     try:
-        places = [(at, op.name) for op, _, at in pickletools.genops(data)]
-    except Exception:
-        return spoiled_bytes(data, chance)
-    ends = [at for at, _ in places[1:]] + [len(data)]
-    parts = [data[at:end] for (at, _), end in zip(places, ends, strict=True)]
+        while places[-1] < len(data):
+            start = places[-1]
+            for _, _, at in pickletools.genops(data[start:]):
+                places.append(start + at)
+            places.append(places[-1] + 1)  # behind the end of this one, another may begin
+    except Exception:  # of pickletools, whose list is not written down: what follows is no pickle
+        pass
+    ends = sorted({*places, len(data)})
+    return [data[at:end] for at, end in itertools.pairwise(ends)]
+
+
+def pickled(own: list[bytes], chance: random.Random) -> bytes:
+    """A pickle with opcodes taken out, put in, doubled, or exchanged, or numbers and names in them changed."""
+    parts = list(own)
     for _ in range(chance.choice((1, 1, 2, 3))):
         at, how = chance.randrange(len(parts)), chance.randrange(7)
         if how == 0:
@@ -58,17 +69,19 @@ class TorchFile:
         if data.startswith(b"PK"):
             with zipfile.ZipFile(io.BytesIO(data)) as old:
                 self._entries = {entry.filename: old.read(entry) for entry in old.infolist()}
+        pickles = {name: content for name, content in self._entries.items() if name.endswith("/data.pkl")}
+        self._opcodes = {name: opcodes(content) for name, content in (pickles or {"": data}).items()}
 
     def spoiled(self, chance: random.Random) -> bytes:
         """Its bytes, its pickle, or some of its entries changed."""
         if not self._entries and chance.random() < 0.6:
-            return pickled(self._data, chance)
+            return pickled(self._opcodes[""], chance)
         if not self._entries or chance.random() < 0.2:
             return spoiled_bytes(self._data, chance)
         found = {}
         for name, content in self._entries.items():
-            if name.endswith("/data.pkl"):
-                content = pickled(content, chance)
+            if name in self._opcodes:
+                content = pickled(self._opcodes[name], chance)
             elif chance.random() < 0.02:
                 content = content[: chance.randrange(len(content) + 1)]
             found[name] = content
