@@ -76,7 +76,7 @@ def test_a_call_of_the_users_own_in_a_graph_is_refused_with_its_node(tmp_path):
     with model.graph.inserting_before(last):
         call = model.graph.call_function(json.dumps, (last.args[0],))
     call.name = "mine"
-    with pytest.raises(qcore.UnsupportedError, match=r"node .* calls dumps, which a checkpoint cannot hold"):
+    with pytest.raises(qcore.UnsupportedError, match=r"node .* calls dumps, which is not on the list"):
         qcore.save(model, tmp_path / "model.qcore")
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.overrides import TorchFunctionMode
 
+from qcore.api._saving.tables import EmbeddingBag
 from qcore.api._saving.types import fits, hints
 from qcore.errors import ArgumentError
 from qcore.fx import modules as fx_modules
@@ -57,7 +58,8 @@ def known() -> dict[str, Kind]:
 
 @cache
 def _names() -> dict[Kind, str]:
-    return {kind: name for name, kind in reversed(known().items())}
+    found = {kind: name for name, kind in reversed(known().items())}
+    return found | {EmbeddingBag: found[nn.EmbeddingBag]}
 
 
 def name_of(module: nn.Module) -> str:

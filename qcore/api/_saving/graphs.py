@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from torch import Tensor, fx, nn
 
+from qcore.api._saving.tables import checked
 from qcore.api._saving.values import Reader, Writer
 from qcore.errors import ArgumentError, ArgumentTypeError, UnsupportedError
 from qcore.fx.callables import ATTRIBUTES, FIELDS, MOST_ELEMENTS, functions, methods, name_of, names_sizes
@@ -42,9 +43,9 @@ def write(graph: fx.Graph, writer: Writer, path: str, allow: Allowed) -> list[di
         if target is None:
             name = getattr(node.target, "__name__", str(node.target))
             raise UnsupportedError(
-                f"graph of module {path!r}, node {node.name!r} calls {name}, which a checkpoint cannot hold: where it "
-                "is a function or a class of yours, give it as `allow` to save and load; or put it into a module of "
-                "its own that is not traced"
+                f"graph of module {path!r}, node {node.name!r} calls {name}, which is not on the list of what the graph "
+                "of a checkpoint may call: give it as `allow` to save and load; or put it into a module of its own "
+                "that is not traced"
             )
         name = f"{path}.{node.name}" if path else node.name
 
@@ -68,8 +69,8 @@ def check_calls(entries: Iterable[dict[str, Any]], allow: Allowed) -> None:
     for node in (node for entry in entries for node in entry.get("graph", ())):
         if node["op"] == "call_function" and node["target"] not in functions() and node["target"] not in allow:
             raise ArgumentError(
-                f"its graph calls {node['target'][:200]}, which is not on the list of what it may call; if that is a "
-                "function or a class of yours, give it as `allow`"
+                f"its graph calls {node['target'][:200]}, which is not on the list of what it may call; if you trust "
+                "that, give it as `allow`"
             )
 
 
@@ -88,9 +89,11 @@ def read(nodes: list[dict[str, Any]], reader: Reader, modules: Mapping[str, nn.M
     for entry in nodes:
         op, target, name = entry["op"], entry["target"], entry["name"]
         args, kwargs = reader.read(entry["args"], reference), reader.read(entry["kwargs"], reference)
-        problem = _problem(op, target, args, kwargs, modules)
+        problem = _problem(op, target, args, kwargs, modules, allow)
         if problem:
             raise ArgumentError(f"node {name!r} of its graph {problem}")
+        if op == "call_module":
+            checked(modules[target])
         called = (functions().get(target) or allow[target]) if op == "call_function" else target
         node = graph.create_node(op, called, args, kwargs, name)
         if node.name != name or name in made:
@@ -104,7 +107,9 @@ def read(nodes: list[dict[str, Any]], reader: Reader, modules: Mapping[str, nn.M
 _CHANGING = frozenset(f"operator.{function.__name__}" for function in IN_PLACE)
 
 
-def _problem(op: str, target: str, args: Any, kwargs: Any, modules: Mapping[str, nn.Module]) -> str:
+def _problem(
+    op: str, target: str, args: Any, kwargs: Any, modules: Mapping[str, nn.Module], allow: Allowed
+) -> str:
     """What no node of a model's graph is; empty for one that can be."""
     if op == "placeholder":
         return "has more than a default" if len(args) > 1 or kwargs or _nodes(args) else ""
@@ -120,6 +125,8 @@ def _problem(op: str, target: str, args: Any, kwargs: Any, modules: Mapping[str,
         module = modules.get(target)
         fits = module is not None and type(module).forward is not nn.Module.forward
         return "" if fits else f"calls {target[:60]!r}, which is no module with a forward"
+    if "out" in kwargs and op != "call_module" and target not in allow:
+        return f"gives {target} a tensor to change the sizes of"
     if op == "call_method" and not (args and isinstance(args[0], fx.Node)):
         return f"calls the method {target!r} of what is no tensor"
     if target == "builtins.getattr" and (
