@@ -112,6 +112,8 @@ def _problem(
 ) -> str:
     """What no node of a model's graph is; empty for one that can be."""
     if op == "placeholder":
+        if target == "self":
+            return "is an input that has the name of the model"
         return "has more than a default" if len(args) > 1 or kwargs or _nodes(args) else ""
     if op == "output":
         return "has not one result" if len(args) != 1 or kwargs else ""
@@ -135,7 +137,7 @@ def _problem(
         return f"asks for the attribute {str(args[1:])[:60]}, which is not one of {ATTRIBUTES}"
     if target.startswith("builtins.") and "key" in kwargs:
         return f"gives {target} a function to call"
-    if target == "qcore.put" and (len(args) < 3 or args[2] not in VIEWS or not set(kwargs) <= {"piece"}):
+    if target == "qcore.put" and (len(args) < 3 or str(args[2]) not in VIEWS or not set(kwargs) <= {"piece"}):
         return f"writes to the view {str(args[2:3])[:60]}, which is not one of {sorted(VIEWS)}"
     if target in _CHANGING and not (args and isinstance(args[0], fx.Node)):
         return f"calls {target} to change what is no value of the graph"

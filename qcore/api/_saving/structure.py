@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from qcore.api._layers import settle_transformers
 from qcore.api._saving import graphs
 from qcore.api._saving.arguments import Budget, arguments, known, made, name_of
+from qcore.api._saving.grammar import MOST_PLACES
 from qcore.api._saving.graphs import Allowed
 from qcore.api._saving.values import Reader, Writer
 from qcore.errors import ArgumentError, UnsupportedError
@@ -247,12 +248,11 @@ def check_tree(root: nn.Module) -> None:
             counts[id(module)] = 1 + sum(count(each, (*above, id(module))) for each in inner)
         return counts[id(module)]
 
-    if count(root, ()) > _MOST_PLACES:
-        raise ArgumentError(f"its modules are used in more than {_MOST_PLACES} places")
+    if count(root, ()) > MOST_PLACES:
+        raise ArgumentError(f"its modules are used in more than {MOST_PLACES} places")
 
 
 _DEEPEST = 200
-_MOST_PLACES = 2**20
 
 
 def _module(entry: Any, where: str, existing: nn.Module | None, reader: Reader, budget: Budget) -> nn.Module:
@@ -366,9 +366,10 @@ def _graph_module(
     constants = {} if "constants" not in entry else reader.read(entry["constants"])
     for target, value in constants.items():
         owner, name = modules.get(_parent(target)), _last(target)
-        if owner is None or not isinstance(value, Tensor) or not is_part(name) or hasattr(owner, name):
+        is_taken = owner is None or hasattr(owner, name) or (owner is holder and name in RESERVED)
+        if is_taken or not isinstance(value, Tensor) or not is_part(name):
             raise ArgumentError(f"its constant {target[:60]!r} is no tensor, or has the name of something else")
-        owner.register_buffer(name, value, persistent=False)
+        modules[_parent(target)].register_buffer(name, value, persistent=False)
     graph = QuantizedGraphModule(holder, graphs.read(entry["graph"], reader, modules, allow))
     graph._modules, graph._parameters, graph._buffers = holder._modules, holder._parameters, holder._buffers
     graph._non_persistent_buffers_set = holder._non_persistent_buffers_set
@@ -384,6 +385,8 @@ def _graph_module(
         graph.qcore_preserved = preserved  # type: ignore[assignment]
     if "example" in entry:
         sizes = [(tuple(shape), reader.read(dtype)) for shape, dtype in entry["example"]]
+        if not all(isinstance(dtype, torch.dtype) for _, dtype in sizes):
+            raise ArgumentError("an example input has what is no dtype")
         graph.qcore_example = tuple(sizes)  # type: ignore[assignment]
     if entry.get("compiled", True):  # as all graphs were in the first version of the format
         graph.qcore_runs_on = backend  # type: ignore[assignment]
