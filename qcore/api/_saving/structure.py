@@ -380,6 +380,10 @@ def _graph_module(
         raise ArgumentError(f"its attribute {taken[0]!r} has the name of something else")
     for name, value in notes.items():
         setattr(graph, name, value)
+    inputs = {(index, str(node.target)) for index, node in enumerate(graph.graph.nodes) if node.op == "placeholder"}
+    for position, name, _ in notes.get("qcore_fixed", ()):
+        if (position, name) not in inputs:
+            raise ArgumentError(f"its input {name[:60]!r} is not at position {position}")
     preserved = tuple(name for name in notes if name not in NOTES)
     if preserved and "qcore_preserved" not in notes:  # as in the first version of the format
         graph.qcore_preserved = preserved  # type: ignore[assignment]
