@@ -117,7 +117,9 @@ class Execution:
         self._watched = list(_owners(model, [node for node in graph.nodes if node not in called], entered))
         self._training = [module.training for _, _, module in self._watched]
         self._constants = _constants(self._watched)
-        self._tensors = [_tensor(model, path) for path in dict.fromkeys(reading.constants)]
+        read_by_code = [str(node.target) for node in called if node.op == "get_attr"]
+        held = [path for path in read_by_code if _holder(model, path) is not None]
+        self._tensors = [_tensor(model, path) for path in dict.fromkeys((*reading.constants, *held))]
         self.text = str(graph)
         self.code = _code(model, stages, self.parts, names) if self.parts else None
 
@@ -155,7 +157,7 @@ def _is_own(node: fx.Node) -> bool:
     )
 
 
-_PREFIX = "qcore_part_"
+_PREFIX, _TENSOR = "qcore_part_", "qcore_tensor_"
 
 
 def _owners(
@@ -172,11 +174,17 @@ def _owners(
             yield owner, name, owner[name]
 
 
-def _tensor(model: nn.Module, path: str) -> tuple[dict[str, Any], str, Tensor, int]:
-    """Where a float constant is held, under what name, the tensor, and where its numbers are, for plans to read."""
+def _holder(model: nn.Module, path: str) -> dict[str, Any] | None:
+    """Where a tensor is held; None for what is none."""
     parent, _, name = path.rpartition(".")
     owner: Any = model.get_submodule(parent)
-    holder: dict[str, Any] = owner._parameters if name in owner._parameters else owner._buffers
+    return next((holder for holder in (owner._parameters, owner._buffers) if holder.get(name) is not None), None)
+
+
+def _tensor(model: nn.Module, path: str) -> tuple[dict[str, Any], str, Tensor, int]:
+    """Where a float tensor is held, under what name, the tensor, and where its numbers are, for plans to read."""
+    holder, name = _holder(model, path), path.rpartition(".")[2]
+    assert holder is not None
     return holder, name, holder[name], holder[name].data_ptr()
 
 
@@ -214,7 +222,9 @@ def _code(
             if node.op == "call_module":
                 root[str(node.target)] = modules[str(node.target)]
             elif node.op == "get_attr":
-                root[str(node.target)] = _attribute(model, str(node.target))
+                # under a name of its own: at its path, torch.fx would register it anew on the module that holds it
+                copy.target = f"{_TENSOR}{len(root)}"
+                root[copy.target] = _attribute(model, str(node.target))
         if stage.part is not None:
             part = next(left)
             name = f"{_PREFIX}{len(root)}"
