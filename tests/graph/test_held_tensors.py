@@ -59,3 +59,27 @@ def test_a_tensor_in_the_place_of_another_is_seen(name):
     other = copy.deepcopy(model)
     assert not torch.equal(model(x), before)
     assert torch.equal(model(x), other(x))
+
+
+class Untraced(nn.Module):
+    """A layer whose weight and bias code beside it reads, in a module that no graph is made of."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(12, 4)
+
+    def forward(self, x):
+        for _ in range(min(2, x.shape[0] + 1)):
+            x = x * 0.9
+        return nn.functional.linear(x, self.fc.weight, self.fc.bias) + self.fc(x)
+
+
+def test_running_a_graph_of_one_layer_changes_nothing_of_its_state():
+    torch.manual_seed(0)
+    x = torch.randn(3, 8)
+    prepared = qcore.prepare(nn.Sequential(nn.Linear(8, 12), Untraced()).eval(), example_inputs=(x,))
+    prepared(x)
+    model = qcore.convert(prepared)
+    before = list(model.state_dict())
+    model(x)
+    assert list(model.state_dict()) == before
