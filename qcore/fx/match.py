@@ -59,6 +59,11 @@ def match(node: fx.Node, modules: dict[str, nn.Module], fuse_relu: Callable[[Ope
         return None
     if node.op == "call_module":
         module = modules[str(node.target)]
+        given = [each for each in (*node.args, *node.kwargs.values()) if each is not None]
+        if rule is patterns.QUANTIZED_MODULE and len(given) > 1:
+            raise Unfit(
+                "it is called with more than its input (an output_size?), which its quantized form does not take"
+            )
         if rule in (patterns.QUANTIZED_MODULE, patterns.SAME_PARAMETERS):
             return Match([node], rule.role, rule, patterns.activations(node, rule), None, None)
     else:

@@ -1,7 +1,7 @@
-"""The fuzzer of what a file's graph may call: each function and method on the list, with arguments that a file can give.
+"""The fuzzer of what a file's graph may call: each function, method and layer, with arguments that a file can give.
 
-`python -m tests.fuzz.listed --runs N --seed S [--only NAME ...]` makes N calls of each (qcore/fx/callables.py) in processes of
-its own. Tensors end, or begin, at a page that may not be touched, and so does, but for what rounds it, each piece of
+`python -m tests.fuzz.listed --runs N --seed S [--only NAME ...]` makes N calls of each (qcore/fx/callables.py) in
+processes of its own. Tensors end, or begin, at a page that may not be touched, and so does, but for what rounds it, each piece of
 memory that a call allocates (tests/native/fence.c). A failure is: the end of a process; a write beside a tensor; a
 result with memory that was not written to. Errors of torch's are what they must be; calls that take long, or more
 memory than there is, are counted.
@@ -71,13 +71,14 @@ def _is_layer(kind: type[nn.Module]) -> bool:
 
 def called(name: str) -> Callable[..., Any]:
     """The function, or the method, of a name."""
-    found = getattr(Tensor, name[1:]) if name.startswith(".") else functions().get(name) or known()[name]
-    return found  # type: ignore[no-any-return]
+    if name.startswith("."):
+        return getattr(Tensor, name[1:])  # type: ignore[no-any-return]
+    return functions().get(name) or known()[name]
 
 
 @cache
 def parameters(name: str) -> list[list[tuple[str, str, bool]]]:
-    """Name and type of the parameters of each form of a call, and whether they have a default, as far as torch tells."""
+    """Name and type of the parameters of each form of a call, and whether they have a default, where torch tells."""
     own = name.removeprefix(".").removeprefix("torch.nn.functional.").removeprefix("torch.")
     packet = getattr(torch.ops.aten, own.replace("fft.", "fft_").replace("linalg.", "linalg_").replace(
         "special.", "special_"), None)  # fmt: skip

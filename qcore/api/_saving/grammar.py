@@ -286,6 +286,7 @@ _MODULE = _fields(
     {"path": PATH, "class": TEXT, "training": FLAG},
     {
         "arguments": _fields({"dict": _map(NAME, VALUE)}),
+        "attributes": _map(NAME, VALUE),
         "tensors": _map(PART, _either("parameter", "buffer")),
         "buffers": _map(PART, VALUE),
         "frozen": _list(PART),

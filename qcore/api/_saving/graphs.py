@@ -43,8 +43,8 @@ def write(graph: fx.Graph, writer: Writer, path: str, allow: Allowed) -> list[di
         if target is None:
             name = getattr(node.target, "__name__", str(node.target))
             raise UnsupportedError(
-                f"graph of module {path!r}, node {node.name!r} calls {name}, which is not on the list of what the graph "
-                "of a checkpoint may call: give it as `allow` to save and load; or put it into a module of its own "
+                f"graph of module {path!r}, node {node.name!r} calls {name}, which is not on the list of what the "
+                "graph of a checkpoint may call: give it as `allow` to save and load; or put it into a module of its own "
                 "that is not traced"
             )
         name = f"{path}.{node.name}" if path else node.name
@@ -107,9 +107,7 @@ def read(nodes: list[dict[str, Any]], reader: Reader, modules: Mapping[str, nn.M
 _CHANGING = frozenset(f"operator.{function.__name__}" for function in IN_PLACE)
 
 
-def _problem(
-    op: str, target: str, args: Any, kwargs: Any, modules: Mapping[str, nn.Module], allow: Allowed
-) -> str:
+def _problem(op: str, target: str, args: Any, kwargs: Any, modules: Mapping[str, nn.Module], allow: Allowed) -> str:
     """What no node of a model's graph is; empty for one that can be."""
     if op == "placeholder":
         if target == "self":

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from qcore.api._layers import settle_transformers
-from qcore.api._saving import graphs
+from qcore.api._saving import attributes, graphs
 from qcore.api._saving.arguments import Budget, arguments, known, made, name_of
 from qcore.api._saving.grammar import MOST_PLACES
 from qcore.api._saving.graphs import Allowed
@@ -68,8 +68,10 @@ def _entry(module: nn.Module, path: str, writer: Writer, allow: Allowed) -> dict
     if isinstance(module, fx.GraphModule):
         raise UnsupportedError("a graph module that qcore did not make")
     given = arguments(module)
-    known_by = {} if given is None else {"arguments": writer.write(given, f"{path}.arguments")}
-    return {"class": name_of(module), **known_by, **tensors}
+    if given is not None:
+        return {"class": name_of(module), "arguments": writer.write(given, f"{path}.arguments"), **tensors}
+    kept = attributes.write(module, writer, path)
+    return {"class": name_of(module), **tensors, **({"attributes": kept} if kept else {})}
 
 
 def _graph(module: QuantizedGraphModule, path: str, writer: Writer, allow: Allowed) -> dict[str, Any]:
@@ -264,6 +266,7 @@ def _module(entry: Any, where: str, existing: nn.Module | None, reader: Reader, 
     is_same = is_same and (kind is None or type(existing) is kind)
     if is_same and (kind is None or not issubclass(kind, QuantizedModule) or "arguments" not in entry):
         assert existing is not None
+        attributes.take(existing, entry.get("attributes", {}), where, reader)
         return existing
     if kind is None or (name != GRAPH and "arguments" not in entry):
         has = f"the model has a {name_of(existing)} there" if existing is not None else "no model has it"
