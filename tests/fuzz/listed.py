@@ -1,10 +1,10 @@
 """The fuzzer of what a file's graph may call: each function, method and layer, with arguments that a file can give.
 
 `python -m tests.fuzz.listed --runs N --seed S [--only NAME ...]` makes N calls of each (qcore/fx/callables.py) in
-processes of its own. Tensors end, or begin, at a page that may not be touched, and so does, but for what rounds it, each piece of
-memory that a call allocates (tests/native/fence.c). A failure is: the end of a process; a write beside a tensor; a
-result with memory that was not written to. Errors of torch's are what they must be; calls that take long, or more
-memory than there is, are counted.
+processes of its own. Tensors end, or begin, at a page that may not be touched, and so does, but for what rounds it,
+each piece of memory that a call allocates (tests/native/fence.c). A failure is: the end of a process; a write beside a
+tensor; a result with memory that was not written to. Errors of torch's are what they must be; calls that take long, or
+more memory than there is, are counted.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def arguments(module: nn.Module) -> dict[str, Any] | None:
 
 
 @cache
-def _parameters(kind: Kind) -> Mapping[str, inspect.Parameter]:
+def _parameters(kind: Any) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(kind).parameters
 
 

@@ -44,8 +44,8 @@ def write(graph: fx.Graph, writer: Writer, path: str, allow: Allowed) -> list[di
             name = getattr(node.target, "__name__", str(node.target))
             raise UnsupportedError(
                 f"graph of module {path!r}, node {node.name!r} calls {name}, which is not on the list of what the "
-                "graph of a checkpoint may call: give it as `allow` to save and load; or put it into a module of its own "
-                "that is not traced"
+                "graph of a checkpoint may call: give it as `allow` to save and load; or put it into a module of its "
+                "own that is not traced"
             )
         name = f"{path}.{node.name}" if path else node.name
 

@@ -19,7 +19,7 @@ class EmbeddingBag(nn.EmbeddingBag):
 
     def forward(self, input: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None) -> Tensor:
         """As torch's. A trace has no checks: it holds what the call that it was made of did."""
-        if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
+        if not (torch.compiler.is_compiling() or torch._C._get_tracing_state()):
             self._check_indices(input)
             if offsets is not None:
                 self._check_offsets(input, offsets)
