@@ -76,7 +76,8 @@ def arguments(module: nn.Module) -> dict[str, Any] | None:
     if kind in _BARE or kind in (ReferenceModule, QuantStub, DeQuantStub) or kind.__init__ is nn.Module.__init__:
         return {}
     found: dict[str, Any] = {}
-    for name, parameter in _parameters(kind).items():
+    called: Any = kind
+    for name, parameter in _parameters(called).items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             return None
         if name in _LEFT_OUT or name.startswith("_"):
@@ -118,7 +119,8 @@ def made(kind: Kind, given: dict[str, Any], budget: Budget) -> nn.Module:
         bare = kind.__new__(kind)
         nn.Module.__init__(bare)
         return bare
-    wanted, parameters = hints(kind), _parameters(kind)
+    called: Any = kind
+    wanted, parameters = hints(kind), _parameters(called)
     of_torch = kind.__module__.startswith("torch.")
     for name, value in given.items():
         if name not in parameters or name in _LEFT_OUT or (kind in _BARE and kind is not nn.Identity):
