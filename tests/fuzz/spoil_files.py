@@ -97,6 +97,8 @@ class Tree:
                 parent[path[-1]]
             except (LookupError, TypeError):  # a change before has taken it away
                 continue
+            if not isinstance(parent, dict | list):
+                continue
             (self._exchange if chance.random() < 0.6 else self._change)(parent, path[-1], chance)
         return own
 
