@@ -58,6 +58,22 @@ def deep(levels):
     return {"tuple": [deep(levels - 1)]} if levels else 1
 
 
+def an_input_called_self(header):
+    old = json.dumps(graph(header)[0]["name"])
+    header["modules"][0]["graph"] = json.loads(json.dumps(graph(header)).replace(old, '"self"'))
+
+
+def put(header, *args, **kwargs):
+    first = graph(header)[0]["name"]
+    node(header, "call_function").update(
+        target="qcore.put", args={"tuple": [{"node": first}, 1.0, *args]}, kwargs={"dict": kwargs}
+    )
+
+
+def fixed(header, *row):
+    header["modules"][0]["notes"]["dict"]["qcore_fixed"] = {"tuple": [{"tuple": list(row)}]}
+
+
 def lots(layers):
     return {"class": "torch.nn.Transformer", "arguments": {"dict": {"d_model": 8, "num_encoder_layers": layers}}}
 
@@ -184,10 +200,29 @@ def test_another_model_is_told_by_module(tmp_path):
         (lambda h, t: h.update(tied=[["c1.weight", "nothing"]]), "cannot be one"),
         (lambda h, t: h["state"].update(more={"float": "__import__('os')"}), "must be in ("),
         (lambda h, t: h["state"].update(more=deep(100)), "nested deeper than 64"),
-        (lambda h, t: h["state"].update(more="a" * 2**17), "a string shorter than"),
+        (lambda h, t: h["state"].update(more="a" * 2**17), "shorter than 65536"),
         (lambda h, t: h["report"].append(["a"]), "it must be a list of 8"),
         (lambda h, t: h.update(backend=3), "the header.backend is 3"),
         (lambda h, t: h.update(backend="x; y"), "backend"),
+        (lambda h, t: an_input_called_self(h), "an input that has the name of the model"),
+        (lambda h, t: put(h, "__class__"), "writes to the view"),
+        (lambda h, t: put(h, {"list": ["T"]}), "writes to the view"),
+        (lambda h, t: put(h, "expand", 2**40, 2**40), "elements"),
+        (lambda h, t: put(h, "T", out=1), "to change the sizes of"),
+        (lambda h, t: node(h, "call_function").update(kwargs={"dict": {"out": {"node": "x"}}}), "change the sizes of"),
+        (lambda h, t: fixed(h, 10**6, "x", 1), "its input 'x' is not at position"),
+        (lambda h, t: fixed(h, 0, "x", {"range": [0, 1, 0]}), "a whole number other than 0"),
+        (lambda h, t: fixed(h, 0, "x", {"bytes": "0g"}), "pairs of hexadecimal digits"),
+        (lambda h, t: fixed(h, 0, "x", {"integer": "0x1"}), "beyond 64 bits"),
+        (lambda h, t: fixed(h, 0, "x", {"complex": [{"float": "nan"}, 1.0]}), "a finite number"),
+        (lambda h, t: h["modules"][0].update(example=[[[2], {"torch": "strided"}]]), "what is no dtype"),
+        (
+            lambda h, t: h["modules"][0]["constants"]["dict"].update(_graph={"tensor": next(iter(t))}),
+            "has the name of something else",
+        ),
+        (lambda h, t: h["report"][0].__setitem__(0, "\ud800"), "a string of Unicode"),
+        (lambda h, t: h["modules"].extend({"path": f"m{i}", "same_as": "c1"} for i in range(2**15)), "a list of 0 to"),
+        (lambda h, t: h["modules"][1].update(attributes={"stride": 1}), "which has no attributes of yours"),
         (lambda h, t: h["modules"][1].update(lots(10**8)), "make more elements than all tensors of the file have"),
     ],
 )

@@ -26,7 +26,7 @@ CODE = (
     "__class__", "__init__", "__reduce__", "__dict__", "__globals__", "__builtins__", "_modules", "_graph", "forward",
     "training", "qcore_runs_on", "qcore_fixed", "qcore_report", "executor", "graph", "code", "recompile", "class",
     "None", "self", "getattr", "apply_", "map_", "data_ptr", "set_", "resize_", "as_strided", "numpy", "register_hook",
-    "storage",
+    "storage", "out", "key", "piece", "self.self",
 )  # fmt: skip
 TEXTS = (
     *CODE, "", ".", "..", "a.", ".a", "\x00", "\ud800", "é", "ß" * 50, "a" * 70_000, "../../x", "inf", "-inf", "nan",
@@ -54,7 +54,26 @@ def value(chance: random.Random) -> Any:
         return chance.choice(TEXTS)
     if kind == 7:
         return chance.choice((None, True, False, [], {}, [[]], [None], float("inf"), float("nan")))
-    tag = ("tuple", "list", "dict", "items", "slice", "float", "torch", "dtype", "tensor", "node", "ellipsis", "device")
+    tag = (
+        "range",
+        "size",
+        "bytes",
+        "integer",
+        "complex",
+        "ordered",
+        "tuple",
+        "list",
+        "dict",
+        "items",
+        "slice",
+        "float",
+        "torch",
+        "dtype",
+        "tensor",
+        "node",
+        "ellipsis",
+        "device",
+    )
     inside = [chance.choice(NUMBERS) for _ in range(chance.randrange(4))]
     if kind == 8:
         return {chance.choice(tag): chance.choice((inside, chance.choice(TEXTS), {}, True))}

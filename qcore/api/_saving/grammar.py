@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeAlias, get_args
 
@@ -160,6 +161,10 @@ _INT64 = _whole(-(2**63), 2**63 - 1)
 _SIZE = _whole(0, 2**40)
 
 
+_INTEGER = re.compile("-?0x[0-9a-f]{16,1000}")
+_BYTES = re.compile("([0-9a-f]{2})*")
+_STEP = _that(lambda value: type(value) is int and 0 < abs(value) < 2**63, "a whole number other than 0")
+
 _SCALARS: dict[type, Check] = {int: _INT64, float: _FINITE, str: TEXT}
 
 
@@ -186,6 +191,10 @@ def _kind(name: str, of: Check, **more: Check) -> dict[str, Check]:
 _EXTREME = _kind("float", _either("inf", "-inf", "nan"))
 
 
+def _is_all(pattern: re.Pattern[str], value: Any) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
 def _containers(of: Check, key: Check) -> dict[str, Check]:
     pair = _row(_value({}), of)
     return {
@@ -197,6 +206,10 @@ def _containers(of: Check, key: Check) -> dict[str, Check]:
         **_kind("ordered", _list(_fields({"list": _row(TEXT, of)}))),
         **_kind("complex", _row(_FINITE, _FINITE)),  # as Python writes no other in code
         **_kind("slice", _row(of, of, of)),
+        **_kind("range", _row(_INT64, _INT64, _STEP)),
+        **_kind("size", _list(_INT64)),
+        **_kind("bytes", _that(lambda value: _is_all(_BYTES, value), "pairs of hexadecimal digits")),
+        **_kind("integer", _that(lambda value: _is_all(_INTEGER, value), "a hexadecimal number beyond 64 bits")),
         **_kind("ellipsis", _either(True)),
         **_kind("torch", TEXT),
         **_kind("device", _either("cpu")),
@@ -212,6 +225,7 @@ _NODES: dict[str, Check] = {}
 ARGUMENT = _value(_NODES)
 """What a node of a graph is called with: plain values, and the results of nodes."""
 _NODES.update({**_containers(ARGUMENT, TEXT), **_kind("node", NAME)})
+del _NODES["range"]  # which calls would go over, however long it is
 
 _VALUES: dict[str, Check] = {}
 VALUE = _value(_VALUES)

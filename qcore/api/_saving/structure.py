@@ -264,6 +264,8 @@ def _module(entry: Any, where: str, existing: nn.Module | None, reader: Reader, 
     # a class may have moved to another module since (out of __main__, for one)
     is_same = existing is not None and name_of(existing).rpartition(".")[2] == name.rpartition(".")[2]
     is_same = is_same and (kind is None or type(existing) is kind)
+    if kind is not None and "attributes" in entry:
+        raise ArgumentError(f"{where} is a {name}, which has no attributes of yours")
     if is_same and (kind is None or not issubclass(kind, QuantizedModule) or "arguments" not in entry):
         assert existing is not None
         attributes.take(existing, entry.get("attributes", {}), where, reader)

@@ -40,13 +40,19 @@ class Writer:
         Raises UnsupportedError for a value of another kind.
         """
         if type(value) is int and not -(2**63) <= value < 2**63:
-            raise UnsupportedError(f"a number beyond 64 bits, {str(value)[:40]}, has no place in a checkpoint")
+            return {"integer": hex(value)}
         if value is None or type(value) in (bool, int, str):
             return value
         if isinstance(value, float):
             return float(value) if math.isfinite(value) else {"float": str(float(value))}
         if isinstance(value, Tensor):
             return self._tensor(value, name)
+        if type(value) is torch.Size:
+            return {"size": list(value)}
+        if type(value) is range:
+            return {"range": [self.write(each, name) for each in (value.start, value.stop, value.step)]}
+        if type(value) is bytes:
+            return {"bytes": value.hex()}
         if isinstance(value, tuple | list) and not hasattr(value, "_fields"):
             kind = "list" if isinstance(value, list) else "tuple"
             return {kind: [self.write(each, f"{name}.{index}", other) for index, each in enumerate(value)]}
@@ -209,6 +215,10 @@ _READERS: dict[str, Callable[[Reader, Any, Other | None], Any]] = {
     "items": Reader._items,
     "complex": lambda reader, value, other: complex(*reader._all(value["complex"], other)),
     "ordered": lambda reader, value, other: OrderedDict(map(tuple, reader._all(value["ordered"], other))),
+    "integer": lambda reader, value, other: int(value["integer"], 16),
+    "bytes": lambda reader, value, other: bytes.fromhex(value["bytes"]),
+    "range": lambda reader, value, other: range(*reader._all(value["range"], other)),
+    "size": lambda reader, value, other: torch.Size(value["size"]),
     "slice": lambda reader, value, other: slice(*reader._all(value["slice"], other)),
     "ellipsis": lambda reader, value, other: Ellipsis,
     "dtype": lambda reader, value, other: as_qdtype(value["dtype"]),
