@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,10 +18,12 @@ from qcore.api._layers import (
     keep_hooks,
     layers,
     lent,
+    opaque,
     without_hooks,
 )
-from qcore.api._prepare import CustomConfig, bind_model, described, raise_if_refused
+from qcore.api._prepare import IN_FLOAT, CustomConfig, bind_model, described, raise_if_refused
 from qcore.api._reference import reference_form
+from qcore.api._watch import Watch
 from qcore.errors import QuantizationError
 from qcore.nn import catalog
 from qcore.nn.quantizable import Quantizable
@@ -65,15 +68,16 @@ def convert(
     rows: list[Row] = []
     swaps: dict[int, nn.Module] = {}
     wholes = [kind for kind in custom if not issubclass(kind, Quantizable)]
-    plan = layers(module, {}, (*wholes, *table))
+    plan = layers(module, {}, (*wholes, *table, *opaque(module)))
     if planned is None and all(layer.qconfig is None for layer in plan):
         raise QuantizationError("no module of this model has a qconfig: call prepare, and calibrate, before convert")
     for layer in plan:
         kind = type(layer.module)
         if layer.path in left:
             row = left[layer.path]
-            if row.outcome == "in float" and not is_reference:
-                swaps[id(layer.module)], row = _in_float(layer, backend, row)
+            if isinstance(layer.module._modules.get(OBSERVER), Watch):
+                new, row = _watched(layer, backend, row)
+                swaps |= {} if new is None or is_reference else {id(layer.module): new}
             rows.append(row)
         elif layer.qconfig is None:
             continue
@@ -107,15 +111,26 @@ def convert(
     return module
 
 
-def _in_float(layer: Layer, backend: str, row: Row) -> tuple[nn.Module, Row]:
-    """A layer without a kernel on integers, as it is called between quantized ones, and what the report says of it."""
-    bare = type(layer.module).__new__(type(layer.module))
-    bare.__dict__.update({**vars(without_hooks(layer.module)), "_modules": {}})
-    bare.__dict__.pop("qconfig", None)
-    with lent(layer.module, qcore_path=layer.path, qcore_backend=backend):
-        new = InFloat.around(bare, layer.module)
-    keep_hooks(layer.module, new)
-    return new, row if new.quantizes else replace(row, outcome="float", reason=_GIVES_FLOATS)
+def _watched(layer: Layer, backend: str, row: Row) -> tuple[nn.Module | None, Row]:
+    """What calibration has found of a layer without a quantized form: what stands in its place, and its row."""
+    module = layer.module
+    watch: Any = module._modules[OBSERVER]
+    if watch.works is not False:
+        if row.outcome == "passed through":
+            return None, row
+        if watch.works:
+            return None, replace(row, outcome="passed through", reason="", asked=False)
+        return None, replace(row, outcome="float", reason="calibration never called it with floats")
+    bare = without_hooks(module)
+    bare = bare if bare is not module else copy.copy(module)
+    bare._modules = {name: each for name, each in module._modules.items() if name != OBSERVER}
+    vars(bare).pop("qconfig", None)
+    with lent(module, qcore_path=layer.path, qcore_backend=backend):
+        new = InFloat.around(bare, module, watch.observers)
+    keep_hooks(module, new)
+    if not any(new.results()):
+        return new, replace(row, outcome="float", reason=_GIVES_FLOATS)
+    return new, replace(row, outcome="in float", reason=row.reason or IN_FLOAT)
 
 
 _GIVES_FLOATS = "no kernel on integers: it dequantizes and gives floats, as calibration saw no finite results of it"
@@ -169,9 +184,10 @@ def strip(model: nn.Module, everything: bool = True) -> None:
     for module in list(model.modules()):
         if everything:
             module.__dict__.pop("qconfig", None)
-        elif not isinstance(module, catalog.TRANSPARENT):
+        elif not isinstance(module, catalog.TRANSPARENT) and not isinstance(module._modules.get(OBSERVER), Watch):
             continue
         for key, hook in list(module._forward_hooks.items()):
             if hook in OBSERVING:
                 del module._forward_hooks[key]
+                module._forward_hooks_with_kwargs.pop(key, None)
                 del module._modules[OBSERVER]

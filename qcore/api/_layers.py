@@ -17,6 +17,8 @@ from qcore.nn.catalog import match
 from qcore.nn.intrinsic import FusedModule
 from qcore.nn.qat.base import QATModule
 from qcore.nn.quantizable import Quantizable
+from qcore.nn.quantized.in_float import InFloat
+from qcore.nn.stubs import DeQuantStub, QuantStub
 from qcore.nn.weights import MAKERS, check_initialized
 from qcore.tensor.arguments import check_module, check_type
 
@@ -41,6 +43,21 @@ class Layer:
 def children_of(module: nn.Module) -> list[tuple[str, nn.Module]]:
     """Direct children that are layers."""
     return [(name, child) for name, child in module._modules.items() if child is not None and name not in INTERNAL]
+
+
+def opaque(model: nn.Module) -> tuple[type[nn.Module], ...]:
+    """Classes of torch's, of modules in a model, that compute with what their children give, as its transformers do.
+
+    Nobody can put stubs into their forwards; a class that somebody has put stubs around the children of is none.
+    """
+    found: dict[type[nn.Module], bool] = {}
+    for module in model.modules():
+        kind = type(module)
+        home, _, file = kind.__module__.rpartition(".")
+        if home == "torch.nn.modules" and file != "container" and children_of(module):
+            has_stubs = any(isinstance(part, QuantStub | DeQuantStub) for part in module.modules())
+            found[kind] = found.get(kind, True) and not has_stubs
+    return tuple(kind for kind, is_opaque in found.items() if is_opaque)
 
 
 def layers(model: nn.Module, rules: Mapping[Any, Any], wholes: tuple[type[nn.Module], ...] = ()) -> list[Layer]:
@@ -156,16 +173,12 @@ def observe_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, An
     return args, {**kwargs, name: observer(kwargs[name])}
 
 
-def observe_floats(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-    """The forward hook of a layer that runs in float: its observer sees the output, while that can be quantized."""
-    try:
-        if isinstance(output, Tensor) and output.is_floating_point():
-            getattr(module, OBSERVER)(output)
-    except QuantizationError:
-        module.add_module(OBSERVER, nn.Identity())  # NaN or infinity: no range holds it
+def watch(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+    """The forward hook of a layer without a quantized form: its Watch sees the call."""
+    getattr(module, OBSERVER).see(module, args, kwargs, output)
 
 
-OBSERVING = (observe_output, observe_input, observe_floats)
+OBSERVING = (observe_output, observe_input, watch)
 
 POST_HOOKS = ("_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called")
 PRE_HOOKS = ("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs")
@@ -189,7 +202,8 @@ def keep_hooks(old: nn.Module, new: nn.Module) -> None:
         hooks = getattr(old, name).items()
         kept = {key: value for key, value in hooks if value not in OBSERVING and not isinstance(value, MAKERS)}
         getattr(new, name).update(kept)
-    _keep_attributes(old, new)
+    if not isinstance(new, InFloat):  # which holds the layer with all that it has
+        _keep_attributes(old, new)
 
 
 def _keep_attributes(old: nn.Module, new: nn.Module) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from qcore.api._layers import (
@@ -13,13 +14,16 @@ from qcore.api._layers import (
     Layer,
     apply_swaps,
     check_names,
+    children_of,
     keep_hooks,
     layers,
     lent,
-    observe_floats,
     observe_input,
     observe_output,
+    opaque,
+    watch,
 )
+from qcore.api._watch import Watch
 from qcore.api.fake_quantize import (
     FakeQuantizeBase,
     default_fixed_qparams_range_0to1_fake_quant,
@@ -32,7 +36,7 @@ from qcore.nn import catalog
 from qcore.nn.intrinsic.folding import first_layer
 from qcore.nn.qat import dynamic as nnqatd
 from qcore.nn.quantizable import Quantizable
-from qcore.nn.quantized.base import QuantizedModule
+from qcore.nn.quantized.base import QuantizedModule, float_dtype_of
 from qcore.nn.quantized.functional_modules import FloatFunctional
 from qcore.nn.quantized.observed import no_static_activation
 from qcore.nn.weights import check_plain, copied
@@ -118,7 +122,7 @@ def prepare_model(
     custom = _custom(custom_config)
     if not inplace:
         model = copied(model)
-    wholes = (*custom, *catalog.mapping("static"))
+    wholes = (*custom, *catalog.mapping("static"), *opaque(model))
     plan = _resolved(model, name, wholes, get_default_qconfig if trained is None else get_default_qat_qconfig)
     plan, apart = _taken_apart(plan, custom)
     table = {**catalog.mapping("static"), **_ends_of(trained or {})}
@@ -126,12 +130,12 @@ def prepare_model(
     report = Report(name, tuple(rows), explain(choice))
     raise_if_refused(report, strict)
     quantized = {row.path for row in rows if row.outcome == "quantized"}
-    in_float = {row.path for row in rows if row.outcome == "in float"}
+    watched = {row.path for row in rows if row.outcome in ("in float", "passed through") and allow_list is None}
     swaps = _for_training([layer for layer in plan if layer.path in quantized], trained or {})
     for layer in plan:
         swaps.get(id(layer.module), layer.module).qconfig = layer.qconfig
     model = apply_swaps(apply_swaps(model, apart), swaps)
-    _insert(model, quantized, custom, non_leaf, in_float=in_float)
+    _insert(model, quantized, custom, non_leaf, watched=watched)
     if trained is not None:
         _round_fixed_ranges(model)
     bind_model(model, report)
@@ -189,7 +193,7 @@ def bind_model(model: nn.Module, report: Report) -> None:
     as_any.qcore_backend = report.backend
     as_any.qcore_report = report
     for part in model.modules():
-        if isinstance(part, ObserverBase | FakeQuantizeBase):
+        if isinstance(part, ObserverBase | FakeQuantizeBase | Watch):
             part.qcore_backend = report.backend
 
 
@@ -248,14 +252,14 @@ def _row(
     if not layer.whole:
         return []
     asked = layer.qconfig is not None
-    if isinstance(layer.module, catalog.TRANSPARENT) and found.target is None:
+    is_static = asked and allow_list is None and not no_static_activation(layer.qconfig)
+    if found.target is None and catalog.is_transparent(layer.module):
         return [Row(layer.path, name, "passed through", asked=asked)]
     reason = _reason_against(layer, found, allow_list)
-    in_float = asked and allow_list is None and found.target is None and catalog.runs_in_float(layer.module)
-    if in_float and not no_static_activation(layer.qconfig):
-        return [Row(layer.path, name, "in float", reason=IN_FLOAT, asked=False)]
+    known = found.target is not None or bool(found.reason) or any(True for _ in layer.module.parameters())
+    if is_static and found.target is None and float_dtype_of(layer.module) is torch.float32:
+        return [Row(layer.path, name, "in float", reason="; ".join(filter(None, (found.reason, IN_FLOAT))), asked=known)]
     if reason:
-        known = found.target is not None or bool(found.reason) or any(True for _ in layer.module.parameters())
         return [Row(layer.path, name, "float", reason=reason, asked=asked and known)]
     target: Any = found.target
     try:
@@ -331,10 +335,10 @@ def _insert(
     custom: dict[type[nn.Module], type[nn.Module]],
     non_leaf: Collection[type[nn.Module]] | None,
     device: Any = None,
-    in_float: Collection[str] = (),
+    watched: Collection[str] = (),
 ) -> None:
     table = catalog.conversion()
-    for layer in layers(model, {}, (*custom, *table)):
+    for layer in layers(model, {}, (*custom, *table, *opaque(model))):
         module: Any = layer.module
         kind = type(module)
         if kind in custom and layer.qconfig is not None and not issubclass(custom[kind], Quantizable):
@@ -347,13 +351,9 @@ def _insert(
                 _observe(layer, device, before=True)
         elif kind in (non_leaf or ()) and layer.qconfig is not None:
             _observe(layer, device)
-        elif layer.path in in_float:
-            observer = layer.qconfig.activation()
-            if isinstance(observer, FakeQuantizeBase):  # training must not round what inference may leave float
-                observer = getattr(observer, "activation_post_process", observer)
-            observer.qcore_path = layer.path
-            module.add_module(OBSERVER, observer)
-            module.register_forward_hook(observe_floats, prepend=True)
+        elif layer.path in watched and kind not in _FIXED_RANGES and not no_static_activation(layer.qconfig):
+            module.add_module(OBSERVER, Watch(layer.qconfig, layer.path, probes=not children_of(module)))
+            module.register_forward_hook(watch, prepend=True, with_kwargs=True)
 
 
 _FIXED_RANGES = {

@@ -24,6 +24,7 @@ from qcore.nn.quantized.base import float_dtype_of
 from qcore.nn.quantized.conv import ConvBase
 from qcore.nn.quantized.dynamic.linear import Linear as DynamicLinear
 from qcore.nn.quantized.functional_modules import QFunctional
+from qcore.nn.quantized.in_float import InFloat
 from qcore.nn.quantized.static import StaticOutput
 from qcore.nn.quantized.stubs import DeQuantize, Quantize
 from qcore.tensor.dtypes import qint8, quint8
@@ -161,7 +162,13 @@ class _Reader:
         module = self.modules.get(str(source.target)) if source.op == "call_module" else None
         if not isinstance(module, StaticOutput):
             return None
+        if isinstance(module, InFloat) and (module.others or not module.quantizes or not self._is_quantized(source.args)):
+            return None  # floats, or what is told only by the call
         return self.values.setdefault(source, Value(source.name, module.output_qparams))
+
+    def _is_quantized(self, args: Any) -> bool:
+        known = self.values.get(args[0]) if args and isinstance(args[0], fx.Node) else None
+        return known is not None and known.qparams is not None
 
     def _add(self, node: fx.Node, operator: Any, out: Value, *inputs: Value) -> Value:
         """One graph node for an fx node, after those that it has already; `out` says what its result is."""

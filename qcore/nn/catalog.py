@@ -131,19 +131,10 @@ TRANSPARENT: tuple[ModuleType, ...] = (
 )
 """Float modules that work on quantized tensors as they are, with the parameters of their input."""
 
-_NOT_IN_FLOAT = ("loss", "container", "rnn", "sparse", "lazy", "transformer", "adaptive")
-"""Files of torch.nn whose layers give no single tensor, hold others, or end a model."""
 
-
-def runs_in_float(module: nn.Module) -> bool:
-    """Whether a module is a layer of torch's that has neither weights nor a kernel on quantized tensors."""
-    kind = next((base for base in type(module).__mro__ if base.__module__.startswith("torch.nn.modules.")), nn.Module)
-    changed = kind is not type(module) and _lookup(type(module), "forward") is not _lookup(kind, "forward")
-    if kind is nn.Module or changed or kind.__module__.rpartition(".")[2] in _NOT_IN_FLOAT:
-        return False
-    if "forward" in vars(module) or module._parameters or module._buffers:
-        return False
-    return not isinstance(module, TRANSPARENT) and match(kind, mapping("static")).target is None
+def is_transparent(module: nn.Module) -> bool:
+    """Whether a module is one of these, with the forward of its class."""
+    return match(type(module), {kind: kind for kind in TRANSPARENT}).target is not None and "forward" not in vars(module)
 
 
 def mapping(stage: Stage) -> Mapping:

@@ -19,6 +19,7 @@ from qcore.fx.graph_module import NOTES, RESERVED, QuantizedGraphModule
 from qcore.fx.modules import ReferenceModule
 from qcore.fx.names import is_part, is_path
 from qcore.nn.quantized.base import QuantizedModule
+from qcore.nn.quantized.in_float import InFloat
 
 GRAPH = "qcore.fx.QuantizedGraphModule"
 _NOTES = ("qcore_quantized_inputs", "qcore_quantized_outputs", "qcore_fixed", "qcore_layer", "qcore_preserved")
@@ -213,7 +214,8 @@ def build(
             module = found[entry["same_as"]]
         else:
             existing = found[_parent(path)]._modules.get(_last(path)) if path else given
-            existing = theirs.get(path) if existing is None else existing  # under one that is new
+            is_new = existing is None or isinstance(found.get(_parent(path)), InFloat)
+            existing = theirs.get(path) if is_new else existing  # under one that is new
             if existing is None and _last(path) == "layer":
                 existing = theirs.get(_parent(path))  # that a reference module, or a graph of one layer, stands for
             module = _module(entry, where, existing, reader, budget)

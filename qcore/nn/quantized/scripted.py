@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from qcore.errors import UnsupportedError
 from qcore.tensor.functions import quantize
@@ -108,7 +109,7 @@ class OnFloats(nn.Module):
             result = getattr(self.module, self.method)(given, self.call.setting)
         else:
             result = getattr(self.module, self.method)(*given)
-        return result.dequantize() if isinstance(result, QTensor) else result
+        return tree_map(lambda each: each.dequantize() if isinstance(each, QTensor) else each, result)
 
 
 def on_floats(module: Any, calls: Calls, method: str = "forward") -> Any:
