@@ -252,7 +252,7 @@ def _row(
     if not layer.whole:
         return []
     asked = layer.qconfig is not None
-    is_static = asked and allow_list is None and not no_static_activation(layer.qconfig)
+    is_static = allow_list is None and _is_static(layer.qconfig)
     if found.target is None and catalog.is_transparent(layer.module):
         return [Row(layer.path, name, "passed through", asked=asked)]
     reason = _reason_against(layer, found, allow_list)
@@ -271,6 +271,10 @@ def _row(
         ) from error
     except QcoreError as error:
         raise QuantizationError(f"module {layer.path!r} ({name}): {error}") from error
+
+
+def _is_static(qconfig: Any) -> bool:
+    return qconfig is not None and not no_static_activation(qconfig)
 
 
 def _reason_against(layer: Layer, found: catalog.Match, allow_list: Collection[type[nn.Module]] | None) -> str:
@@ -351,7 +355,7 @@ def _insert(
                 _observe(layer, device, before=True)
         elif kind in (non_leaf or ()) and layer.qconfig is not None:
             _observe(layer, device)
-        elif layer.path in watched and kind not in _FIXED_RANGES and not no_static_activation(layer.qconfig):
+        elif layer.path in watched and kind not in _FIXED_RANGES and _is_static(layer.qconfig):
             module.add_module(OBSERVER, Watch(layer.qconfig, layer.path, probes=not children_of(module)))
             module.register_forward_hook(watch, prepend=True, with_kwargs=True)
 

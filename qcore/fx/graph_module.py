@@ -56,6 +56,10 @@ QUANTIZED = "qcore_quantized"
 """Attribute of modules that a pattern of the user's quantizes: the class that it gives."""
 
 
+CAST = "qcore_cast"
+"""Key in the meta of a node that casts what a dequantize gives: True."""
+
+
 CACHE = "_qcore_execution"
 """Attribute that holds what the executor has made of a model; never copied or saved."""
 
@@ -208,6 +212,28 @@ class QuantizedGraphModule(fx.GraphModule):
         inputs = tuple(torch.zeros(shape, dtype=dtype) for shape, dtype in example)
         with torch.no_grad():
             return torch.jit.trace(self, inputs, check_trace=False, strict=False)  # type: ignore[no-untyped-call]
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Any:
+        """As of each module; floats that the graph makes of integers get the dtype that a cast asks for."""
+        result = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        casts = [node for node in self.graph.nodes if CAST in node.meta]
+        now = casts[0].args[1] if casts else torch.float32
+        dtype = fn(torch.zeros((), dtype=now)).dtype
+        if dtype is not now:
+            self._cast(casts, dtype)
+        return result
+
+    def _cast(self, casts: list[fx.Node], dtype: torch.dtype) -> None:
+        for cast in casts:
+            cast.replace_all_uses_with(cast.args[0])
+            self.graph.erase_node(cast)
+        made = [node for node in self.graph.nodes if node.op == "call_method" and node.target == "dequantize"]
+        for node in made if dtype is not torch.float32 else ():
+            with self.graph.inserting_after(node):
+                cast = self.graph.call_method("to", (node, dtype))
+            cast.meta[CAST] = True
+            node.replace_all_uses_with(cast, lambda user, cast=cast: user is not cast)
+        self.recompile()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> QuantizedGraphModule:
         return _restored(copy.deepcopy(_state(self), memo), copy.deepcopy(self.graph, memo))

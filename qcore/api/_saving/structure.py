@@ -197,6 +197,7 @@ def build(
     """
     found: dict[str, nn.Module] = {}
     built: dict[str, Any] = {}
+    keys: dict[str, str] = {"": ""}  # where the state has the tensors of each
     budget = Budget(reader.elements)
     theirs = {} if given is None else dict(given.named_modules(remove_duplicate=False))
     for entry in entries:
@@ -214,12 +215,14 @@ def build(
             module = found[entry["same_as"]]
         else:
             existing = found[_parent(path)]._modules.get(_last(path)) if path else given
-            is_new = existing is None or isinstance(found.get(_parent(path)), InFloat)
+            inside = bool(path) and isinstance(found[_parent(path)], InFloat)
+            is_new = existing is None or inside
+            keys[path] = keys[_parent(path)] if inside else path and _joined(keys[_parent(path)], _last(path))
             existing = theirs.get(path) if is_new else existing  # under one that is new
             if existing is None and _last(path) == "layer":
                 existing = theirs.get(_parent(path))  # that a reference module, or a graph of one layer, stands for
             module = _module(entry, where, existing, reader, budget)
-            _take_tensors(module, entry, path, where, reader, state)
+            _take_tensors(module, entry, keys[path], where, reader, state)
             module.training = entry["training"]
         found[path] = module
         built[path] = entry
@@ -410,6 +413,10 @@ def quantized_modules(model: nn.Module) -> Iterator[tuple[str, QuantizedModule]]
     for path, module in model.named_modules():
         if isinstance(module, QuantizedModule):
             yield path, module
+
+
+def _joined(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
 
 
 def _parent(path: str) -> str:

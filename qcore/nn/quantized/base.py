@@ -353,7 +353,18 @@ class QuantizedModule(nn.Module):
         return {**self.__dict__, **dict.fromkeys(CACHED)}
 
     def _apply(self: Self, fn: Callable[..., Any], recurse: bool = True) -> Self:
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        """Moves, and casts of the floats that it gives; its own numbers stay as exact as they are."""
+
+        def kept(x: Tensor) -> Tensor:
+            found: Tensor = fn(x)
+            return found if found.dtype is x.dtype else x.to(found.device)
+
+        dtype = fn(torch.zeros((), dtype=self.float_dtype)).dtype
+        if dtype is not self.float_dtype and dtype in FLOATS.values():
+            self.float_dtype = dtype
+        for child in self.children() if recurse else ():
+            child._apply(fn)
+        super()._apply(kept, False)  # type: ignore[no-untyped-call]
         self._forget_kernel()
         return self
 

@@ -84,10 +84,13 @@ class InFloat(StaticOutput):
         if not quantized:
             return self.layer(*args, **kwargs)
         self._note("forward", *quantized)
-        given, named = tree_map(_real, (args, kwargs))
+        given, named = tree_map(self._real, (args, kwargs))
         leaves, form = tree_flatten(self.layer(*given, **named))
         results = iter(self.results())
         return tree_unflatten([self._rounded(x, results) for x in leaves], form)
+
+    def _real(self, x: Any) -> Any:
+        return x.dequantize().to(self.float_dtype) if isinstance(x, QTensor) else x
 
     def _rounded(self, x: Any, results: Any) -> Any:
         if not isinstance(x, Tensor) or isinstance(x, QTensor) or not x.is_floating_point():
@@ -154,7 +157,3 @@ class InFloat(StaticOutput):
     def extra_repr(self) -> str:
         """Scale and zero point of the first result."""
         return super().extra_repr() if not self.quantizes else f"scale={self.scale}, zero_point={self.zero_point}"
-
-
-def _real(x: Any) -> Any:
-    return x.dequantize() if isinstance(x, QTensor) else x

@@ -57,7 +57,8 @@ class Quantize(QuantizedModule):
         """Float32 -> quantized, of the same shape; other floats too under autocast, which makes them."""
         if isinstance(x, QTensor):
             return x
-        if getattr(x, "dtype", None) in _CAST and torch.is_autocast_enabled("cpu"):
+        given = getattr(x, "dtype", None)
+        if given is self.float_dtype or (given in _CAST and torch.is_autocast_enabled("cpu")):
             x = x.float()
         try:
             return quantize(x, self._out, self._backend)
@@ -129,7 +130,7 @@ class DeQuantize(QuantizedModule):
             return x
         if x.qparams is not self._seen:
             self._note("forward", x)
-        return x.dequantize()
+        return x.dequantize() if self.float_dtype is torch.float32 else x.dequantize().to(self.float_dtype)
 
     def _get_name(self) -> str:
         return "DeQuantize"
