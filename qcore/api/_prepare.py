@@ -258,7 +258,9 @@ def _row(
     reason = _reason_against(layer, found, allow_list)
     known = found.target is not None or bool(found.reason) or any(True for _ in layer.module.parameters())
     if is_static and found.target is None and float_dtype_of(layer.module) is torch.float32:
-        return [Row(layer.path, name, "in float", reason="; ".join(filter(None, (found.reason, IN_FLOAT))), asked=known)]
+        return [
+            Row(layer.path, name, "in float", reason="; ".join(filter(None, (found.reason, IN_FLOAT))), asked=known)
+        ]
     if reason:
         return [Row(layer.path, name, "float", reason=reason, asked=asked and known)]
     target: Any = found.target

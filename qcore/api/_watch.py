@@ -53,7 +53,9 @@ class Watch(nn.Module):
         return made.train(self.training)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
-        found = {key.removeprefix(f"{prefix}observers.").partition(".")[0] for key in state_dict if key.startswith(prefix)}
+        found = {
+            key.removeprefix(f"{prefix}observers.").partition(".")[0] for key in state_dict if key.startswith(prefix)
+        }
         while len(self.observers) < len(found):
             self.observers.append(self._observer())
             self.works = False

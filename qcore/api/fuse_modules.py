@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -44,6 +45,20 @@ def fuse_known_modules(
     if "qconfig" in first.__dict__:
         fused.qconfig = first.qconfig
     return [fused, *(nn.Identity().train(fused.training) for _ in mod_list[1:])]
+
+
+def unseen_hooks(parts: Sequence[nn.Module | None]) -> list[int]:
+    """Positions of those in a sequence with hooks on values that it has no more once it is one; None: a function."""
+    last = len(parts) - 1
+    return [
+        n
+        for n, part in enumerate(parts)
+        if part is not None and ((n > 0 and _has_own(part, PRE_HOOKS)) or (n < last and _has_own(part, POST_HOOKS)))
+    ]
+
+
+def _has_own(module: nn.Module, names: tuple[str, ...]) -> bool:
+    return any(not isinstance(hook, MAKERS) for hook in getattr(module, names[0]).values())
 
 
 def _fuse(parts: list[nn.Module], is_qat: bool) -> nn.Module:
@@ -138,6 +153,13 @@ def _fuse_all(
         model = copied(model)
     replaced: dict[str, nn.Module] = {}
     for group in [list(group) for group in groups if group]:
+        for n in unseen_hooks([model.get_submodule(name) for name in group]):
+            warnings.warn(
+                f"modules_to_fuse {group}: hooks of module {group[n]!r} are not called any more, as what they see is "
+                "computed no more; take them off, register them on the first module (before it) or the last (after "
+                "it), or leave this sequence out",
+                stacklevel=3,
+            )
         repeated = [name for name in group if name in replaced]
         if repeated:
             raise ArgumentError(f"modules_to_fuse: {repeated[0]!r} is in two sequences")

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from qcore.api._layers import check_classes, check_names
+from qcore.api._layers import check_classes, check_names, keep_hooks
 from qcore.api.custom_config import ConvertCustomConfig, PrepareCustomConfig, as_config, check_makes
 from qcore.api.fake_quantize import FakeQuantizeBase
 from qcore.api.qconfig_mapping import QConfigMapping, as_qconfig_mapping
@@ -299,6 +299,7 @@ class Preparation:
             qconfig = self.resolver.resolve(self._relative(_joined(path, inner)), "", type(child), 0)
             if qconfig is not None and type(child) not in self.observed and not no_static_activation(qconfig):
                 parts: Any = target.from_float(child)
+                keep_hooks(child, parts)
                 parts.traced_rank = self._rank(_joined(path, inner))
                 leaves.replace(module, inner, parts)
 
@@ -328,7 +329,8 @@ class Preparation:
                 trained: Any = self._trained(type(module)) if self.is_qat else None
                 if trained is not None:
                     _check_trains(step)
-                    module = trained.from_float(module)
+                    before, module = module, trained.from_float(module)
+                    keep_hooks(before, module)
                     module.qconfig = step.qconfig
                     set_submodule(graph, path, module)
                 if own is not None:
@@ -344,6 +346,7 @@ class Preparation:
         if issubclass(kind, quantizable.LSTM):
             return parts.prepared(module, kind, step.qconfig, self.backend, self.is_qat, step.where)
         made: Any = kind.from_float(module)
+        keep_hooks(module, made)
         setattr(made, CUSTOM, True)
         return made  # type: ignore[no-any-return]
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import fx, nn
 
 from qcore import operators as ops
-from qcore.api.fuse_modules import fuse_known_modules
+from qcore.api.fuse_modules import fuse_known_modules, unseen_hooks
 from qcore.fx.allowed import Allowed
 from qcore.fx.graph_module import QuantizedGraphModule, finished, free_name, set_submodule
 from qcore.fx.kinds import shapes_of
@@ -107,6 +107,8 @@ def _chain(
     if folds and is_qat and not own and not _trains(parts, chain[1], modules):
         return None
     called = [str(each.target) for each in chain if each.op == "call_module"]
+    if unseen_hooks([modules[str(each.target)] if each.op == "call_module" else None for each in chain]):
+        return None  # which keep what they see
     stateful = [path for path in called if not isinstance(modules[path], nn.ReLU)]
     if is_qat and folds and any(uses[path] > 1 for path in stateful):
         return None  # a batch norm that trains keeps one set of statistics, for one place

@@ -8,6 +8,7 @@ from typing import Any
 from torch import fx, nn
 
 from qcore.api._convert import convert
+from qcore.api._layers import keep_hooks
 from qcore.api._prepare import prepare_model
 from qcore.nn import catalog
 from qcore.nn.quantizable import LSTM
@@ -27,6 +28,7 @@ def is_in_parts(module: object) -> bool:
 def prepared(module: nn.Module, kind: Any, qconfig: Any, backend: str, is_qat: bool, path: str) -> nn.Module:
     """The LSTM in parts, of the class `kind`, with observers in it; `path`: where it was, for messages."""
     whole = kind.from_float(module)
+    keep_hooks(module, whole)
     whole.qconfig, whole.qcore_path = qconfig, path
     trained = catalog.mapping("qat") if is_qat else None
     return prepare_model(whole, True, None, None, None, Selection.of(backend), False, trained)

@@ -162,7 +162,9 @@ class _Reader:
         module = self.modules.get(str(source.target)) if source.op == "call_module" else None
         if not isinstance(module, StaticOutput):
             return None
-        if isinstance(module, InFloat) and (module.others or not module.quantizes or not self._is_quantized(source.args)):
+        if isinstance(module, InFloat) and (
+            module.others or not module.quantizes or not self._is_quantized(source.args)
+        ):
             return None  # floats, or what is told only by the call
         return self.values.setdefault(source, Value(source.name, module.output_qparams))
 

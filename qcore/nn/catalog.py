@@ -134,7 +134,9 @@ TRANSPARENT: tuple[ModuleType, ...] = (
 
 def is_transparent(module: nn.Module) -> bool:
     """Whether a module is one of these, with the forward of its class."""
-    return match(type(module), {kind: kind for kind in TRANSPARENT}).target is not None and "forward" not in vars(module)
+    return match(type(module), {kind: kind for kind in TRANSPARENT}).target is not None and "forward" not in vars(
+        module
+    )
 
 
 def mapping(stage: Stage) -> Mapping:

@@ -18,6 +18,7 @@ from qcore.binding import shared_kernel
 from qcore.errors import UnsupportedError
 from qcore.operators import Dequantize, Operator, Quantize
 from qcore.tensor.dtypes import per_channel_affine_float_qparams
+from qcore.tensor.place import place
 from qcore.tensor.qparams import QParams
 from qcore.tensor.qtensor import QTensor
 
@@ -81,9 +82,10 @@ def run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
 
 
 def explained(function: Any, refused: Refused) -> UnsupportedError:
-    """The refusal of an ATen operator, under the name of the function that the user called."""
+    """The refusal of an ATen operator, under the name of the function that the user called, and with the place."""
     name = resolve_name(function) or getattr(function, "__name__", str(function))
-    return UnsupportedError(f"{name}: {refused}")
+    where = place()
+    return UnsupportedError(f"{f'{where}: ' if where else ''}{name}: {refused}")
 
 
 # --- for handlers ---------------------------------------------------------------------------------------------------
