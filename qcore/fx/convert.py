@@ -175,14 +175,24 @@ def _quantize_dequantize(model: QuantizedGraphModule, node: fx.Node, qparams: QP
     graph.erase_node(node)
 
 
+TAKES_INTEGERS = "qcore_takes_integers"
+"""Key in the meta of the call of a custom module: True."""
+
+
 def _around_custom(model: QuantizedGraphModule, node: fx.Node, results: list[fx.Node]) -> None:
     """A custom module takes quantized tensors, and gives them as `results`; around it the graph stays float."""
+    node.meta[TAKES_INTEGERS] = True
+    integers_to(node)
+    for result in results:
+        _dequantize_after(model, result)
+
+
+def integers_to(node: fx.Node) -> None:
+    """Give a node the integers of the values that it has dequantized."""
     for number in node.all_input_nodes:
         if is_dequantize(number):
             node.replace_input_with(number, number.args[0])  # type: ignore[arg-type]
             erase_if_unused(number)
-    for result in results:
-        _dequantize_after(model, result)
 
 
 def _dequantize_after(model: QuantizedGraphModule, node: fx.Node, after: fx.Node | None = None) -> None:

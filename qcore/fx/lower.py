@@ -11,7 +11,7 @@ from torch import fx
 from qcore import operators as ops
 from qcore.binding import bind
 from qcore.errors import UnsupportedError
-from qcore.fx.convert import is_dequantize
+from qcore.fx.convert import TAKES_INTEGERS, integers_to, is_dequantize
 from qcore.fx.graph_module import FLOAT, QuantizedGraphModule, erase_if_unused, finished, free_name, set_submodule
 from qcore.fx.match import Match, match
 from qcore.fx.modules import ReferenceModule
@@ -27,6 +27,8 @@ def lower(model: QuantizedGraphModule, backend: str) -> None:
     for node in list(model.graph.nodes):
         if node not in run.gone:
             run.visit(node)
+    for node in [node for node in model.graph.nodes if TAKES_INTEGERS in node.meta]:
+        integers_to(node)  # of values that were moved on the way, which only now are dequantized after it
     finished(model)
 
 
