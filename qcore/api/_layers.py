@@ -196,12 +196,35 @@ def without_hooks(module: nn.Module, names: tuple[str, ...] = (*POST_HOOKS, *PRE
     return bare
 
 
-def keep_hooks(old: nn.Module, new: nn.Module) -> None:
+@contextmanager
+def bare(module: nn.Module, names: tuple[str, ...]) -> Iterator[None]:
+    """A block in which a module has no hooks of some kinds."""
+    before = {name: getattr(module, name) for name in names}
+    vars(module).update({name: OrderedDict() for name in names})
+    try:
+        yield
+    finally:
+        vars(module).update(before)
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether a module has hooks of the user's that its calls run."""
+    return any(map(_is_of_user, (*module._forward_hooks.values(), *module._forward_pre_hooks.values())))
+
+
+def _is_of_user(hook: Any) -> bool:
+    return hook not in OBSERVING and not isinstance(hook, MAKERS)
+
+
+def take_hooks(old: nn.Module, new: nn.Module) -> None:
     """Move the user's hooks along; those that observe, or make weights, stay behind."""
     for name in (*POST_HOOKS, *PRE_HOOKS):
-        hooks = getattr(old, name).items()
-        kept = {key: value for key, value in hooks if value not in OBSERVING and not isinstance(value, MAKERS)}
-        getattr(new, name).update(kept)
+        getattr(new, name).update({key: value for key, value in getattr(old, name).items() if _is_of_user(value)})
+
+
+def keep_hooks(old: nn.Module, new: nn.Module) -> None:
+    """Move the user's hooks along, and what else the user has added."""
+    take_hooks(old, new)
     if not isinstance(new, InFloat):  # which holds the layer with all that it has
         _keep_attributes(old, new)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from qcore.api._layers import check_classes, check_names, keep_hooks
+from qcore.api._layers import POST_HOOKS, bare, check_classes, check_names, has_hooks, keep_hooks, take_hooks
 from qcore.api.custom_config import ConvertCustomConfig, PrepareCustomConfig, as_config, check_makes
 from qcore.api.fake_quantize import FakeQuantizeBase
 from qcore.api.qconfig_mapping import QConfigMapping, as_qconfig_mapping
@@ -43,6 +43,7 @@ _OBSERVED = "set_float_to_observed_mapping"
 _NOT_CALLED = "not called on the example inputs"
 _WITHOUT_WEIGHTS = "it has no weights, and the forward that calls it cannot be traced: what it is given there is float"
 _IN_A_LEAF = "the forward that calls it cannot be traced: call it from the forward of a module that can"
+_HOOKED = "it has hooks, so it stays a module, with a graph of its own"
 _STANDALONE = "a standalone module, with a graph of its own"
 
 
@@ -107,17 +108,19 @@ class Preparation:
     def _module(self, module: nn.Module, path: str, inputs: Inputs) -> nn.Module:
         """A graph for a module, or for each of its parts where it cannot be traced itself."""
         self._take_apart(module, path)
+        hooked = module
         module = STACKS.get(type(module), lambda stack: stack)(module)
         try:
             if path in self.seen.varying:
                 raise Untraceable(f"is called with other values of {self.seen.varying[path]!r}, which is no tensor")
-            traced = trace(
-                module,
-                lambda inner, child: self._reason_to_keep(_joined(path, inner), child),
-                inputs,
-                self.strict,
-                writes_inputs=not path,
-            )
+            with bare(module, POST_HOOKS):  # which the graph will have
+                traced = trace(
+                    module,
+                    lambda inner, child: self._reason_to_keep(_joined(path, inner), child),
+                    inputs,
+                    self.strict,
+                    writes_inputs=not path,
+                )
         except Untraceable as error:
             if self.strict:
                 raise QuantizationError(f"strict=True, and module {path!r} {error}") from error
@@ -139,6 +142,7 @@ class Preparation:
         }
         graph = self._graph(traced, path, [inner for inner, whole in inside.items() if has_parts(whole)])
         self._parts(inside, module, path, graph)
+        take_hooks(hooked, graph)
         return graph
 
     def _graph(
@@ -188,14 +192,15 @@ class Preparation:
         """Prepare what modules that are not traced call, in place in `root`, the module at `path`."""
         parts: dict[str, nn.Module] = {}
         for inner, whole in wholes.items():
-            alone = self._is_standalone(_joined(path, inner), whole)
+            alone = self._reason_to_keep(_joined(path, inner), whole) in (_STANDALONE, _HOOKED)
             parts.update({inner: whole} if alone else dict(leaves.callable_parts(whole, inner)))
         parts = {inner: part for inner, part in parts.items() if not isinstance(part, FloatFunctional)}
         if wholes and not self.seen.inputs:
             self.seen = leaves.inputs_of(*self.whole, self.calls)
         for inner, whole in wholes.items():
             full = _joined(path, inner)
-            if not leaves.is_layer(whole) and not self._is_standalone(full, whole):
+            kept = self._reason_to_keep(full, whole)
+            if not leaves.is_layer(whole) and kept not in (_STANDALONE, _HOOKED):
                 self._add_direct_calls(full)
         for inner, part in parts.items():
             new = self._part(part, _joined(path, inner))
@@ -281,7 +286,8 @@ class Preparation:
             or type(module) in custom.non_traceable_module_classes
         ):
             return _AS_ASKED
-        return ""
+        is_whole = leaves.is_layer(module) or not has_parts(module)
+        return "" if is_whole or not has_hooks(module) else _HOOKED
 
     def _is_standalone(self, path: str, module: nn.Module) -> bool:
         custom = self.custom

@@ -19,6 +19,7 @@ from qcore.graph.calls import CALLS, Made, is_cut
 from qcore.graph.float_calls import FLOAT_CALLS, SUMS, attention, embedding
 from qcore.graph.ir import DTYPE, Graph, Node, Value
 from qcore.graph.moves import Contiguous, Move, Permute, Relabel, Remap, Reshape, Transpose, Unsqueeze
+from qcore.nn.quantizable import Quantizable
 from qcore.nn.quantized.activation import ReLU6
 from qcore.nn.quantized.base import float_dtype_of
 from qcore.nn.quantized.conv import ConvBase
@@ -146,6 +147,8 @@ class _Reader:
         """The value of an argument that must be float."""
         if not isinstance(source, fx.Node):
             raise Unfit("its input is no tensor of the graph")
+        if source not in self.values and self._comes_in_integers(source):
+            raise Unfit("its input is quantized, with parameters that only a call tells")
         value = self.values.setdefault(source, Value(source.name))
         if value.dtype is not torch.float32:
             raise Unfit("its input is not float")
@@ -156,6 +159,14 @@ class _Reader:
         if not isinstance(source, fx.Node) or self.values.get(source, _INDICES).dtype is not torch.int64:
             raise Unfit("its input is no tensor of indices")
         return self.values.setdefault(source, Value(source.name, plain=torch.int64))
+
+    def _comes_in_integers(self, source: fx.Node) -> bool:
+        """Whether a value that has no place here is taken of what a layer in parts gives."""
+        while source.op in ("call_function", "call_method") and source not in self.values:
+            if is_dequantize(source) or not source.args or not isinstance(source.args[0], fx.Node):
+                return False
+            source = source.args[0]
+        return source.op == "call_module" and isinstance(self.modules.get(str(source.target)), Quantizable)
 
     def _outside(self, source: fx.Node) -> Value | None:
         """The value of a call that stays on the module level, where its parameters are known."""

@@ -86,13 +86,20 @@ class _Sized(Value):
         return self.tracer.create_proxy("call_method", "size", (self, dim), {})
 
 
+_HOOKS = "it has hooks, which its calls run"
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
 class _Unfolder(LeafTracer):
     """`values`: of each node, in this call; `sized`: nodes that depend on sizes alone, which code may branch on;
     `entered`: paths of the modules whose calls are taken apart.
     """
 
     def __init__(self, model: QuantizedGraphModule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        super().__init__(lambda path, module: "", False, False, [])
+        super().__init__(lambda path, module: _HOOKS if _has_hooks(module) else "", False, False, [])
         self.model = model
         self.values: dict[fx.Node, Any] = {}
         self.memory = Memory()
