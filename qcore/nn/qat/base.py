@@ -6,6 +6,7 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.random import fork_rng
 
 from qcore.errors import ArgumentError, ArgumentTypeError
 from qcore.nn.intrinsic.fused import FusedModule
@@ -77,6 +78,7 @@ class QATModule(nn.Module):
         return result if self.with_relu is None else F.relu(result)
 
     @classmethod
+    @fork_rng(devices=())  # a constructor draws weights, which are replaced
     def from_float(cls: type[Self], mod: nn.Module, use_precomputed_fake_quant: bool = False) -> Self:
         """The layer for a float one, fused or not, that has a `qconfig`; it shares the parameters of the float one.
 
