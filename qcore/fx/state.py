@@ -33,7 +33,7 @@ class State:
             now = vars(module)
             for name in dict.fromkeys((*kept, *now)):
                 before, after = kept.get(name, (_ABSENT, None))[0], now.get(name, _ABSENT)
-                if (after is not before or _kept(after)[1] != kept[name][1]) and not _equal(before, after):
+                if not _equal(before, after) or (after is before and not _equal(kept[name][1], _kept(after)[1])):
                     yield path, name, before, after
 
     def buffers(self) -> dict[tuple[str, str], Tensor]:
@@ -75,6 +75,15 @@ def _kept(value: Any) -> tuple[Any, Any]:
 
 
 def _equal(before: Any, after: Any) -> bool:
-    return (
-        isinstance(before, bool | int | float | str | tuple | None) and type(before) is type(after) and before == after
-    )
+    """Whether a value is what it was: tensors, and what stands for them, only by identity."""
+    if before is after:
+        return True
+    if type(before) is not type(after):
+        return False
+    if isinstance(before, list | tuple):
+        return len(before) == len(after) and all(map(_equal, before, after))
+    if isinstance(before, dict):
+        return list(before) == list(after) and all(map(_equal, before.values(), after.values()))
+    if isinstance(before, set):
+        return {id(each) for each in before} == {id(each) for each in after} or before == after
+    return isinstance(before, bool | int | float | str) and before == after

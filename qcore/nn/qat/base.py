@@ -103,6 +103,7 @@ class QATModule(nn.Module):
         if hasattr(layer, "bias"):
             self.bias = layer.bias
 
+    @fork_rng(devices=())  # as of from_float
     def to_float(self) -> nn.Module:
         """The float module that computes the same without rounding; a batch norm is folded, a ReLU kept."""
         layer = self._float_layer().train(self.training)
