@@ -21,6 +21,7 @@ from qcore.tensor.dtypes import per_channel_affine_float_qparams
 from qcore.tensor.place import place
 from qcore.tensor.qparams import QParams
 from qcore.tensor.qtensor import QTensor
+from qcore.tensor.recording import is_recording
 
 Handler = Callable[..., Any]
 HandlerT = TypeVar("HandlerT", bound=Handler)
@@ -114,9 +115,22 @@ def quantize(x: Tensor, like: QTensor, qparams: QParams) -> Tensor:
 
 def dequantize(x: QTensor) -> Tensor:
     """Real numbers of a quantized tensor."""
+    if x.qparams.axis is not None and is_recording():
+        return _written_out(x.raw, x.qparams)
     operator = Dequantize(float_zero_points=x.qparams.scheme == per_channel_affine_float_qparams)
     result: Tensor = shared_kernel(x.backend, operator, (x.qparams.dtype,))(x.raw, x.qparams)
     return result
+
+
+def _written_out(raw: Tensor, qparams: QParams) -> Tensor:
+    """The real numbers of a constant that is quantized per channel, by operators of torch's that any recorder knows."""
+    shape = [-1 if dim == qparams.axis else 1 for dim in range(raw.ndim)]
+    scale, zero_point = (
+        torch.tensor(each.tolist(), dtype=torch.float64).reshape(shape)
+        for each in (qparams.scale, qparams.zero_point)
+        if isinstance(each, Tensor)
+    )
+    return ((raw.double() - zero_point) * scale).float()
 
 
 def real(x: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from inspect import getattr_static
 from typing import Any, TypeAlias
 
 from torch import Tensor, fx, nn
@@ -16,6 +17,7 @@ from qcore.fx.graph_module import FLOAT
 from qcore.fx.inplace import VIEWS
 from qcore.fx.values import IN_PLACE
 from qcore.nn.quantized.functional_modules import QFunctional
+from qcore.nn.quantized.held import Held, held
 
 Allowed: TypeAlias = "Mapping[str, Callable[..., Any]]"
 """Functions and classes of the caller's that graphs of a file may call, by name."""
@@ -118,8 +120,8 @@ def _problem(op: str, target: str, args: Any, kwargs: Any, modules: Mapping[str,
     if op == "get_attr":
         owner, _, name = target.rpartition(".")
         holder = modules.get(owner)
-        held = None if holder is None else _held(holder, name)
-        fits = not args and not kwargs and isinstance(held, Tensor | QFunctional)
+        value = None if holder is None else _held(holder, name)
+        fits = not args and not kwargs and isinstance(value, Tensor | QFunctional | Held)
         return "" if fits else f"reads {target[:60]!r}, which is no tensor of the model"
     if op == "call_module":
         module = modules.get(target)
@@ -168,8 +170,10 @@ def _numbers(values: Any) -> list[int]:
 
 
 def _held(module: nn.Module, name: str) -> Any:
-    """What a module holds under a name, as a tensor or a module of its own."""
+    """What a module holds under a name, as a tensor or a module of its own, or the weight of a quantized one."""
     for holder in (module._parameters, module._buffers, module._modules):
         if name in holder:
             return holder[name]
+    if isinstance(getattr_static(type(module), name, None), held):
+        return getattr(module, name)
     return vars(module).get(name)
