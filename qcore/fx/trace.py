@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_map
 
 from qcore.errors import QuantizationError
 from qcore.fx.arguments import TENSOR, UNKNOWN, Argument, Inputs, arguments_of, form_of, split, taken
+from qcore.fx.both_modes import check_modes
 from qcore.fx.check import Examples, Unlike, scope_of
 from qcore.fx.graph_module import GraphTracer, QuantizedGraphModule
 from qcore.fx.inplace import Aliased, out_of_place
@@ -80,7 +81,7 @@ def _traced(
     state = State(model)
     failed: Exception | None = None
     for records_buffers in _WAYS:
-        tracer = LeafTracer(keep, strict, records_buffers, arguments)
+        way, tracer = records_buffers, LeafTracer(keep, strict, records_buffers, arguments)
         try:
             with kernels_written_out():
                 graph = tracer.trace(model)
@@ -98,6 +99,12 @@ def _traced(
     graph._tracer_cls = GraphTracer
     traced = QuantizedGraphModule(model, graph)
     kept = _kept_values(state)
+    if any(module.training for module in model.modules()):
+        reasons = tracer.leaves
+        again = LeafTracer(lambda path, each: reasons.get(path, "") or keep(path, each), strict, way, arguments)
+        with kernels_written_out():
+            check_modes(model, graph, lambda: again.trace(model))
+        state.restore()
     fixed = [(position, each.name, form_of(each.value)) for position, each in enumerate(arguments)]
     fixed = [each for each in fixed if each[2] is not UNKNOWN and (each[0] or each[2] is not TENSOR)]
     traced.qcore_fixed = tuple(fixed)  # type: ignore[assignment]
