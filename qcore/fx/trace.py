@@ -100,10 +100,7 @@ def _traced(
     traced = QuantizedGraphModule(model, graph)
     kept = _kept_values(state)
     if any(module.training for module in model.modules()):
-        reasons = tracer.leaves
-        again = LeafTracer(lambda path, each: reasons.get(path, "") or keep(path, each), strict, way, arguments)
-        with kernels_written_out():
-            check_modes(model, graph, lambda: again.trace(model))
+        check_modes(model, graph, lambda: _again(model, tracer, keep, way))
         state.restore()
     fixed = [(position, each.name, form_of(each.value)) for position, each in enumerate(arguments)]
     fixed = [each for each in fixed if each[2] is not UNKNOWN and (each[0] or each[2] is not TENSOR)]
@@ -112,6 +109,20 @@ def _traced(
         _make_like(model, traced, Examples(model, arguments, tracer.results), kept, writes_inputs)
     scopes = {node.name: scope_of(node) for node in graph.nodes}
     return Traced(traced, scopes, tracer.leaves, () if inputs is None else tuple(each.value for each in arguments))
+
+
+def _again(
+    model: nn.Module, first: LeafTracer, keep: Callable[[str, nn.Module], str], records_buffers: bool
+) -> fx.Graph:
+    """The graph that the model gives now, with what was not traced into before."""
+    reasons = first.leaves
+    tracer = LeafTracer(
+        lambda path, each: reasons.get(path, "") or keep(path, each), first.strict, records_buffers, first.arguments
+    )
+    with kernels_written_out():
+        graph = tracer.trace(model)
+    by_position(graph, dict(model.named_modules(remove_duplicate=False)))
+    return graph
 
 
 def _kept_values(state: State) -> list[tuple[str, str]]:

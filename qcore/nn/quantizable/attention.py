@@ -14,7 +14,6 @@ from qcore.nn.quantizable.base import Quantizable
 from qcore.nn.stubs import DeQuantStub, QuantStub
 from qcore.tensor.arguments import check_number, check_whole
 from qcore.tensor.entering import check_readable
-from qcore.tensor.functions import quantize
 from qcore.tensor.qparams import per_tensor
 from qcore.tensor.qtensor import QTensor
 
@@ -112,8 +111,8 @@ class MultiheadAttention(Quantizable):
         steps, batch = query.shape[0], query.shape[1]
 
         q = self.dequant_q(self._heads(_scaled(self.linear_Q(query), self.head_dim**-0.5)))
-        k = self.dequant_k(self._heads(self._extended(self.linear_K(key), self.bias_k)))
-        v = self.dequant_v(self._heads(self._extended(self.linear_V(value), self.bias_v)))
+        k = self._extended(self.dequant_k(self._heads(self.linear_K(key))), self.bias_k, batch)
+        v = self._extended(self.dequant_v(self._heads(self.linear_V(value))), self.bias_v, batch)
 
         weights = torch.bmm(q, k.transpose(1, 2))
         mask = self._mask(attn_mask, key_padding_mask, (batch, steps, key.shape[0]), k.shape[1], weights.dtype)
@@ -146,14 +145,11 @@ class MultiheadAttention(Quantizable):
                 f"{tuple(value.shape[:2])}"
             )
 
-    def _extended(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """Keys or values with the rows that bias_kv and add_zero_attn ask for, of the same scale and zero point."""
-        dtype = torch.float32 if isinstance(x, QTensor) else x.dtype
-        rows = [] if bias is None else [bias.expand(1, x.shape[1], self.embed_dim)]
-        rows += [torch.zeros(1, x.shape[1], self.embed_dim, dtype=dtype, device=x.device)] if self.add_zero_attn else []
-        if isinstance(x, QTensor):
-            rows = [quantize(row.detach().contiguous(), x.qparams, x.backend) for row in rows]
-        return torch.cat([x, *rows], 0) if rows else x
+    def _extended(self, x: Tensor, bias: Tensor | None, batch: int) -> Tensor:
+        """Keys or values by head with the rows that bias_kv and add_zero_attn ask for, which stay as they are."""
+        rows = [] if bias is None else [self._heads(bias.expand(1, batch, self.embed_dim))]
+        rows += [torch.zeros_like(x[:, :1])] if self.add_zero_attn else []
+        return torch.cat([x, *rows], 1) if rows else x
 
     def _heads(self, x: Tensor) -> Tensor:
         """(length, batch, embed_dim) -> (batch * heads, length, head_dim)."""
