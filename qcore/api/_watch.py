@@ -1,4 +1,4 @@
-"""Layers without a quantized form, watched in calibration: do they work on integers, and else in which range do they lie."""
+"""Layers without a quantized form, watched in calibration: whether they work on integers, and where their results lie."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qcore.tensor.qtensor import QTensor
 
 
 class Watch(nn.Module):
-    """What sees the calls of one layer: its first one decides, on a copy, whether integers may go through it as they are.
+    """What sees the calls of one layer: the first decides, on a copy, whether integers may go through it as they are.
 
     `works`: what was found; None before a call with floats. `observers`: one for each tensor of its results, where it
     does not; an Identity for one that no range holds. `probes`: whether to try at all.
@@ -47,10 +47,11 @@ class Watch(nn.Module):
                 self.observers[n] = nn.Identity()  # NaN or infinity: no range holds it
 
     def _observer(self) -> nn.Module:
-        made = self.make()
+        made: Any = self.make()
         made = getattr(made, "activation_post_process", made)  # training must not round what inference may leave float
         made.qcore_path, made.qcore_backend = self.qcore_path, self.qcore_backend
-        return made.train(self.training)
+        made.train(self.training)
+        return made  # type: ignore[no-any-return]
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
         found = {
@@ -67,7 +68,7 @@ def _is_float(x: Any) -> bool:
 
 
 def _works_on_integers(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> bool:
-    """Whether a layer, given the integers of its arguments, gives what it gave for the floats; nothing is changed by it."""
+    """Whether a layer, given the integers of its arguments, gives what it gave for floats; nothing is changed by it."""
     with torch.no_grad(), torch.random.fork_rng(devices=()):
         try:
             given, named = tree_map(_rounded, (args, kwargs))

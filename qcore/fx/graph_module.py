@@ -225,7 +225,7 @@ class QuantizedGraphModule(fx.GraphModule):
 
     def _cast(self, casts: list[fx.Node], dtype: torch.dtype) -> None:
         for cast in casts:
-            cast.replace_all_uses_with(cast.args[0])
+            cast.replace_all_uses_with(cast.args[0])  # type: ignore[arg-type]
             self.graph.erase_node(cast)
         made = [node for node in self.graph.nodes if node.op == "call_method" and node.target == "dequantize"]
         for node in made if dtype is not torch.float32 else ():

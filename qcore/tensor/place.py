@@ -12,7 +12,7 @@ _CALLING = ("_call_impl", "_wrapped_call_impl", "_slow_forward")
 
 
 def place() -> str:
-    """The innermost module whose code is running, by its path in the outermost, and the line; empty outside of modules."""
+    """The innermost module whose code runs, by its path in the outermost, and the line; empty outside of modules."""
     frame: FrameType | None = sys._getframe(1)
     line = ""
     inner: Any = None

@@ -363,7 +363,7 @@ class QuantizedModule(nn.Module):
         if dtype is not self.float_dtype and dtype in FLOATS.values():
             self.float_dtype = dtype
         for child in self.children() if recurse else ():
-            child._apply(fn)
+            child._apply(fn)  # type: ignore[no-untyped-call]
         super()._apply(kept, False)  # type: ignore[no-untyped-call]
         self._forget_kernel()
         return self
