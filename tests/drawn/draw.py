@@ -87,16 +87,9 @@ CALL = re.compile(r"v\d+ = self\.\w+\((v\d+|x0)\)")
 
 
 def _one_more(drawer: Drawer, operation: Any) -> None:
-    """A further module behind the latest value; what is drawn otherwise is taken back."""
+    """A further module behind the latest value."""
     drawer.exposed = drawer.exposed[-1:]
-    before = [dict(run) for run in drawer.runs]
-    if not drawer.draw(operation):
-        return
-    statement = drawer.statements[-1]
-    if not statement.lines or not all(CALL.fullmatch(line) for line in statement.lines):
-        drawer.statements.pop()
-        drawer.runs[:] = before
-        drawer.exposed = [name for name in drawer.exposed if name in before[0]][-1:]
+    drawer.draw(operation, lambda lines: bool(lines) and all(CALL.fullmatch(line) for line in lines))
 
 
 def _result(drawer: Drawer, names: list[str], is_sequential: bool) -> str:

@@ -220,8 +220,8 @@ class Drawer:
         self.init(f'self.register_buffer("{name}", {code}{extra})')
         return f"self.{name}"
 
-    def draw(self, operation: Callable[[Drawer], None]) -> bool:
-        """Draw one operation; False where it does not fit, and nothing of it is kept."""
+    def draw(self, operation: Callable[[Drawer], None], fits: Callable[[list[str]], bool] = lambda lines: True) -> bool:
+        """Draw one operation; False where it, or its lines, do not fit, and nothing of it is kept."""
         kept = len(self.scopes), set(self.containers), list(self.shared)
         modules = {kind: len(getattr(self.host, kind)) for kind in self.containers if kind == "parts"}
         runs = copy.deepcopy(self.runs)  # writes in place go too
@@ -230,6 +230,8 @@ class Drawer:
             operation(self)
             for name in self.fresh:
                 self._check(name)
+            if not fits(self.lines):
+                raise Discard
         except (Discard, RuntimeError, ValueError, TypeError, IndexError, AssertionError, NotImplementedError, KeyError,
                 AttributeError) as error:  # fmt: skip
             if not isinstance(error, Discard):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import random
+import time
 
 import pytest
 import torch
 from torch import nn
 
-from tests.drawn import noise
+from tests.drawn import checks, noise, server
 from tests.drawn.draw import INPUTS, MASK, SIZES, draw, evaluated
 from tests.drawn.drawer import Drawer
 from tests.drawn.findings import Findings
 from tests.drawn.open_seeds import OPEN
-from tests.drawn.running import chunk, other_isas
+from tests.drawn.running import other_isas
+from tests.drawn.server import Server
 from tests.drawn.vocabulary import CHOICES
 
 SEEDS = [seed for seed in range(120) if seed not in OPEN]
@@ -22,8 +25,9 @@ SEEDS = [seed for seed in range(120) if seed not in OPEN]
 @pytest.fixture(scope="module")
 def findings():
     found = Findings()
-    for outcome in chunk(SEEDS, (), other_isas(), quick=True):
-        found.add(outcome)
+    with Server() as server:
+        for outcome in server.chunk(SEEDS, (), other_isas(), quick=True):
+            found.add(outcome)
     return found
 
 
@@ -37,6 +41,27 @@ def test_few_are_refused(findings):
 
 def test_most_drawn_models_are_fair(findings):
     assert findings.used > 0.9 * len(SEEDS)
+
+
+def _leave(case):
+    if case.program.seed == 1:
+        os._exit(3)
+
+
+def _stand(case):
+    if case.program.seed == 1:
+        time.sleep(60)
+
+
+@pytest.mark.parametrize(("check", "says"), [(_leave, "ended with 3"), (_stand, "still runs after 2 s")])
+def test_what_ends_or_stops_a_process_is_a_failure_of_its_seed_alone(monkeypatch, check, says):
+    monkeypatch.setitem(checks.CHECKS, "static", check)
+    monkeypatch.setattr(server, "SECONDS", 2)
+    found = list(server.in_processes([0, 1, 2], ["static"], False, {}))
+    assert [(each.seed, each.check, each.kind) for each in found] == [
+        (0, "static", "holds"), (1, "static", "crashed"), (2, "static", "holds")
+    ]  # fmt: skip
+    assert says in found[1].says
 
 
 def test_a_seed_gives_one_program():
