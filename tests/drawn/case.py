@@ -177,16 +177,17 @@ def _same_form(a: Tensor, b: Tensor, where: str) -> None:
         raise Failed(f"{where}: {b.dtype} {tuple(b.shape)}, not {a.dtype} {tuple(a.shape)}")
 
 
-def alike(case: Case, one: Results, other: Results, exact: bool, dynamic: bool) -> None:
+def alike(case: Case, one: Results, other: Results, exact: bool, dynamic: bool, less: float = 0.0) -> None:
     """Failed where two ways to run one model differ: in a bit, or, where floats are computed between integers, by more
-    than all its rounding does."""
+    than all its rounding does; `less`: decibels fewer than that."""
     for where, a, b, least in _pairs(case, one, other, case.estimate(dynamic)):
         if torch.equal(a, b) or (a.is_floating_point() and torch.equal(a.nan_to_num(), b.nan_to_num())):
             continue
         if exact:
             raise Failed(f"{where}: other bits ({decibels(a, b):.1f} dB)")
-        if a.is_floating_point() and least >= LEAST and not decibels(a, b) >= min(least, MOST):
-            raise Failed(f"{where}: {decibels(a, b):.1f} dB apart, bound {min(least, MOST):.1f}")
+        bound = min(least, MOST) - less
+        if a.is_floating_point() and least >= LEAST and not decibels(a, b) >= bound:
+            raise Failed(f"{where}: {decibels(a, b):.1f} dB apart, bound {bound:.1f}")
 
 
 def kept_inputs(case: Case, model: Callable[..., Any]) -> None:

@@ -2,12 +2,19 @@
 
 An independent estimate, written in plain torch. A run of the float model under a dispatch mode rounds the result of
 each operation, but those that only move elements, to 256 levels of the range that this operation's results had over
-all calibration data; weights are rounded to 8 bits for each output channel before. For dynamic quantization the
-inputs of products with weights are rounded instead, to 256 levels of their own range. Where the levels lie is drawn
-anew in each of several runs; the estimate is the least signal-to-noise ratio among them. qcore computes several of
-these steps in one (a layer with its activation), keeps what it does not quantize in float, and so should be better,
-not worse. It may be worse by MARGIN: one run of a small model is one draw of its rounding errors, and observers cut
-ranges.
+all calibration data; weights, and tables of embeddings, are rounded to 8 bits for each output channel or row before.
+What is rounded is what depends on a float input or on a table: a model of tokens has its first rounding behind the
+table. For dynamic quantization, which leaves tables as they are, the inputs of products with weights are rounded
+instead, to 256 levels of their own range. Errors go through the rest of the model as they do in qcore: a product of
+many factors adds up their relative errors, a difference of near values keeps their absolute ones.
+
+Where the levels lie is drawn anew in each of several runs; the estimate is the least signal-to-noise ratio among them.
+The energy of the noise of n values varies from one rounding to the next by a factor of about 1 + sqrt(2 / n) for most
+draws; of few values the worst of RUNS may well be a lucky one, so that there are as many runs as give VALUES errors.
+One more draw beyond 3.16 times (10 dB) the worst of 20 of a single value is then rarer than one in 10^5.
+
+qcore computes several of these steps in one (a layer with its activation), keeps what it does not quantize in float,
+and so should be better, not worse. It may be worse by MARGIN: its one rounding is one draw, and observers cut ranges.
 """
 
 from __future__ import annotations
@@ -20,18 +27,25 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-RUNS = 5
+RUNS, MOST_RUNS = 5, 20
+VALUES = 64
+"""Errors that are drawn, of each result, but for MOST_RUNS."""
 MARGIN = 10.0
 """Decibels below the estimate that a result may be."""
+ONE_STEP = 10.8
+"""Decibels between errors of one step in each value and those of rounding, which are a step over sqrt(12): as far
+apart are two roundings of values that all lie halfway, such as means of integers, to this side and to that."""
 LARGE = 1e6
 """A value beyond stands for infinity (a mask), and is no number to round."""
 MOVES = {
     "clone", "copy_", "_to_copy", "index_select", "slice", "select", "roll", "flip", "repeat", "gather",
-    "embedding", "detach", "view", "_unsafe_view", "expand", "permute", "transpose", "t", "unsqueeze",
+    "detach", "view", "_unsafe_view", "expand", "permute", "transpose", "t", "unsqueeze",
     "squeeze", "as_strided", "lift_fresh", "index", "masked_fill", "max_pool2d_with_indices",
     "max_pool3d_with_indices", "zeros_like", "new_zeros", "zeros", "fill_", "zero_", "relu", "relu_",
     "pixel_shuffle", "reflection_pad1d", "reflection_pad2d", "sort", "topk", "where", "split", "unbind",
 }  # fmt: skip
+TABLES = {"embedding", "_embedding_bag", "_embedding_bag_forward_only"}
+"""Operations that take rows of a table, rounded where the model is static."""
 PRODUCTS = {"addmm", "mm", "bmm", "mkldnn_rnn_layer", "baddbmm", "_addmm_activation", "linear", "mv", "addmv", "dot"}
 
 
@@ -58,7 +72,7 @@ class Rounding(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func._schema.name.split("::")[1]
         given = [each for each in tree_iter((args, kwargs)) if isinstance(each, Tensor)]
-        noisy = any(getattr(each, "is_noisy", False) for each in given)
+        noisy = any(getattr(each, "is_noisy", False) for each in given) or (not self.dynamic and name in TABLES)
         if (
             self.dynamic
             and noisy
@@ -109,11 +123,11 @@ def marked(inputs: Any) -> Any:
     return inputs
 
 
-def rounded_weights(model: nn.Module) -> nn.Module:
+def rounded_weights(model: nn.Module, tables: bool) -> nn.Module:
     model = copy.deepcopy(model)
     for module in model.modules():
         for weight in module.parameters(recurse=False):
-            if weight.ndim < 2 or isinstance(module, nn.Embedding | nn.EmbeddingBag):
+            if weight.ndim < 2 or (isinstance(module, nn.Embedding | nn.EmbeddingBag) and not tables):
                 continue
             dim = 1 if "ConvTranspose" in type(module).__name__ else 0
             largest = weight.abs().amax([d for d in range(weight.ndim) if d != dim], keepdim=True)
@@ -126,13 +140,14 @@ def rounded_weights(model: nn.Module) -> nn.Module:
 def estimate(model: nn.Module, calls: list[tuple[Any, ...]], dynamic: bool) -> list[list[float]]:
     """For each call, for each tensor of the result, the decibels that 8 bits leave."""
     right = [flat(model(*copy.deepcopy(call))) for call in calls]
-    rounded = rounded_weights(model)
+    rounded = rounded_weights(model, tables=not dynamic)
     ranges: dict[Any, tuple[float, float]] = {}
     for call in calls if not dynamic else []:
         with Rounding(ranges, True, False, 0):
             model(*marked(copy.deepcopy(call)))
     found = [[200.0] * len(each) for each in right]
-    for run in range(RUNS):
+    fewest = min((each.numel() for results in right for each in results if each.is_floating_point()), default=VALUES)
+    for run in range(max(RUNS, min(MOST_RUNS, VALUES // max(1, fewest)))):
         for number, call in enumerate(calls):
             mode = Rounding(ranges, False, dynamic, run)
             given = marked(copy.deepcopy(call))

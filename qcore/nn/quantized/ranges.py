@@ -1,6 +1,6 @@
 """Ranges that quantized layers share where their results are joined: what is joined takes the first one's.
 
-A first range that leaves out no more than a sixteenth of its width keeps its scale, which is then that of torch.
+A first range that leaves out no more than a step keeps its scale, which is then that of torch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from qcore.nn.quantized.static import StaticOutput
 from qcore.tensor.qparams import QParams, per_tensor
 
-_LEFT_OUT = 1 / 16
+_LEFT_OUT = 1 / 256
 
 
 def bounds(qparams: QParams) -> tuple[float, float]:
