@@ -21,7 +21,7 @@ from qcore.tensor.dtypes import per_channel_affine_float_qparams
 from qcore.tensor.place import place
 from qcore.tensor.qparams import QParams
 from qcore.tensor.qtensor import QTensor
-from qcore.tensor.recording import is_recording
+from qcore.tensor.recording import is_learning, is_recording
 
 Handler = Callable[..., Any]
 HandlerT = TypeVar("HandlerT", bound=Handler)
@@ -115,7 +115,7 @@ def quantize(x: Tensor, like: QTensor, qparams: QParams) -> Tensor:
 
 def dequantize(x: QTensor) -> Tensor:
     """Real numbers of a quantized tensor."""
-    if x.qparams.axis is not None and is_recording():
+    if x.qparams.axis is not None and (is_recording() or is_learning()):
         return _written_out(x.raw, x.qparams)
     operator = Dequantize(float_zero_points=x.qparams.scheme == per_channel_affine_float_qparams)
     result: Tensor = shared_kernel(x.backend, operator, (x.qparams.dtype,))(x.raw, x.qparams)
