@@ -173,3 +173,57 @@ def test_an_lstm_in_parts_takes_what_is_moved_or_scaled_before_it(between, is_qa
     quantized = qcore.convert_fx(prepared)
     assert {row.outcome for row in quantized.qcore_report if row.float_type == "LSTM"} == {"quantized"}
     assert (quantized(x) - right).pow(2).sum() < 0.01 * right.pow(2).sum()  # 20 dB
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("bias", [True, False])
+def test_weights_of_quantized_layers_that_code_reads_itself(bias):
+    """What records a call records the weight; the state of the layers is what it was."""
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(6, 6, bias=bias), nn.Linear(6, 6)
+
+        def forward(self, x):
+            y = torch.tanh(x)
+            return torch.nn.functional.linear(y, self.a.weight, self.a.bias) + self.b(self.a(y))
+
+    torch.manual_seed(0)
+    model, x = Model().eval(), torch.randn(16, 6)
+    found = qcore.quantize_dynamic(model, backend="reference")
+    near(model, found, x)
+    right, before = found(x), list(found.state_dict())
+    assert torch.equal(torch.jit.trace(found, (x,), check_trace=False)(x), right)
+    assert torch.equal(torch.export.export(found, (x,)).module()(x), right)
+
+
+def test_a_call_leaves_the_state_as_it_was():
+    """Though code outside of the parts that are compiled reads what a layer there holds, and calls the layer."""
+
+    class Looped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Linear(6, 6)
+
+        def forward(self, x):
+            for _ in range(min(2, x.shape[0] + 1)):
+                x = x * 0.9
+            x = x.to(torch.bfloat16).type_as(x)
+            return torch.nn.functional.linear(x, self.a.weight, self.a.bias) + self.a(x)
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.looped, self.norm = Looped(), nn.LayerNorm(6)
+            self.rest = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 6))
+
+        def forward(self, x):
+            return self.norm(self.rest(x)) + self.looped(x)
+
+    torch.manual_seed(0)
+    model, x = Model().eval(), torch.randn(16, 6)
+    found = converted(model, x, backend="auto")
+    before = list(found.state_dict())
+    near(model, found, x)
+    assert list(found.state_dict()) == before
