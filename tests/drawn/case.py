@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import qcore
 from tests.drawn import noise
 from tests.drawn.noise import decibels, flat
-from tests.drawn.program import Program
+from tests.drawn.program import Program, spared
 
 Results = list[list[Tensor]]
 """Of each call."""
@@ -46,8 +46,7 @@ class Case:
         self.calibration = [*self.calls, *(module.inputs(*size, seed=1) for size in program.sizes)]
         self._kept: dict[str, Any] = {}
         self.float_inputs = copy.deepcopy(self.calls)
-        with torch.no_grad():
-            self.right = [flat(self.model(*call)) for call in self.float_inputs]
+        self.right = called(self.model, self.float_inputs)
         self._usable()
 
     def _usable(self) -> None:
@@ -91,6 +90,16 @@ class Case:
         name = f"estimate {dynamic}"
         return self.kept(name, lambda: noise.estimate(self.model, self.calls, dynamic))  # type: ignore[no-any-return]
 
+    def spared_inputs(self) -> list[Any]:
+        """Of each call, as the float model leaves them without its flags to work in place."""
+
+        def make() -> list[Any]:
+            model, inputs = spared(self.program).model(), copy.deepcopy(self.calls)
+            called(model, inputs)
+            return inputs
+
+        return self.kept("spared", make)  # type: ignore[no-any-return]
+
     # conversions
 
     def prepared(self) -> nn.Module:
@@ -111,7 +120,10 @@ class Case:
 
     def _run(self, model: nn.Module) -> nn.Module:
         """A model that runs: what raises at a call raises where the model is made, and not in each check of it."""
+        before = list(model.state_dict())
         self.results(model)
+        if list(model.state_dict()) != before:
+            raise Failed("a call changes what the state of the model holds")
         return model
 
     def compiled(self) -> nn.Module:
@@ -125,8 +137,12 @@ class Case:
 
     def results(self, model: Callable[..., Any], calls: Any = None) -> Results:
         """Of each call; inputs are copies."""
-        with torch.no_grad():
-            return [flat(model(*copy.deepcopy(call))) for call in (self.calls if calls is None else calls)]
+        return called(model, copy.deepcopy(self.calls if calls is None else calls))
+
+
+def called(model: Callable[..., Any], calls: Any) -> Results:
+    with torch.no_grad():
+        return [flat(model(*call)) for call in calls]
 
 
 def is_quantized(model: nn.Module) -> bool:
@@ -191,15 +207,18 @@ def alike(case: Case, one: Results, other: Results, exact: bool, dynamic: bool, 
 
 
 def kept_inputs(case: Case, model: Callable[..., Any]) -> None:
-    """Failed where the arguments of a call are not afterwards what the float model leaves of them; what is told by a
-    flag to work in place, to save memory, may leave them as they were."""
-    may_spare = "inplace=True" in case.program.text()
-    for call, right in zip(case.calls, case.float_inputs, strict=True):
+    """Failed where a call writes another of its arguments than the float model does, or does not write one.
+
+    A layer with inplace=True gives the value that it has without, and saves memory: qcore may leave alone what is
+    written for such a flag only, which is found by calling the float model without these flags.
+    """
+    for call, right, left in zip(case.calls, case.float_inputs, case.spared_inputs(), strict=True):
         given = copy.deepcopy(call)
         with torch.no_grad():
             model(*given)
-        for place, (a, b, before) in enumerate(zip(right, given, call, strict=True)):
-            if isinstance(a, Tensor) and torch.equal(a, before) != torch.equal(b, before):
-                if may_spare and torch.equal(b, before):
-                    continue
-                raise Failed(f"argument {place} is {'written' if torch.equal(a, before) else 'not written'}")
+        for place, (before, b, *allowed) in enumerate(zip(call, given, right, left, strict=True)):
+            if not isinstance(before, Tensor):
+                continue
+            is_kept = torch.equal(b, before)
+            if is_kept not in [torch.equal(a, before) for a in allowed]:
+                raise Failed(f"argument {place} is {'not written' if is_kept else 'written'}")

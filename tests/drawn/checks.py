@@ -253,6 +253,14 @@ def export(case: Case) -> None:
     _by_float(case, "exported", write)
 
 
+def dynamo(case: Case) -> None:
+    def write(model: nn.Module) -> Callable[..., Any]:
+        torch._dynamo.reset()
+        return torch.compile(model, backend="eager")  # type: ignore[no-any-return]
+
+    _by_float(case, "compiled by torch", write)
+
+
 def onnx(case: Case) -> None:
     import onnxruntime
 
@@ -297,8 +305,9 @@ CHECKS: dict[str, Callable[[Case], Any]] = {
     "static": static, "levels": levels, "reference": reference, "eager": eager, "dynamic": dynamic,
     "compiled": compiled, "isa": digest, "qat": qat, "threads": threads, "save": save, "pickle":
     pickled, "deepcopy": deepcopy, "trace": trace, "export": export, "onnx": onnx,
+    "dynamo": dynamo,
 }  # fmt: skip
-SELDOM = {"onnx": 10}
+SELDOM = {"onnx": 10, "dynamo": 2}
 """Checks that one seed of so many gets."""
 QUICK = {
     "reference": 4,
@@ -310,6 +319,7 @@ QUICK = {
     "trace": 8,
     "export": 16,
     "onnx": 10,
+    "dynamo": 16,
 }
 """The same where time is short."""
 

@@ -102,6 +102,13 @@ class Program:
         return replace(self, scopes=tuple(scopes))
 
 
+def spared(program: Program) -> Any:
+    """The program as a module, without the flags that tell its layers to work in place."""
+    module = types.ModuleType("spared")
+    exec(program.text().replace("inplace=True", "inplace=False"), vars(module))
+    return module
+
+
 @contextlib.contextmanager
 def made(program: Program) -> Iterator[Any]:
     """The program as a module that can be imported, so that its classes pickle and its source is found."""

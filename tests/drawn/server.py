@@ -23,7 +23,8 @@ from tests.drawn.checks import quiet, wanted
 from tests.drawn.running import Outcome, run_seed
 
 SECONDS = 120
-"""Time for one check."""
+"""Time of the processor for one check; on the clock, where other processes run too, or where it waits, LONGEST."""
+LONGEST = 10 * SECONDS
 DONE = "{}"
 
 
@@ -123,6 +124,8 @@ def in_processes(seeds: list[int], only: list[str], quick: bool, environment: di
         finally:
             os.close(lines)
             ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if ended == -signal.SIGPROF:
+            why = f"still runs after {SECONDS} s"
         yield Outcome(begun.seed, begun.check, "crashed", why or f"the process ended with {ended}")
         left = left[left.index(begun.seed) + 1 :]
 
@@ -146,17 +149,22 @@ def _forked(work: Callable[[TextIO], None]) -> tuple[int, int]:
 
 def _work(out: TextIO, seeds: list[int], only: tuple[str, ...], quick: bool, environment: dict[str, str]) -> None:
     os.environ.update(environment)
+
+    def say(outcome: Outcome) -> None:
+        print(json.dumps(asdict(outcome)), file=out, flush=True)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
+
     for seed in seeds:
-        run_seed(seed, wanted(seed, only, quick), lambda each: print(json.dumps(asdict(each)), file=out, flush=True))
+        run_seed(seed, wanted(seed, only, quick), say)
     print(DONE, file=out)
 
 
 def _read(file: int) -> Iterator[str]:
-    """Lines until the end; TimeoutError where none comes for SECONDS."""
+    """Lines until the end; TimeoutError where none comes for LONGEST."""
     rest = b""
     while True:
-        if not select.select([file], [], [], SECONDS)[0]:
-            raise TimeoutError(f"still runs after {SECONDS} s")
+        if not select.select([file], [], [], LONGEST)[0]:
+            raise TimeoutError(f"stands still for {LONGEST} s")
         part = os.read(file, 1 << 16)
         if not part:
             return

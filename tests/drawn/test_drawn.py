@@ -53,10 +53,19 @@ def _stand(case):
         time.sleep(60)
 
 
-@pytest.mark.parametrize(("check", "says"), [(_leave, "ended with 3"), (_stand, "still runs after 2 s")])
-def test_what_ends_or_stops_a_process_is_a_failure_of_its_seed_alone(monkeypatch, check, says):
+def _spin(case):
+    while case.program.seed == 1:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("check", "longest", "says"),
+    [(_leave, 60, "ended with 3"), (_stand, 5, "stands still for 5 s"), (_spin, 60, "still runs after 2 s")],
+)
+def test_what_ends_or_stops_a_process_is_a_failure_of_its_seed_alone(monkeypatch, check, longest, says):
     monkeypatch.setitem(checks.CHECKS, "static", check)
     monkeypatch.setattr(server, "SECONDS", 2)
+    monkeypatch.setattr(server, "LONGEST", longest)
     found = list(server.in_processes([0, 1, 2], ["static"], False, {}))
     assert [(each.seed, each.check, each.kind) for each in found] == [
         (0, "static", "holds"), (1, "static", "crashed"), (2, "static", "holds")
