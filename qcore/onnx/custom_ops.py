@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.library import custom_op
 
+from qcore.errors import UnsupportedError
+
 OPSET = 21
 """The first version of the ONNX operators with all that is needed here."""
 
@@ -77,9 +79,16 @@ def translations() -> dict[Any, Callable[..., Any]]:
     def to_matmul_integer(x: Any, weight: Any, weight_zero_point: Any) -> Any:
         return op.MatMulInteger(x, weight, None, weight_zero_point)
 
+    def to_leaky(x: Any, noise: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False) -> Any:
+        if training:
+            raise UnsupportedError("rrelu with training=True draws its slopes, which ONNX cannot")
+        return op.LeakyRelu(x, alpha=(lower + upper) / 2), noise
+
     return {
         torch.ops.qcore_onnx.quantize.default: to_quantize,
         torch.ops.qcore_onnx.dequantize.default: to_dequantize,
         torch.ops.qcore_onnx.matmul_integer.default: to_matmul_integer,
-        torch.ops.aten._adaptive_avg_pool3d.default: to_adaptive_average,  # torch's exporter has none
+        # torch's exporter has none of these
+        torch.ops.aten._adaptive_avg_pool3d.default: to_adaptive_average,
+        torch.ops.aten.rrelu_with_noise_functional.default: to_leaky,
     }

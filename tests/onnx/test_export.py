@@ -130,3 +130,12 @@ def test_bad_arguments_are_told(tmp_path):
         qcore.export_onnx(nn.Linear(2, 2), tmp_path / "x.onnx", (torch.zeros(1, 2),))
     with pytest.raises(qcore.ArgumentError, match="must be a tuple"):
         qcore.export_onnx(nn.Linear(2, 2), tmp_path / "x.onnx", torch.zeros(1, 2))
+
+
+def test_what_torch_has_no_translation_for(tmp_path):
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(4, 4), nn.RReLU(0.1, 0.5), nn.Linear(4, 4)).eval(), torch.randn(3, 4)
+    dynamic = qcore.quantize_dynamic(model)
+    qcore.export_onnx(dynamic, tmp_path / "rrelu.onnx", (x,))
+    (found,) = run(tmp_path / "rrelu.onnx", (x,))
+    torch.testing.assert_close(found, dynamic(x), rtol=1e-5, atol=1e-5)
