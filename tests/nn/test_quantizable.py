@@ -254,3 +254,30 @@ def test_more_errors_name_what_is_wrong():
         attention(x, x, x, attn_mask=torch.zeros(4, 4, dtype=torch.int64))
     with pytest.raises(qcore.ArgumentError, match="is_causal"):
         attention(x, x, x, is_causal=True)
+
+
+@pytest.mark.parametrize("ratio", [0.96, 1.0, 1.01, 1.02, 1.03, 1.05, 1.3, 3.0])
+@pytest.mark.parametrize("settings", [{"bidirectional": True}, {"num_layers": 2}], ids=["directions", "layers"])
+def test_states_that_are_joined_keep_their_values(settings, ratio):
+    """The last states of an LSTM are within a step what its cells give, one of which has greater values."""
+    torch.manual_seed(0)
+    model, x = Recurrent(api, **settings), batches(Recurrent)[0]
+    prepared = api.prepare(model, backend="reference")
+    prepared(x)
+    cells = [cell for cell in prepared.modules() if isinstance(cell, nnqa.LSTMCell)]
+    for cell, largest in zip(cells, (0.5, 0.5 * ratio), strict=True):
+        for name in ("fgate_cx_igate_cgate", "ogate_cy"):
+            observer = getattr(cell, name).activation_post_process
+            observer.reset_min_max_vals()
+            observer(torch.tensor([-largest, largest]))
+    quantized = api.convert(prepared)
+    given = []
+    for cell in quantized.modules():
+        if isinstance(cell, nnqa.LSTMCell):
+            cell.register_forward_hook(lambda cell, inputs, result: given.append((cell, result)))
+    found = quantized(x)
+    last = {cell: result for cell, result in given}
+    for part in (0, 1):
+        states = torch.stack([result[part].dequantize() for result in last.values()])
+        step = max(result[part].q_scale() for result in last.values())
+        assert (found[1 + part] - states).abs().max() <= step * 1.01
