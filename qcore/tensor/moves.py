@@ -12,7 +12,7 @@ from torch import Tensor
 from qcore.errors import UnsupportedError
 from qcore.tensor.channels import follow
 from qcore.tensor.dispatch import implements, overrides, per_tensor_only
-from qcore.tensor.qtensor import QTensor
+from qcore.tensor.qtensor import QTensor, wrapped
 
 VIEWS = (
     "view.default", "_unsafe_view.default", "_reshape_alias.default", "expand.default", "select.int", "slice.Tensor",
@@ -34,6 +34,30 @@ def move(func: Any, x: QTensor, *args: Any, **kwargs: Any) -> Any:
     if isinstance(raw, Tensor):
         return _wrap(x, raw, func, lambda numbers: func(numbers, *args, **kwargs))
     return [_wrap(x, each, func, _nth(func, args, kwargs, n)) for n, each in enumerate(raw)]
+
+
+def moved(x: QTensor, raw: Any, func: Any) -> Any:
+    """The result of a move of x, quantized per tensor, from what it gave for the integers: one tensor, or several."""
+    if not isinstance(raw, Tensor):
+        return tuple(moved(x, each, func) for each in raw)
+    if raw is x.raw:
+        return x
+    result = wrapped(raw, x.qparams, x.backend)
+    if func in _WHOLE:
+        result._held, result.is_window = x._held, x.is_window
+    elif func.is_view and torch._C._is_alias_of(raw, x.raw):
+        result._held, result.is_window = x._held, True
+    return result
+
+
+def moves_as_a_whole(func: Any) -> bool:
+    """Whether an operator is made of moves alone: torch splits it, it is given numbers of dimensions and sizes, and its
+    results may show its first argument."""
+    key, schema = torch._C.DispatchKey.CompositeImplicitAutograd, func._schema
+    shows = all(each.alias_info is not None for each in schema.returns)
+    sizes = all(str(each.real_type) in ("int", "List[int]") for each in schema.arguments[1:])
+    whole = shows and sizes and not schema.is_mutable and torch._C._dispatch_has_kernel(func.name())
+    return bool(whole and func.has_kernel_for_dispatch_key(key))
 
 
 def _nth(func: Any, args: Sequence[Any], kwargs: dict[str, Any], n: int) -> Callable[[Tensor], Tensor]:

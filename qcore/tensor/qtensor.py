@@ -287,6 +287,9 @@ class QTensor(Tensor):
                 if getattr(func, "__name__", "") in RESHAPING and isinstance(x, QTensor) and x.qparams.axis is None:
                     return QTensor(func(x.raw, *args[1:], **kwargs), x.qparams, x.backend)
                 return recorded(_dispatch.run, func, args, kwargs)
+            result = _direct.direct(func, args, kwargs)
+            if result is not NotImplemented:
+                return result
             with torch._C.DisableTorchFunctionSubclass():
                 return func(*args, **kwargs)
         except _dispatch.Refused as refused:
@@ -383,6 +386,7 @@ def _with_suffixes(text: str, suffixes: list[str]) -> str:
     return body + ")"
 
 
-from qcore.tensor import dispatch as _dispatch  # noqa: E402  (the two modules need each other)
+from qcore.tensor import dispatch as _dispatch  # noqa: E402  (the modules need each other)
+from qcore.tensor import direct as _direct  # noqa: E402
 
 torch.serialization.add_safe_globals([rebuild_qtensor])

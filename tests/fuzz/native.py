@@ -262,7 +262,9 @@ class NativeCall:
             lost = object()
 
             def real(value: Any, lost: Any = lost) -> Any:
-                return made.get(value.number, lost) if isinstance(value, Ref) else value
+                if not isinstance(value, Ref):
+                    return value
+                return made.get(value.number, lost) if type(value.number) is int else lost
 
             target = real(event.target)
             args, kwargs = _mapped(list(event.args), real), _mapped(event.kwargs, real)

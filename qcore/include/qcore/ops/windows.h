@@ -8,6 +8,7 @@
 #include <string>
 
 #include "qcore/base/error.h"
+#include "qcore/base/extent.h"
 #include "qcore/base/sizes.h"
 
 namespace qcore {
@@ -139,5 +140,21 @@ struct Windows : WindowGeometry {
     }
   }
 };
+
+// The result of windows over x (batch, channels, *spatial), channels innermost. Raises ArgumentError
+// for several windows along a dimension that x lacks.
+inline Extent output_of(const Windows& windows, const Extent& x, int64_t channels) {
+  Extent out = x;
+  out.size[1] = channels;
+  for (int d = 0; d < 3; ++d) {
+    const int i = x.rank - 3 + d;
+    const int64_t size = windows.out[static_cast<size_t>(d)];
+    if (i >= 2) out.size[static_cast<size_t>(i)] = size;
+    if (i < 2 && size != 1) {
+      throw ArgumentError("padding in more dimensions than x has: " + std::to_string(x.rank - 2));
+    }
+  }
+  return channels_last_like(out);
+}
 
 }  // namespace qcore

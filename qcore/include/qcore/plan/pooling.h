@@ -67,14 +67,6 @@ inline Place pooling_input(Program& program, Place x, int rank, Windows& windows
   return program.channels_last(x);
 }
 
-inline Extent pooling_output(const Extent& x, const Windows& windows) {
-  Extent out = x;
-  for (int i = 2; i < out.rank; ++i) {
-    out.size[static_cast<size_t>(i)] = windows.out[static_cast<size_t>(i + 3 - out.rank)];
-  }
-  return channels_last_like(out);
-}
-
 // The result without the batch that `pooling_input` may have added.
 inline Place without_added_batch(Place y, int rank) {
   if (y.extent.rank == rank) return y;
@@ -89,7 +81,7 @@ Place pooled(Program& program, const Place& given, const PoolingGeometry& geomet
   static_cast<WindowGeometry&>(windows) = geometry;
   const Place x = pooling_input(program, given, geometry.rank, windows);
   for (size_t d = 0; d < 3; ++d) windows.out[d] = geometry.output_size(windows.in[d], d);
-  const Place y = program.step({x}, pooling_output(x.extent, windows), 1,
+  const Place y = program.step({x}, output_of(windows, x.extent, windows.channels), 1,
                                [=](const uint8_t* const* in, uint8_t* out, int threads) {
                                  run(windows, in[0], out, threads);
                                });
@@ -133,7 +125,7 @@ inline Plan::Operation adaptive_avg_pool_operation(const Kernels& kernels, int r
       windows.out[d] = static_cast<int>(d) < 3 - rank ? 1 : (sizes[d] ? sizes[d] : windows.in[d]);
     }
     const Place y =
-        program.step({x}, pooling_output(x.extent, windows), 1,
+        program.step({x}, output_of(windows, x.extent, windows.channels), 1,
                      [=, &kernels](const uint8_t* const* from, uint8_t* to, int threads) {
                        run_adaptive_avg_pool(kernels, {windows, from[0], to, zero}, threads);
                      });

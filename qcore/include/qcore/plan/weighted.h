@@ -99,12 +99,8 @@ inline Plan::Operation conv_operation(const Kernels& kernels, const Conv& conv,
     const Extent& sizes = in[0].extent;
     const Windows windows = conv.windows(sizes.rank, sizes.size.data());
     const Place x = program.channels_last(in[0]);
-    Extent out = sizes;
-    out.size[1] = conv.channels();
-    for (int i = 2; i < out.rank; ++i) {
-      out.size[static_cast<size_t>(i)] = windows.out[static_cast<size_t>(i + 3 - out.rank)];
-    }
-    const WeightedStep step{x, channels_last_like(out), conv.channels(), conv.has_epilogue()};
+    const Extent out = output_of(windows, sizes, conv.channels());
+    const WeightedStep step{x, out, conv.channels(), conv.has_epilogue()};
     return weighted_step(program, in, step, kernels, constants,
                          [=, &conv](const uint8_t* from, const RequantizedOutput& to, int threads) {
                            conv.run({windows, from, zero, to}, threads);

@@ -25,7 +25,7 @@ inline CellKind cell_kind(const std::string& name) {
   for (int i = 0; i < 4; ++i) {
     if (name == names[i]) return static_cast<CellKind>(i);
   }
-  throw ArgumentError("unknown cell " + name);
+  throw ArgumentError("a cell is lstm, gru, rnn_tanh or rnn_relu, not '" + name + "'");
 }
 
 inline int64_t gates_of(CellKind kind) {
