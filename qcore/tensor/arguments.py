@@ -87,11 +87,16 @@ def names_arguments(function: FunctionT, kinds: tuple[type[Exception], ...] = OF
         except kinds as error:
             name = (owner if isinstance(owner, type) else type(owner)).__name__
             name += "" if function.__name__ == "__init__" else f".{function.__name__}"
-            given = ", ".join([*map(_shown, args), *(f"{key}={_shown(value)}" for key, value in kwargs.items())])
-            raised = ArgumentTypeError if isinstance(error, TypeError | AttributeError) else ArgumentError
-            raise raised(f"{name}({given}) is not possible: {error}") from error
+            raise impossible(name, args, kwargs, error) from error
 
     return called  # type: ignore[return-value]
+
+
+def impossible(name: str, args: Iterable[Any], kwargs: Mapping[str, Any], error: Exception) -> QcoreError:
+    """What to raise for a call whose arguments brought an error of Python's or torch's."""
+    given = ", ".join([*map(_shown, args), *(f"{key}={_shown(value)}" for key, value in kwargs.items())])
+    raised = ArgumentTypeError if isinstance(error, TypeError | AttributeError) else ArgumentError
+    return raised(f"{name}({given}) is not possible: {error or type(error).__name__}")
 
 
 def name_arguments_of(owner: type, names: Iterable[str], kinds: tuple[type[Exception], ...] = OF_ARGUMENTS) -> None:

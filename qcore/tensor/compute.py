@@ -65,7 +65,9 @@ def clamped(x: QTensor, low: float | None, high: float | None) -> QTensor:
 
 @implements("hardtanh.default")
 def hardtanh(func: Any, x: QTensor, min_val: float = -1.0, max_val: float = 1.0) -> QTensor:
-    """Clamp to real bounds; relu6 comes here too."""
+    """Clamp to real bounds, in order, else ArgumentError; relu6 comes here too."""
+    if min_val > max_val:
+        raise ArgumentError(f"hardtanh: min_val={min_val} must be at most max_val={max_val}")
     return clamped(x, min_val, max_val)
 
 
@@ -292,12 +294,15 @@ overrides(F.adaptive_avg_pool3d)(_adaptive_function(3))
 def mean(
     func: Any, x: QTensor, dim: Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None
 ) -> QTensor:
-    """Mean over some dimensions, or all."""
+    """Mean over some dimensions, or all; ArgumentError for one that x has not, or that is named twice."""
     if dtype is not None and dtype != x.dtype:
         raise UnsupportedError(
             f"mean of a quantized tensor to {dtype}: the result keeps {x.dtype!r}; dequantize() first"
         )
-    return same(x, ops.Mean(tuple(d % x.ndim for d in dim or ()) if x.ndim else (), keepdim))
+    rank = max(x.ndim, 1)
+    if any(not -rank <= d < rank for d in dim or ()) or len({d % rank for d in dim or ()}) < len(dim or ()):
+        raise ArgumentError(f"mean: dim={dim} must name dimensions of a tensor of shape {tuple(x.shape)}, each once")
+    return same(x, ops.Mean(tuple(d % rank for d in dim or ()) if x.ndim else (), keepdim))
 
 
 @overrides(F.interpolate)

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from qcore.tensor.dispatch import OPERATORS
+from qcore.tensor.mistakes import hands_on
 from qcore.tensor.moves import move, moved, moves_as_a_whole
 from qcore.tensor.qtensor import QTensor
 
@@ -68,8 +69,9 @@ def _called(function: Any) -> Any:
     """The operators of the same name, for a function of torch's own, and for one in Python the names of its parameters;
     None for other functions."""
     name = getattr(function, "__name__", "")
-    packet = getattr(torch.ops.aten, name, None) if name and not name.startswith("__") else None
-    if packet is None or function not in [getattr(home, name, None) for home in (Tensor, torch, torch._C._nn, F)]:
+    packet = getattr(torch.ops.aten, name, None) if name and not name.startswith("_") else None
+    known = isinstance(packet, torch._ops.OpOverloadPacket)
+    if not known or function not in [getattr(home, name, None) for home in (Tensor, torch, torch._C._nn, F)]:
         return None
     return packet, list(inspect.signature(function).parameters)[1:] if inspect.isfunction(function) else None
 
@@ -97,12 +99,14 @@ class _Form:
         """By the same function on the integers: it moves elements and changes none."""
         operator, lists, many = self.operator, self.lists, self.many
 
+        @hands_on
         def run(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
             x = args[0]
             if x._held[0].axis is not None:
                 return NotImplemented  # channels are followed by each operator that this is made of
             return moved(x, function(x.raw, *args[1:], **kwargs), operator)
 
+        @hands_on
         def checked(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
             return run(args, kwargs) if _whole(args, kwargs, lists, many) else NotImplemented
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from qcore.errors import UnsupportedError
 from qcore.tensor.channels import follow
 from qcore.tensor.dispatch import implements, overrides, per_tensor_only
+from qcore.tensor.mistakes import hands_on
 from qcore.tensor.qtensor import QTensor, wrapped
 
 VIEWS = (
@@ -28,6 +29,7 @@ COPIES = (
 
 
 @implements(*VIEWS, *COPIES)
+@hands_on
 def move(func: Any, x: QTensor, *args: Any, **kwargs: Any) -> Any:
     """Run on the integers; results are views of x's storage where torch's are."""
     raw = func(x.raw, *args, **kwargs)

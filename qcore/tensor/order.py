@@ -10,6 +10,7 @@ from torch import Tensor
 
 from qcore.errors import UnsupportedError
 from qcore.tensor.dispatch import implements, overrides, per_tensor_only, real
+from qcore.tensor.mistakes import hands_on
 from qcore.tensor.qtensor import QTensor
 
 _COMPARISONS = ("eq", "ne", "ge", "gt", "le", "lt")
@@ -54,6 +55,7 @@ _PAIRS: dict[str, Callable[..., Any]] = {
 
 
 @implements(*_PAIRS)
+@hands_on
 def with_indices(func: Any, x: QTensor, *args: Any, **kwargs: Any) -> Any:
     """Elements in some order along a dimension, and where they were."""
     per_tensor_only(x, func.name())

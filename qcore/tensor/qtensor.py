@@ -13,7 +13,7 @@ from typing import Any, NoReturn, SupportsIndex
 import torch
 from torch import Tensor
 
-from qcore.errors import ArgumentError, ArgumentTypeError, UnsupportedError
+from qcore.errors import ArgumentError, ArgumentTypeError, QcoreError, UnsupportedError
 from qcore.tensor import qparams as _qparams
 from qcore.tensor.compiled import outside_of_graphs
 from qcore.tensor.dtypes import QDType, QScheme, as_qdtype
@@ -279,9 +279,9 @@ class QTensor(Tensor):
     @classmethod
     def _call(cls, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         handler = _dispatch.FUNCTIONS.get(func)
-        if handler is not None:
-            return handler(*args, **kwargs)
         try:
+            if handler is not None:
+                return handler(*args, **kwargs)
             if is_recording():
                 x = args[0] if args else None
                 if getattr(func, "__name__", "") in RESHAPING and isinstance(x, QTensor) and x.qparams.axis is None:
@@ -294,6 +294,18 @@ class QTensor(Tensor):
                 return func(*args, **kwargs)
         except _dispatch.Refused as refused:
             raise _dispatch.explained(func, refused) from None
+        except QcoreError:
+            raise
+        except _mistakes.RAISED as error:
+            mistake = _mistakes.told(func, args, kwargs, error)
+            if mistake is error:
+                raise
+            raise mistake from error
+
+    @property
+    def _version(self) -> int:  # type: ignore[override]
+        """How often the integers were written to, through whatever view."""
+        return self.raw._version
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]
@@ -388,5 +400,6 @@ def _with_suffixes(text: str, suffixes: list[str]) -> str:
 
 from qcore.tensor import dispatch as _dispatch  # noqa: E402  (the modules need each other)
 from qcore.tensor import direct as _direct  # noqa: E402
+from qcore.tensor import mistakes as _mistakes  # noqa: E402
 
 torch.serialization.add_safe_globals([rebuild_qtensor])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from qcore import operators as ops
-from qcore.errors import ArgumentError, QuantizationError
+from qcore.errors import ArgumentError, ArgumentTypeError, QuantizationError
 from qcore.nn.quantized.observed import path_of
 from qcore.nn.quantized.static import StaticOutput
 from qcore.tensor.dtypes import quint8
@@ -43,7 +43,10 @@ class PReLU(StaticOutput):
         self.set_weight(layer.weight)
 
     def operator(self) -> ops.PReLU:
-        """The operator with this module's weight."""
+        """The operator with this module's weight; ArgumentTypeError where that was set to what is not quantized."""
+        if not isinstance(self.weight, QTensor):
+            given = type(self.weight).__name__
+            raise ArgumentTypeError(f"PReLU: its weight must be a QTensor, not {given}; use set_weight(...)")
         return ops.PReLU(self.weight.raw, self.weight.qparams)
 
     def set_weight(self, w: Tensor) -> None:
