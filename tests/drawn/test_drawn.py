@@ -105,3 +105,50 @@ def test_the_estimate_tells_8_bits_from_4(bits):
         found = rounded(model[2](rounded(model[1](model[0](rounded(x))))))
         got = noise.decibels(model(x), found)
     assert (got >= least - noise.MARGIN) == (bits == 8)
+
+
+def _dropped(layers):
+    layers[2].bias.data.zero_()
+
+
+def _scaled(layers):
+    layers[0].weight.data[3] *= 2
+
+
+def _skipped(layers):
+    layers[1] = nn.Identity()
+
+
+def _clipped(layers):
+    layers[1] = nn.Hardtanh(0.0, 0.5)
+
+
+@pytest.mark.parametrize("mistake", [_dropped, _scaled, _skipped, _clipped])
+@pytest.mark.parametrize("is_of_tokens", [False, True])
+def test_the_estimate_tells_a_mistake_of_one_layer(mistake, is_of_tokens):
+    torch.manual_seed(0)
+    first, x = (
+        (nn.Embedding(8, 16), torch.randint(0, 8, (32,))) if is_of_tokens else (nn.Identity(), torch.randn(32, 16))
+    )
+    model = nn.Sequential(first, nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16))).eval()
+    ((least,),) = noise.estimate(model, [(x,)], dynamic=False)
+    with torch.no_grad():
+        right = model(x)
+        mistake(model[1])
+        assert noise.decibels(right, model(x)) < least - noise.MARGIN
+
+
+def test_the_estimate_of_a_product_adds_up_the_errors_of_its_factors():
+    class Product(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Embedding(8, 16)
+
+        def forward(self, x):
+            return self.table(x).prod(1)
+
+    torch.manual_seed(0)
+    few, many = (
+        noise.estimate(Product().eval(), [(torch.randint(0, 8, (32, count)),)], dynamic=False)[0][0] for count in (1, 8)
+    )
+    assert many < few - 6

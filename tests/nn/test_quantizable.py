@@ -276,7 +276,7 @@ def test_states_that_are_joined_keep_their_values(settings, ratio):
         if isinstance(cell, nnqa.LSTMCell):
             cell.register_forward_hook(lambda cell, inputs, result: given.append((cell, result)))
     found = quantized(x)
-    last = {cell: result for cell, result in given}
+    last = dict(given)
     for part in (0, 1):
         states = torch.stack([result[part].dequantize() for result in last.values()])
         step = max(result[part].q_scale() for result in last.values())
