@@ -1,4 +1,4 @@
-"""Layers without a quantized form, watched in calibration: whether they work on integers, and where their results lie."""
+"""Layers without a quantized form, watched in calibration: do they work on integers, and where do results lie."""
 
 from __future__ import annotations
 
