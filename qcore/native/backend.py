@@ -21,8 +21,8 @@ FORCE = "QCORE_FORCE_ISA"
 class NativeBackend(Backend):
     """Kernels compiled for each instruction set of a kind of CPU, the best one chosen when the process starts.
 
-    `module`: the compiled module, as bind_module of qcore/python/module.h makes it; `distribution`: the package it comes with;
-    `machines`: names of the kind of CPU, as platform.machine() gives them; `machine`: its name for people.
+    `module`: the compiled module, as bind_module of qcore/python/module.h makes it; `distribution`: the package it
+    comes with; `machines`: names of the kind of CPU, as platform.machine() gives them; `machine`: its name for people.
     """
 
     module: ClassVar[str]
