@@ -6,6 +6,7 @@ Code reads it, and may change it: a scale that was set later, a list that grows 
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -28,10 +29,8 @@ def write(module: nn.Module, writer: Writer, path: str) -> dict[str, Any]:
     for name, value in vars(module).items():
         if name in _OWN or name.startswith("qcore") or not is_name(name) or not _is_data(value):
             continue
-        try:
+        with suppress(UnsupportedError):  # a sparse tensor, say, which is left to the code as well
             found[name] = writer.write(value, f"{path}.{name}" if path else name)
-        except UnsupportedError as error:
-            raise UnsupportedError(f"its attribute {name!r}: {error}") from error
     return found
 
 
