@@ -60,6 +60,18 @@ class Tables(nn.Module):
         return Pair(self.fc(bags), self.pool(bags).gather(1, index[:2, None] % 2))
 
 
+class Holding(nn.Module):
+    """Code of the user's that reads what it holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.scale, self.mask, self.mode = nn.Linear(4, 2), 2.0, torch.ones(2), "mean"
+        self.cache: list[Any] = [torch.ones(1), (1, None)]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(x) * self.scale * self.mask + self.cache[0] * len(self.cache)
+
+
 def _graph(model: nn.Module, inputs: tuple[Any, ...], backend: str) -> nn.Module:
     import qcore
     from qcore.api.qconfig_mapping import get_default_qconfig_mapping
@@ -98,6 +110,8 @@ def of_qcore(folder: Path) -> dict[str, Sample]:
     for name, (model, inputs) in graphs.items():
         qcore.save(_graph(model, inputs, best), path, allow=[Pair])
         found[name] = Sample(path.read_bytes(), None, inputs, (Pair,))
+    qcore.save(qcore.quantize_dynamic(Holding().eval(), backend=best), path)
+    found["attributes"] = Sample(path.read_bytes(), Holding, (torch.randn(2, 4),))
     for name in ("graph-Residual", "plain"):
         found[f"{name}-v1"] = Sample((GOLDEN / "v1" / f"{name}.qcore").read_bytes(), None, found[name].inputs)
     return found

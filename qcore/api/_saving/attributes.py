@@ -17,8 +17,8 @@ from qcore.errors import ArgumentError, UnsupportedError
 from qcore.fx.names import is_name
 
 _OWN = frozenset(vars(nn.Module())) | {"qconfig", "activation_post_process"}
-_PLAIN = (bool, int, float, complex, str, slice, torch.dtype, torch.memory_format, type(None))
-_MOST = 10_000
+_PLAIN = (bool, int, float, slice, torch.dtype, torch.memory_format, type(None))
+_MOST, _LONGEST = 10_000, 1000
 
 
 def write(module: nn.Module, writer: Writer, path: str) -> dict[str, Any]:
@@ -60,6 +60,9 @@ def _is_data(value: Any) -> bool:
             pending += each
         elif type(each) is dict and all(type(key) is str for key in each):
             pending += each.values()
+        elif isinstance(each, str):
+            if len(each) > _LONGEST or not each.isprintable():
+                return False
         elif not isinstance(each, _PLAIN) and type(each) is not Tensor:
             return False
     return not pending
