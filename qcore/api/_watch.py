@@ -1,4 +1,4 @@
-"""Layers without a quantized form, watched in calibration: do they work on integers, and where do results lie."""
+"""Layers without a quantized form, seen in calibration: do they work on integers, and where do their results lie."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
@@ -90,7 +91,9 @@ class InFloat(StaticOutput):
         return tree_unflatten([self._rounded(x, results) for x in leaves], form)
 
     def _real(self, x: Any) -> Any:
-        return x.dequantize().to(self.float_dtype) if isinstance(x, QTensor) else x
+        if not isinstance(x, QTensor):
+            return x
+        return x.dequantize() if self.float_dtype is torch.float32 else x.dequantize().to(self.float_dtype)
 
     def _rounded(self, x: Any, results: Any) -> Any:
         if not isinstance(x, Tensor) or isinstance(x, QTensor) or not x.is_floating_point():

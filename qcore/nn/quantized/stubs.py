@@ -58,7 +58,9 @@ class Quantize(QuantizedModule):
         if isinstance(x, QTensor):
             return x
         given = getattr(x, "dtype", None)
-        if given is self.float_dtype or (given in _CAST and torch.is_autocast_enabled("cpu")):
+        if given is not torch.float32 and (
+            given is self.float_dtype or (given in _CAST and torch.is_autocast_enabled("cpu"))
+        ):
             x = x.float()
         try:
             return quantize(x, self._out, self._backend)
