@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map
 
 from qcore.errors import ArgumentError, ArgumentTypeError, QcoreError, QuantizationError, UnsupportedError
@@ -54,6 +54,12 @@ def export_onnx(
         raise ArgumentError(
             f"export_onnx: this {type(model).__name__} has no quantized module; convert it first, or use "
             "torch.onnx.export for a float model"
+        )
+    taken = [name for name, _ in model.named_children() if hasattr(fx.GraphModule(nn.Module(), fx.Graph()), name)]
+    if taken:
+        raise UnsupportedError(
+            f"export_onnx: module {taken[0]!r} has the name of an attribute of graph modules, which torch.export cannot "
+            "hold; rename it in the float model, or export torch.nn.Sequential(model)"
         )
     _need_packages("onnx", "onnxscript")
     _save(_written(model, example_inputs, dynamic_shapes, unsigned_weights), Path(path))

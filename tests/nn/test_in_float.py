@@ -1,4 +1,4 @@
-"""Layers without a quantized form, torch's and users', between quantized ones: the model runs, and the report says how."""
+"""Layers without a quantized form, of torch and of users, between quantized ones: they run, and the report says how."""
 
 from __future__ import annotations
 

@@ -139,3 +139,9 @@ def test_what_torch_has_no_translation_for(tmp_path):
     qcore.export_onnx(dynamic, tmp_path / "rrelu.onnx", (x,))
     (found,) = run(tmp_path / "rrelu.onnx", (x,))
     torch.testing.assert_close(found, dynamic(x), rtol=1e-5, atol=1e-5)
+
+
+def test_a_layer_with_a_name_of_graph_modules_is_refused_in_words(tmp_path):
+    model = qcore.quantize_dynamic(nn.Sequential(OrderedDict(graph=nn.Linear(4, 4))).eval())
+    with pytest.raises(qcore.UnsupportedError, match=r"module 'graph'.*rename it"):
+        qcore.export_onnx(model, tmp_path / "named.onnx", (torch.randn(2, 4),))
