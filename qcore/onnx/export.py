@@ -58,8 +58,8 @@ def export_onnx(
     taken = [name for name, _ in model.named_children() if hasattr(fx.GraphModule(nn.Module(), fx.Graph()), name)]
     if taken:
         raise UnsupportedError(
-            f"export_onnx: module {taken[0]!r} has the name of an attribute of graph modules, which torch.export cannot "
-            "hold; rename it in the float model, or export torch.nn.Sequential(model)"
+            f"export_onnx: module {taken[0]!r} has the name of an attribute of graph modules, which torch.export "
+            "cannot hold; rename it in the float model, or export torch.nn.Sequential(model)"
         )
     _need_packages("onnx", "onnxscript")
     _save(_written(model, example_inputs, dynamic_shapes, unsigned_weights), Path(path))
