@@ -43,7 +43,8 @@ def _steps(graph: fx.Graph) -> Iterator[tuple[fx.Node, Any]]:
 def _inference(model: nn.Module) -> Iterator[None]:
     modes = {module: module.training for module in model.modules()}
     try:
-        model.eval()
+        for module in modes:
+            module.training = False  # a train() of the user's may do more
         yield
     finally:
         for module, training in modes.items():
