@@ -221,6 +221,8 @@ class Planner:
                 planned = build(Layer(label, module, qconfig, True), quantized, self.backend, qconfig=qconfig)
             row = described(label, name, planned)
         except UnsupportedError as error:
+            if self.resolver.by_default:
+                return Row(label, name, "float", reason=str(error))
             raise QuantizationError(
                 f"module {label!r} ({name}): backend {self.backend!r} cannot run its qconfig {qconfig}: {error}"
             ) from error

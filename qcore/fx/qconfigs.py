@@ -27,13 +27,14 @@ class Resolver:
     types: dict[str, type[nn.Module]] = field(default_factory=dict)
     containers: frozenset[type[nn.Module]] = frozenset()
     reason: str = field(default="", init=False)
+    by_default: bool = field(default=False, init=False)
     used: set[Any] = field(default_factory=set)
     _calls: dict[tuple[str, Any], int] = field(default_factory=dict)
 
     def resolve(self, path: str, scope: str, target: Any, order: int) -> QConfigAny:
         """The QConfig of a call: `path` of the module it is (or lies in), `scope` around it, what it calls, and the
         how manieth call of that it is in the scope. `reason` is then why, where no rule of the
-        user's says so."""
+        user's says so, and `by_default` whether a class's own default says it."""
         mapping = self.mapping
         found: Any = UNSET
         for (name, kind, index), qconfig in mapping.module_name_object_type_order_qconfigs.items():
@@ -49,6 +50,7 @@ class Resolver:
         for kind, qconfig in mapping.object_type_qconfigs.items():
             if _same(kind, target) or kind is around:
                 found = self._use(("type", kind), qconfig, found)
+        by_user = found
         for kind, qconfig in mapping.default_qconfigs.items():
             if found is UNSET and _same(kind, target):
                 found = qconfig
@@ -56,6 +58,7 @@ class Resolver:
         for kind, (qconfig, reason) in mapping.beside_layer_norm.items() if self.has_layer_norm else ():
             if found is UNSET and _same(kind, target):
                 found, self.reason = qconfig, reason
+        self.by_default = found is not by_user
         return mapping.global_qconfig if found is UNSET else found
 
     def names(self, target: Any) -> bool:

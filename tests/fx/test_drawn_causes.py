@@ -12,7 +12,7 @@ from torch import nn
 
 import qcore
 from qcore.api.fake_quantize import disable_observer
-from qcore.api.qconfig import get_default_qat_qconfig, get_default_qconfig
+from qcore.api.qconfig import get_default_dynamic_qconfig, get_default_qat_qconfig, get_default_qconfig
 from qcore.api.qconfig_mapping import get_default_qat_qconfig_mapping, get_default_qconfig_mapping
 
 
@@ -227,3 +227,28 @@ def test_a_call_leaves_the_state_as_it_was():
     before = list(found.state_dict())
     near(model, found, x)
     assert list(found.state_dict()) == before
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+@pytest.mark.parametrize("with_norm", [False, True])
+def test_what_no_kernel_runs_is_left_float_where_only_a_default_asks_for_it(with_norm):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.LayerNorm(6) if with_norm else nn.Identity()
+            self.lstm = nn.LSTM(6, 4, proj_size=3)
+
+        def forward(self, x):
+            return self.lstm(self.norm(x))[0]
+
+    torch.manual_seed(0)
+    model, x = Model().eval(), torch.randn(5, 2, 6)
+    found = converted(model, x)
+    (row,) = (row for row in found.qcore_report if row.path == "lstm")
+    assert row.outcome == "float" and "no kernel projects" in row.reason
+    near(model, found, x)
+    mapping = get_default_qconfig_mapping("reference").set_object_type(
+        nn.LSTM, get_default_dynamic_qconfig("reference")
+    )
+    with pytest.raises(qcore.QuantizationError, match="'lstm'.*no kernel projects"):
+        qcore.prepare_fx(model, mapping, (x,), backend="reference")
