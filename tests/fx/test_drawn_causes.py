@@ -250,5 +250,5 @@ def test_what_no_kernel_runs_is_left_float_where_only_a_default_asks_for_it(with
     mapping = get_default_qconfig_mapping("reference").set_object_type(
         nn.LSTM, get_default_dynamic_qconfig("reference")
     )
-    with pytest.raises(qcore.QuantizationError, match="'lstm'.*no kernel projects"):
+    with pytest.raises(qcore.QuantizationError, match=r"'lstm'.*no kernel projects"):
         qcore.prepare_fx(model, mapping, (x,), backend="reference")
