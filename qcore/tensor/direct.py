@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from qcore.tensor.compiled import outside_of_graphs
 from qcore.tensor.dispatch import OPERATORS
 from qcore.tensor.mistakes import hands_on
 from qcore.tensor.moves import move, moved, moves_as_a_whole
@@ -39,6 +40,7 @@ _SIMPLE: dict[str, tuple[type, ...]] = {
 _SEQUENCES = (tuple, list, torch.Size)
 
 
+@outside_of_graphs
 def direct(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """The call of a function on a QTensor by the handler of its operator, or NotImplemented."""
     if _called(function) is None:
@@ -120,7 +122,7 @@ class _Form:
         place = {name: number for number, (name, _) in enumerate(values)}
         result = getattr(torch.return_types, operator._schema.name.partition("::")[2], None)
         result = result if len(operator._schema.returns) > 1 else None
-        plain = not (lists or self.repeated or inplace is not None or result)
+        plain = not (lists or self.repeated or many or inplace is not None or result)
 
         def run(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
             if plain and not kwargs:

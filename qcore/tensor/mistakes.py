@@ -38,11 +38,11 @@ def hands_on(function: FunctionT) -> FunctionT:
 def told(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], error: Exception) -> Exception:
     """What is to be raised in the place of an error of a function; itself where it is torch's, or of a program's."""
     name = resolve_name(function)
-    if name is None or is_recording() or _last_of_ours(error) in _HANDING_ON:
+    if name is None or is_recording():
         return error
     theirs = _of_torch(function, args, kwargs)
     if theirs is None:
-        return impossible(name, args, kwargs, error)
+        return error if _last_of_ours(error) in _HANDING_ON else impossible(name, args, kwargs, error)
     return error if str(theirs) == str(error) else theirs
 
 

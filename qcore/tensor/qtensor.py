@@ -22,6 +22,7 @@ from qcore.tensor.recording import RESHAPING, is_recording, noted, quiet, record
 
 _is_tracing = torch._C._is_tracing
 _make_wrapper, _set_throw = Tensor._make_wrapper_subclass, torch._C._set_throw_on_mutable_data_ptr
+_counting, _WRITES_COUNT = torch._C._SetExcludeDispatchKeyGuard, torch._C.DispatchKey.ADInplaceOrView
 _F32, _STRIDED = torch.float32, torch.strided
 _TYPE_NAMES = {"quint8": "QUInt8Tensor", "qint8": "QInt8Tensor", "qint32": "QInt32Tensor", "quint4x2": "QUInt4x2Tensor"}
 
@@ -311,7 +312,9 @@ class QTensor(Tensor):
     def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        return noted(_dispatch.run, func, args, kwargs or {})
+        # torch leaves this key out here, and with it the count of writes by which kernels know that a weight is another
+        with _counting(_WRITES_COUNT, False):
+            return noted(_dispatch.run, func, args, kwargs or {})
 
     # --- errors -----------------------------------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ def operators() -> dict[str, list[Any]]:
             each = getattr(overloads, name)
             arguments = each._schema.arguments
             own = arguments and arguments[0].name == "self" and not packet.startswith("_")
+            own = own and not packet.startswith("empty")  # whose values are any
             if own and (each in OPERATORS or moves_as_a_whole(each)):
                 found.setdefault(packet, []).append(each)
     return found
@@ -91,23 +92,23 @@ def calls(name: str, overloads: list[Any], seed: int, spoil: bool = False) -> It
 
 
 def outcome(run: Any) -> Any:
-    """What a call gives, whether it shows its argument, and what that is afterwards; or that it raises."""
+    """What a call gives, or the exception that it raises."""
     try:
         result = run()
-    except Exception:
-        return "raises"
+    except Exception as error:
+        return error
     return result
 
 
 def same(a: Any, b: Any) -> bool:
     if isinstance(a, QTensor):
-        kept = isinstance(b, QTensor) and (a.qparams, a.is_window, a.stride()) == (b.qparams, b.is_window, b.stride())
+        kept = isinstance(b, QTensor) and (a.qparams, a.stride()) == (b.qparams, b.stride())
         return kept and torch.equal(a.raw, b.raw)
     if isinstance(a, Tensor):
         return isinstance(b, Tensor) and torch.equal(a, b)
     if isinstance(a, tuple | list):
         return type(a) is type(b) and len(a) == len(b) and all(map(same, a, b))
-    return type(a) is type(b) and a == b
+    return isinstance(b, Exception) if isinstance(a, Exception) else type(a) is type(b) and a == b
 
 
 def shown(value: Any) -> Any:
@@ -118,9 +119,11 @@ def shown(value: Any) -> Any:
     return f"{type(value).__name__} {tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else value
 
 
-def shares(result: Any, x: QTensor) -> list[bool]:
+def shares(result: Any, x: QTensor) -> list[tuple[bool, bool]]:
+    """For each part of a result, whether it shows x, and is known to show a part of another tensor."""
     parts = result if isinstance(result, tuple | list) else [result]
-    return [isinstance(each, QTensor) and torch._C._is_alias_of(each.raw, x.raw) for each in parts]
+    aliases = [isinstance(each, QTensor) and torch._C._is_alias_of(each.raw, x.raw) for each in parts]
+    return [(alias, alias and each.is_window) for alias, each in zip(aliases, parts, strict=True)]
 
 
 @pytest.mark.parametrize("name", operators())
@@ -132,12 +135,12 @@ def test_the_short_way_gives_what_the_dispatcher_gives(name):
         with torch._C.DisableTorchFunctionSubclass():
             expected = outcome(lambda f=function, a=args, k=kwargs: f(*a, **k))
         result = outcome(lambda f=function, a=again, k=options: direct(f, a, k))
-        if result is NotImplemented:
-            continue
+        if result is NotImplemented or (options and isinstance(expected, TypeError)):
+            continue  # not the name that torch's parser has for this argument
         told = f"{function} {shown(again[1:])} {shown(options)}: {shown(result)} instead of {shown(expected)}"
         assert same(result, expected), told
         assert same(again[0], args[0]), told
-        if expected != "raises":
+        if not isinstance(expected, Exception):
             assert shares(result, again[0]) == shares(expected, args[0]), told
             assert (result is again[0]) == (expected is args[0]), told
 
@@ -174,10 +177,33 @@ def test_spoiled_arguments_raise_what_torch_raises_or_an_error_of_ours(name):
                 function(*floats, **options)
 
 
-def test_writes_through_any_view_are_counted():
-    q = qcore.quantize_per_tensor(torch.randn(4, 4), 0.05, 3, qcore.quint8)
-    view = q.view(2, 8)[0]
-    before = q._version
-    view.fill_(1.0)
-    assert q._version > before
-    assert view._version == q._version
+WRITES = (
+    lambda w: w.fill_(0.5),
+    lambda w: w[0].fill_(-1.0),
+    lambda w: w.view(12).fill_(0.25),
+    lambda w: w.clamp_(max=0.1),
+    lambda w: w.__setitem__(1, 0.7),
+    lambda w: w.t()[0].copy_(torch.full((3,), 0.3)),
+    lambda w: w.chunk(3)[1].zero_(),
+    lambda w: F.relu(w, inplace=True),
+    lambda w: w.masked_fill_(torch.eye(3, 4).bool(), 0.9),
+)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_weight_that_is_written_to_through_any_view_is_the_one_that_is_used(seed):
+    rng = random.Random(seed)
+    torch.manual_seed(seed)
+    x = qcore.quantize_per_tensor(torch.randn(2, 4), 0.05, 3, qcore.quint8)
+    made, fresh = qcore.nn.quantized.Linear(4, 3), qcore.nn.quantized.Linear(4, 3)
+    made.set_weight_bias(qcore.quantize_per_tensor(torch.randn(3, 4), 0.05, 0, qcore.qint8), torch.zeros(3))
+    made.scale = fresh.scale = 0.1
+    made.zero_point = fresh.zero_point = 100
+    for write in rng.sample(WRITES, len(WRITES)):
+        made(x)
+        weight = made.weight()
+        before = weight._version
+        write(weight)
+        assert weight._version > before
+        fresh.set_weight_bias(qcore.QTensor(weight.raw.clone(), weight.qparams), torch.zeros(3))
+        assert torch.equal(made(x).raw, fresh(x).raw)
