@@ -132,6 +132,30 @@ def test_pybind11_is_in_python_alone():
             assert "#include <pybind11/pybind11.h>" in header.read_text(), header
 
 
+def arguments_of_functions(text):
+    """Name and number of arguments of each function that is defined in a header; templates' commas do not count."""
+    for match in re.finditer(
+        r"\b(\w+)\(((?:[^()]|\([^()]*\))*)\)\s*(?:const\s*)?(?::[^{;]*)?\{", re.sub("//.*", "", text)
+    ):
+        if re.search(r"\b(const|int\w*|float|bool|auto)\b", match[2]):
+            yield match[1], 1 + re.sub(r"<[^<>]*>|\{[^{}]*\}|\[[^\[\]]*\]", "", match[2]).count(",")
+
+
+def test_parameters_are_structs_where_they_are_many():
+    """Four vectors to store, where and how are seven; a kernel takes five at most. Bindings have Python's arguments."""
+    many = [
+        f"{header}: {name} takes {count}"
+        for header in HEADERS
+        if layer_of(header) != "python"
+        for name, count in arguments_of_functions(header.read_text())
+        if count > 7
+    ]
+    assert not many, "\n".join(many)
+    kernels = re.findall(r"\(\*(\w+)\)\((.*?)\);", (SDK / "isa/kernels.h").read_text(), re.DOTALL)
+    assert len(kernels) > 30
+    assert not [name for name, given in kernels if given.count(",") > 4]
+
+
 @pytest.mark.parametrize("standard", STANDARD)
 def test_each_header_includes_what_it_uses_of_the_standard_library(standard):
     wrong = []

@@ -7,7 +7,7 @@
 
 #include "qcore/base/error.h"
 
-namespace qcore::python {
+namespace qcore {
 
 namespace py = pybind11;
 
@@ -33,4 +33,4 @@ T cast_argument(py::handle given, const char* name, const char* wanted) {
                           py::str(py::type::handle_of(given)).cast<std::string>());
 }
 
-}  // namespace qcore::python
+}  // namespace qcore

@@ -50,7 +50,7 @@ const Kernels* find_isa(const std::string& name) {
 
 // Adds the class of kernels with all of their functions.
 inline void bind_kernels(pybind11::module_& m) {
-  pybind11::class_<Kernels> kernels = python::native_class<Kernels>(m, "Kernels");
+  pybind11::class_<Kernels> kernels = native_class<Kernels>(m, "Kernels");
   kernels.def_readonly("name", &Kernels::name);
   python::bind_linear(m, kernels);
   python::bind_conv(m, kernels);
