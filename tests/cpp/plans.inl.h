@@ -62,11 +62,10 @@ Plan::Operation layer(const Kernels& kernels, std::shared_ptr<const Layer> made)
     const Windows v = windows_of(x.extent, made->kernel);
     return program.step({x}, x.extent, 1,
                         [&kernels, made, v](const uint8_t* const* from, uint8_t* to, int threads) {
-                          const RequantizedOutput out =
-                              made->parameters->output(made->weights, to, kChannels, false);
-                          run_gemm(made->weights, v.pixels(), threads,
-                                   ConvJob(kernels, made->weights, {v, from[0], 7, out}));
-                        });
+      const RequantizedOutput out = made->parameters->output(made->weights, to, kChannels, false);
+      run_gemm(made->weights, v.pixels(), threads,
+               ConvJob(kernels, made->weights, {v, from[0], 7, out}));
+    });
   };
 }
 
@@ -76,8 +75,8 @@ Plan::Operation max_pool(const Kernels& kernels) {
     const Windows v = windows_of(x.extent, 3);
     return program.step({x}, x.extent, 1,
                         [&kernels, v](const uint8_t* const* from, uint8_t* to, int threads) {
-                          run_max_pool(kernels, v, from[0], to, threads);
-                        });
+      run_max_pool(kernels, v, from[0], to, threads);
+    });
   };
 }
 
@@ -91,13 +90,13 @@ Plan::Operation failing(std::shared_ptr<std::atomic<bool>> fails) {
   return [fails = std::move(fails)](Program& program, const std::vector<Place>& in) {
     const Place x = program.dense(in[0]);
     const int64_t n = x.extent.numel();
-    return program.step(
-        {x}, x.extent, 1, [fails, n](const uint8_t* const* from, uint8_t* to, int threads) {
-          parallel_ranges(threads, n, 64, [&](int64_t begin, int64_t end) {
-            if (fails->load() && begin > 0) throw ArgumentError("as asked");
-            std::memcpy(to + begin, from[0] + begin, static_cast<size_t>(end - begin));
-          });
-        });
+    return program.step({x}, x.extent, 1,
+                        [fails, n](const uint8_t* const* from, uint8_t* to, int threads) {
+      parallel_ranges(threads, n, 64, [&](int64_t begin, int64_t end) {
+        if (fails->load() && begin > 0) throw ArgumentError("as asked");
+        std::memcpy(to + begin, from[0] + begin, static_cast<size_t>(end - begin));
+      });
+    });
   };
 }
 

@@ -158,19 +158,15 @@ void floats(const char* name, bool exactly, const Mine& mine, const Theirs& thei
   }
 }
 
-#define FLOATS(NAME, EXACTLY, EXPRESSION, ANY)                               \
-  floats(                                                                    \
-      #NAME, EXACTLY,                                                        \
-      [](const F32& a, const F32& b, const F32& c) {                         \
-        (void)b, (void)c;                                                    \
-        return EXPRESSION;                                                   \
-      },                                                                     \
-      [](const scalar::F32& a, const scalar::F32& b, const scalar::F32& c) { \
-        using namespace scalar;                                              \
-        (void)b, (void)c;                                                    \
-        return EXPRESSION;                                                   \
-      },                                                                     \
-      ANY)
+#define FLOATS(NAME, EXACTLY, EXPRESSION, ANY)                              \
+  floats(#NAME, EXACTLY, [](const F32& a, const F32& b, const F32& c) {     \
+    (void)b, (void)c;                                                       \
+    return EXPRESSION;                                                      \
+  }, [](const scalar::F32& a, const scalar::F32& b, const scalar::F32& c) { \
+    using namespace scalar;                                                 \
+    (void)b, (void)c;                                                       \
+    return EXPRESSION;                                                      \
+  }, ANY)
 
 void check_floats() {
   FLOATS(load_store, true, a, any_float);

@@ -76,12 +76,12 @@ void interleave(const DepthwiseInput& in, const DepthwiseLine* lines, int64_t ch
   if (whole < end) one_by_one(whole, end);
   const auto vectors = [&](int64_t of_a, int64_t of_b, int64_t of_c, int64_t of_d)
                            QCORE_INLINE_LAMBDA {
-                             const uint8_t *a = at[0], *b = at[1], *c = at[2], *d = at[3];
-                             for (int64_t entry = begin; entry < whole;
-                                  ++entry, a += of_a, b += of_b, c += of_c, d += of_d) {
-                               Load::load(a, b, c, d, to + entry * kUnits);
-                             }
-                           };
+    const uint8_t *a = at[0], *b = at[1], *c = at[2], *d = at[3];
+    for (int64_t entry = begin; entry < whole;
+         ++entry, a += of_a, b += of_b, c += of_c, d += of_d) {
+      Load::load(a, b, c, d, to + entry * kUnits);
+    }
+  };
   if (step[0] && step[1] && step[2] && step[3]) {
     return vectors(in.channels, in.channels, in.channels, in.channels);  // by one register
   }

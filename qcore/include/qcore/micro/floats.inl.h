@@ -102,21 +102,21 @@ void float_layer_norm(const FloatNormRow& row) {
   const auto count = static_cast<float>(n);
   const float sum =
       float_sum(n, [&](const F32& total, int64_t i, int64_t some) QCORE_INLINE_LAMBDA {
-        F32 v = load_filled(x + i, some, 0.0f);
-        if (other) {
-          v = add(v, load_filled(other + i, some, 0.0f));
-          store_f32(y + i, v, static_cast<int>(some));
-        }
-        return add(total, v);
-      });
+    F32 v = load_filled(x + i, some, 0.0f);
+    if (other) {
+      v = add(v, load_filled(other + i, some, 0.0f));
+      store_f32(y + i, v, static_cast<int>(some));
+    }
+    return add(total, v);
+  });
   const float mean = sum / count;
   if (other) x = y;
   const F32 center = set_f32(mean);
   const float squares =
       float_sum(n, [&](const F32& total, int64_t i, int64_t some) QCORE_INLINE_LAMBDA {
-        const F32 d = sub(load_filled(x + i, some, mean), center);
-        return fma(d, d, total);
-      });
+    const F32 d = sub(load_filled(x + i, some, mean), center);
+    return fma(d, d, total);
+  });
   const F32 rate = set_f32(1.0f / __builtin_sqrtf(squares / count + row.eps));
   const auto at = [&](const float* p, const float* w, const float* b) QCORE_INLINE_LAMBDA {
     return fma(mul(sub(load_f32(p), center), rate), load_f32(w), load_f32(b));

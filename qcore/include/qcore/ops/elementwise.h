@@ -71,19 +71,19 @@ inline void run_lookup_channels(const Kernels& kernels, const ChannelLookup& of,
   if (of.rows * length == 0) return;
   parallel_ranges(threads, of.rows, kElementwiseGrain / length + 1,
                   [&](int64_t begin, int64_t end) {
-                    for (int64_t row = begin; row < end; ++row) {
-                      const uint8_t* from = of.x + row * length;
-                      uint8_t* to = of.y + row * length;
-                      for (int64_t c = 0; c < of.channels; ++c, from += of.inner, to += of.inner) {
-                        const uint8_t* table = of.tables + c * 256;
-                        if (of.inner == 1) {
-                          *to = table[*from];
-                        } else {
-                          kernels.lookup(from, to, of.inner, table);
-                        }
-                      }
-                    }
-                  });
+    for (int64_t row = begin; row < end; ++row) {
+      const uint8_t* from = of.x + row * length;
+      uint8_t* to = of.y + row * length;
+      for (int64_t c = 0; c < of.channels; ++c, from += of.inner, to += of.inner) {
+        const uint8_t* table = of.tables + c * 256;
+        if (of.inner == 1) {
+          *to = table[*from];
+        } else {
+          kernels.lookup(from, to, of.inner, table);
+        }
+      }
+    }
+  });
 }
 
 }  // namespace qcore

@@ -125,48 +125,48 @@ void run_bags(const Kernels& kernels, const EmbeddingRows& from, const BagRanges
   constexpr int64_t kGrainValues = 1 << 15;
   constexpr bool kWide = std::is_same_v<Index, int64_t>;
   const int64_t values = (ranges.entries / std::max<int64_t>(ranges.count, 1) + 1) * table.dim;
-  parallel_ranges(
-      threads, ranges.count, std::max<int64_t>(kGrainValues / std::max<int64_t>(values, 1), 1),
-      [&](int64_t begin, int64_t end) {
-        static thread_local BagScratch scratch;
-        for (int64_t first = begin, last; first < end; first = last) {
-          const int64_t start = ranges.begin(first), most = std::min(end, first + kGroupEntries);
-          int64_t* counts = scratch.counts.reserve(most - first);
-          int64_t entries = 0;
-          for (last = first; last < most; ++last) {
-            const int64_t next = ranges.begin(last + 1) - start;
-            if (next > kGroupEntries && last > first) break;
-            counts[last - first] = next - entries;
-            entries = next;
-          }
-          float* divisors = sums.mean ? scratch.divisors.reserve(last - first) : nullptr;
-          for (int64_t i = 0; sums.mean && i < last - first; ++i) {
-            divisors[i] = static_cast<float>(std::max<int64_t>(counts[i], 1));
-          }
-          Bags bags{nullptr,  entries,      weights ? weights + start : nullptr, counts,
-                    divisors, last - first, sums.y + first * table.dim};
-          if constexpr (kWide) {
-            if (!names.mapping) bags.rows = sums.indices + start;
-          }
-          if (!bags.rows) {
-            int64_t* rows = scratch.rows.reserve(entries);
-            float* kept = weights ? scratch.weights.reserve(entries) : nullptr;
-            bags.rows = rows;
-            bags.weights = kept;
-            bags.entries = 0;
-            for (int64_t bag = first; bag < last; ++bag) {
-              const int64_t from = ranges.begin(bag), done = bags.entries;
-              counts[bag - first] =
-                  find_rows(names, sums.indices + from, weights ? weights + from : nullptr,
-                            counts[bag - first], rows + done, kept ? kept + done : nullptr);
-              bags.entries += counts[bag - first];
-            }
-          }
-          if (!kernels.sum_bags(table, bags)) {
-            for (int64_t i = 0; i < bags.entries; ++i) names.find(bags.rows[i]);
-          }
+  parallel_ranges(threads, ranges.count,
+                  std::max<int64_t>(kGrainValues / std::max<int64_t>(values, 1), 1),
+                  [&](int64_t begin, int64_t end) {
+    static thread_local BagScratch scratch;
+    for (int64_t first = begin, last; first < end; first = last) {
+      const int64_t start = ranges.begin(first), most = std::min(end, first + kGroupEntries);
+      int64_t* counts = scratch.counts.reserve(most - first);
+      int64_t entries = 0;
+      for (last = first; last < most; ++last) {
+        const int64_t next = ranges.begin(last + 1) - start;
+        if (next > kGroupEntries && last > first) break;
+        counts[last - first] = next - entries;
+        entries = next;
+      }
+      float* divisors = sums.mean ? scratch.divisors.reserve(last - first) : nullptr;
+      for (int64_t i = 0; sums.mean && i < last - first; ++i) {
+        divisors[i] = static_cast<float>(std::max<int64_t>(counts[i], 1));
+      }
+      Bags bags{nullptr,  entries,      weights ? weights + start : nullptr, counts,
+                divisors, last - first, sums.y + first * table.dim};
+      if constexpr (kWide) {
+        if (!names.mapping) bags.rows = sums.indices + start;
+      }
+      if (!bags.rows) {
+        int64_t* rows = scratch.rows.reserve(entries);
+        float* kept = weights ? scratch.weights.reserve(entries) : nullptr;
+        bags.rows = rows;
+        bags.weights = kept;
+        bags.entries = 0;
+        for (int64_t bag = first; bag < last; ++bag) {
+          const int64_t from = ranges.begin(bag), done = bags.entries;
+          counts[bag - first] =
+              find_rows(names, sums.indices + from, weights ? weights + from : nullptr,
+                        counts[bag - first], rows + done, kept ? kept + done : nullptr);
+          bags.entries += counts[bag - first];
         }
-      });
+      }
+      if (!kernels.sum_bags(table, bags)) {
+        for (int64_t i = 0; i < bags.entries; ++i) names.find(bags.rows[i]);
+      }
+    }
+  });
 }
 
 // Bytes are read where they lie; values of 4 bits are packed in pairs, 16 values to 8 bytes.

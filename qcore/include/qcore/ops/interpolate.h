@@ -87,33 +87,32 @@ inline void run_bilinear(const Kernels& kernels, const Bilinear& of, int threads
   const NeighbourPoints down(height, of.corners), across(width, of.corners);
   const Neighbours rows = down.get(), columns = across.get();
   const int64_t length = width.result * unit;
-  parallel_ranges(
-      threads, of.planes * height.result, kGrainValues / std::max<int64_t>(length, 1) + 1,
-      [&](int64_t begin, int64_t end) {
-        float* lines[2] = {Scratch::of_thread().floats.reserve(2 * length), nullptr};
-        lines[1] = lines[0] + length;
-        const uint8_t* held[2] = {nullptr, nullptr};  // the row of x that each line comes from
-        const auto fill = [&](int line, const uint8_t* row) {
-          if (held[line] != row) {
-            kernels.blend_pixels({row, of.is_signed, lines[line], columns, width.result, unit});
-          }
-          held[line] = row;
-        };
-        for (int64_t i = begin; i < end; ++i) {
-          const int64_t row = i % height.result;
-          const uint8_t* plane = of.x + i / height.result * height.size * width.size * unit;
-          const uint8_t *above = plane + rows.first[row] * width.size * unit,
-                        *below = plane + rows.second[row] * width.size * unit;
-          if (held[1] == above) {
-            std::swap(lines[0], lines[1]);
-            std::swap(held[0], held[1]);
-          }
-          fill(0, above);
-          fill(1, below);
-          kernels.blend_rows({lines[0], lines[1], of.y + i * length, length, rows.before[row],
-                              rows.after[row], of.zero, low});
-        }
-      });
+  parallel_ranges(threads, of.planes * height.result,
+                  kGrainValues / std::max<int64_t>(length, 1) + 1, [&](int64_t begin, int64_t end) {
+    float* lines[2] = {Scratch::of_thread().floats.reserve(2 * length), nullptr};
+    lines[1] = lines[0] + length;
+    const uint8_t* held[2] = {nullptr, nullptr};  // the row of x that each line comes from
+    const auto fill = [&](int line, const uint8_t* row) {
+      if (held[line] != row) {
+        kernels.blend_pixels({row, of.is_signed, lines[line], columns, width.result, unit});
+      }
+      held[line] = row;
+    };
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t row = i % height.result;
+      const uint8_t* plane = of.x + i / height.result * height.size * width.size * unit;
+      const uint8_t *above = plane + rows.first[row] * width.size * unit,
+                    *below = plane + rows.second[row] * width.size * unit;
+      if (held[1] == above) {
+        std::swap(lines[0], lines[1]);
+        std::swap(held[0], held[1]);
+      }
+      fill(0, above);
+      fill(1, below);
+      kernels.blend_rows({lines[0], lines[1], of.y + i * length, length, rows.before[row],
+                          rows.after[row], of.zero, low});
+    }
+  });
 }
 
 // x (planes, depth, height, width, unit), y the same with other sizes.
@@ -133,23 +132,23 @@ inline void run_nearest(const Nearest& of, int threads) {
   const int64_t length = width.result * unit, rows = depth.result * height.result;
   parallel_ranges(threads, of.planes * rows, kGrainBytes / std::max<int64_t>(length, 1) + 1,
                   [&](int64_t begin, int64_t end) {
-                    for (int64_t i = begin; i < end; ++i) {
-                      const int64_t plane =
-                          i / rows * depth.size + d[static_cast<size_t>(i % rows / height.result)];
-                      const uint8_t* from =
-                          of.x + (plane * height.size + h[static_cast<size_t>(i % height.result)]) *
-                                     width.size * unit;
-                      uint8_t* to = of.y + i * length;
-                      for (const int64_t point : w) {
-                        if (unit == 1) {
-                          *to = from[point];
-                        } else {
-                          std::copy_n(from + point * unit, unit, to);
-                        }
-                        to += unit;
-                      }
-                    }
-                  });
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t plane =
+          i / rows * depth.size + d[static_cast<size_t>(i % rows / height.result)];
+      const uint8_t* from =
+          of.x +
+          (plane * height.size + h[static_cast<size_t>(i % height.result)]) * width.size * unit;
+      uint8_t* to = of.y + i * length;
+      for (const int64_t point : w) {
+        if (unit == 1) {
+          *to = from[point];
+        } else {
+          std::copy_n(from + point * unit, unit, to);
+        }
+        to += unit;
+      }
+    }
+  });
 }
 
 }  // namespace qcore

@@ -105,17 +105,17 @@ inline void run_batched_matmul(const Kernels& kernels, const Matmul& of, const M
   const int inside = whole ? 1 : threads;
   parallel(whole && saturated_product({elements, of.k}) >= kSerialMacs ? threads : 1, batches,
            [&](int64_t index) {
-             MatmulOperands each = first;
-             int64_t rest = index;
-             for (size_t d = static_cast<size_t>(batch.rank); d-- > 0;) {
-               const int64_t at = rest % batch.size[d];
-               each.a.data += at * batch.a[d];
-               each.b.data += at * batch.b[d];
-               rest /= batch.size[d];
-             }
-             each.y += index * of.m * of.n;
-             run_matmul(kernels, of, each, inside);
-           });
+    MatmulOperands each = first;
+    int64_t rest = index;
+    for (size_t d = static_cast<size_t>(batch.rank); d-- > 0;) {
+      const int64_t at = rest % batch.size[d];
+      each.a.data += at * batch.a[d];
+      each.b.data += at * batch.b[d];
+      rest /= batch.size[d];
+    }
+    each.y += index * of.m * of.n;
+    run_matmul(kernels, of, each, inside);
+  });
 }
 
 }  // namespace qcore

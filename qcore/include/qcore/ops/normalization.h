@@ -83,9 +83,9 @@ void run_group_norm(const Kernels& kernels, const GroupNorm& of, int threads,
   if (length == 0) return;
   parallel_ranges(threads, of.rows * of.groups, kElementwiseGrain / length + 1,
                   [&](int64_t begin, int64_t end) {
-                    for (int64_t row = begin; row < end; ++row) normalize_row(kernels, of, row);
-                    finish(begin * length, end * length);
-                  });
+    for (int64_t row = begin; row < end; ++row) normalize_row(kernels, of, row);
+    finish(begin * length, end * length);
+  });
 }
 
 // x and y (rows, channels, inner): fma(factor, x - zero, shift) of each channel, in units of y.
@@ -107,20 +107,20 @@ void run_batch_norm(const Kernels& kernels, const BatchNorm& of, int threads,
   const Normalization p{of.zero, 0.0f, 1.0f, of.result};
   parallel_ranges(threads, of.rows, kElementwiseGrain / length + 1,
                   [&](int64_t begin, int64_t end) {
-                    for (int64_t row = begin; row < end; ++row) {
-                      const uint8_t* from = of.x + row * length;
-                      uint8_t* to = of.y + row * length;
-                      if (inner == 1) {
-                        kernels.normalize(from, to, of.channels, p, {of.factor, of.shift});
-                        continue;
-                      }
-                      for (int64_t c = 0; c < of.channels; ++c) {
-                        kernels.normalize_slice(from + c * inner, to + c * inner, inner, p,
-                                                {of.factor[c], of.shift[c]});
-                      }
-                    }
-                    finish(begin * length, end * length);
-                  });
+    for (int64_t row = begin; row < end; ++row) {
+      const uint8_t* from = of.x + row * length;
+      uint8_t* to = of.y + row * length;
+      if (inner == 1) {
+        kernels.normalize(from, to, of.channels, p, {of.factor, of.shift});
+        continue;
+      }
+      for (int64_t c = 0; c < of.channels; ++c) {
+        kernels.normalize_slice(from + c * inner, to + c * inner, inner, p,
+                                {of.factor[c], of.shift[c]});
+      }
+    }
+    finish(begin * length, end * length);
+  });
 }
 
 // y (rows): the mean of each row of x (rows, n). The integers, and the zero point, are `shift` more

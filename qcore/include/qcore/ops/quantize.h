@@ -43,8 +43,8 @@ struct ChannelQParams {
     if (inner == 0) return;
     parallel_ranges(threads, outer * channels, kElementwiseGrain / inner + 1,
                     [&](int64_t begin, int64_t end) {
-                      for (int64_t i = begin; i < end; ++i) work(i % channels, i * inner);
-                    });
+      for (int64_t i = begin; i < end; ++i) work(i % channels, i * inner);
+    });
   }
 };
 

@@ -42,10 +42,10 @@ inline Place float_mask(Program& program, Place mask) {
   const int64_t n = bytes.extent.numel();
   return program.step({bytes}, contiguous_like(bytes.extent), 4,
                       [n](const uint8_t* const* from, uint8_t* to, int /*threads*/) {
-                        constexpr float kNever = -std::numeric_limits<float>::infinity();
-                        auto* y = reinterpret_cast<float*>(to);
-                        for (int64_t i = 0; i < n; ++i) y[i] = from[0][i] ? 0.0f : kNever;
-                      });
+    constexpr float kNever = -std::numeric_limits<float>::infinity();
+    auto* y = reinterpret_cast<float*>(to);
+    for (int64_t i = 0; i < n; ++i) y[i] = from[0][i] ? 0.0f : kNever;
+  });
 }
 
 // `inputs`: q, k, v, and a mask where there is one. The heads of one query lie together in the
@@ -86,16 +86,16 @@ inline Plan::Operation attention_operation(const Kernels& kernels, std::optional
         scale ? *scale : 1.0 / std::sqrt(static_cast<double>(std::max<int64_t>(width, 1))));
     const Extent eq = q.extent, ek = k.extent, ev = v.extent;
     const bool masked = in.size() > 3;
-    return program.step(
-        reads, out, 4, [=, &kernels](const uint8_t* const* from, uint8_t* to, int threads) {
-          run_attention(
-              kernels,
-              {batch, heads, queries, keys, width, values, head_matrices(eq, from[0]),
-               head_matrices(ek, from[1]), head_matrices(ev, from[2]),
-               masked ? head_matrices(mask, from[3]) : HeadMatrices{}, reinterpret_cast<float*>(to),
-               out.stride[0], out.stride[1], out.stride[2], out.stride[3], factor, causal},
-              threads);
-        });
+    return program.step(reads, out, 4,
+                        [=, &kernels](const uint8_t* const* from, uint8_t* to, int threads) {
+      run_attention(
+          kernels,
+          {batch, heads, queries, keys, width, values, head_matrices(eq, from[0]),
+           head_matrices(ek, from[1]), head_matrices(ev, from[2]),
+           masked ? head_matrices(mask, from[3]) : HeadMatrices{}, reinterpret_cast<float*>(to),
+           out.stride[0], out.stride[1], out.stride[2], out.stride[3], factor, causal},
+          threads);
+    });
   };
 }
 

@@ -57,19 +57,17 @@ inline Plan::Operation cat_operation(const Kernels& kernels, int64_t dim,
     }
     return program.step(parts, out, 1,
                         [=, &kernels](const uint8_t* const* from, uint8_t* to, int threads) {
-                          if (row == 0) return;
-                          parallel_ranges(threads, rows, kElementwiseGrain / row + 1,
-                                          [&](int64_t begin, int64_t end) {
-                                            for (int64_t r = begin; r < end; ++r) {
-                                              uint8_t* y = to + r * row;
-                                              for (size_t i = 0; i < lengths.size(); ++i) {
-                                                kernels.requantize(from[i] + r * lengths[i], y,
-                                                                   lengths[i], operands[i], result);
-                                                y += lengths[i];
-                                              }
-                                            }
-                                          });
-                        });
+      if (row == 0) return;
+      parallel_ranges(threads, rows, kElementwiseGrain / row + 1, [&](int64_t begin, int64_t end) {
+        for (int64_t r = begin; r < end; ++r) {
+          uint8_t* y = to + r * row;
+          for (size_t i = 0; i < lengths.size(); ++i) {
+            kernels.requantize(from[i] + r * lengths[i], y, lengths[i], operands[i], result);
+            y += lengths[i];
+          }
+        }
+      });
+    });
   };
 }
 

@@ -39,14 +39,14 @@ Place gate_step(Program& program, const Place& a, const Place& b, const Kernels&
   const int64_t channels = a.extent.size[1], pixels = a.extent.numel() / channels,
                 inner = pixels / std::max<int64_t>(a.extent.size[0], 1);
   const auto work = [=, &kernels](const uint8_t* const* in, uint8_t* out, int threads) {
-    parallel_ranges(
-        threads, pixels, kElementwiseGrain / channels + 1, [&](int64_t begin, int64_t end) {
-          for (int64_t p = begin; p < end; ++p) {
-            const uint8_t* gate = in[1] + p / inner * channels;
-            (kernels.*kernel)(
-                {in[0] + p * channels, gate, out + p * channels, channels, q.a, q.b, q.result});
-          }
-        });
+    parallel_ranges(threads, pixels, kElementwiseGrain / channels + 1,
+                    [&](int64_t begin, int64_t end) {
+      for (int64_t p = begin; p < end; ++p) {
+        const uint8_t* gate = in[1] + p / inner * channels;
+        (kernels.*
+         kernel)({in[0] + p * channels, gate, out + p * channels, channels, q.a, q.b, q.result});
+      }
+    });
   };
   return program.step({a, b}, a.extent, 1, work, true);
 }
@@ -93,10 +93,10 @@ inline Plan::Operation quantize_operation(const Kernels& kernels, QParams y) {
   return [=, &kernels](Program& program, const std::vector<Place>& in) {
     const Place x = program.dense(in[0]);
     const int64_t n = x.extent.numel();
-    return program.step(
-        {x}, x.extent, 1, [=, &kernels](const uint8_t* const* from, uint8_t* to, int threads) {
-          run_quantize(kernels, {reinterpret_cast<const float*>(from[0]), to, n}, q, threads);
-        });
+    return program.step({x}, x.extent, 1,
+                        [=, &kernels](const uint8_t* const* from, uint8_t* to, int threads) {
+      run_quantize(kernels, {reinterpret_cast<const float*>(from[0]), to, n}, q, threads);
+    });
   };
 }
 
@@ -104,10 +104,10 @@ inline Plan::Operation dequantize_operation(const Kernels& kernels, QParams q) {
   return [=, &kernels](Program& program, const std::vector<Place>& in) {
     const Place x = program.dense(in[0]);
     const int64_t n = x.extent.numel();
-    return program.step(
-        {x}, x.extent, 4, [=, &kernels](const uint8_t* const* from, uint8_t* to, int threads) {
-          run_dequantize<uint8_t>(kernels, {from[0], reinterpret_cast<float*>(to), n}, q, threads);
-        });
+    return program.step({x}, x.extent, 4,
+                        [=, &kernels](const uint8_t* const* from, uint8_t* to, int threads) {
+      run_dequantize<uint8_t>(kernels, {from[0], reinterpret_cast<float*>(to), n}, q, threads);
+    });
   };
 }
 

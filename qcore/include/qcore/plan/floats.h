@@ -129,9 +129,9 @@ inline Plan::Operation float_embedding_operation(const FloatRows& table) {
     const int64_t n = indices.extent.numel();
     return program.step({indices}, contiguous_like(out), 4,
                         [=](const uint8_t* const* from, uint8_t* to, int threads) {
-                          table.run(reinterpret_cast<const int64_t*>(from[0]), n,
-                                    reinterpret_cast<float*>(to), threads);
-                        });
+      table.run(reinterpret_cast<const int64_t*>(from[0]), n, reinterpret_cast<float*>(to),
+                threads);
+    });
   };
 }
 
@@ -148,10 +148,10 @@ inline Plan::Operation dynamic_linear_operation(const Kernels& kernels, const Li
     return program.step(
         {in[0]}, contiguous_like(out), 4,
         [=, &kernels, &linear, &w](const uint8_t* const* from, uint8_t* to, int threads) {
-          run_gemm(w, quantized.rows, threads,
-                   QuantizedRowsJob{kernels, w, from[0], quantized, reinterpret_cast<float*>(to),
-                                    linear.relu()});
-        });
+      run_gemm(w, quantized.rows, threads,
+               QuantizedRowsJob{kernels, w, from[0], quantized, reinterpret_cast<float*>(to),
+                                linear.relu()});
+    });
   };
 }
 

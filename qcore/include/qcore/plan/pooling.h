@@ -83,8 +83,8 @@ Place pooled(Program& program, const Place& given, const PoolingGeometry& geomet
   for (size_t d = 0; d < 3; ++d) windows.out[d] = geometry.output_size(windows.in[d], d);
   const Place y = program.step({x}, output_of(windows, x.extent, windows.channels), 1,
                                [=](const uint8_t* const* in, uint8_t* out, int threads) {
-                                 run(windows, in[0], out, threads);
-                               });
+    run(windows, in[0], out, threads);
+  });
   return without_added_batch(y, given.extent.rank);
 }
 
@@ -94,8 +94,8 @@ inline Plan::Operation max_pool_operation(const Kernels& kernels, const PoolingG
   return [=, &kernels](Program& program, const std::vector<Place>& in) {
     return pooled(program, in[0], geometry,
                   [&kernels](const Windows& v, const uint8_t* x, uint8_t* y, int threads) {
-                    run_max_pool(kernels, v, x, y, threads);
-                  });
+      run_max_pool(kernels, v, x, y, threads);
+    });
   };
 }
 
@@ -106,8 +106,8 @@ inline Plan::Operation avg_pool_operation(const Kernels& kernels, const PoolingG
   return [=, &kernels](Program& program, const std::vector<Place>& in) {
     return pooled(program, in[0], geometry,
                   [=, &kernels](const Windows& v, const uint8_t* x, uint8_t* y, int threads) {
-                    run_avg_pool(kernels, {v, x, y, zero}, include_pad, divisor, threads);
-                  });
+      run_avg_pool(kernels, {v, x, y, zero}, include_pad, divisor, threads);
+    });
   };
 }
 
@@ -127,8 +127,8 @@ inline Plan::Operation adaptive_avg_pool_operation(const Kernels& kernels, int r
     const Place y =
         program.step({x}, output_of(windows, x.extent, windows.channels), 1,
                      [=, &kernels](const uint8_t* const* from, uint8_t* to, int threads) {
-                       run_adaptive_avg_pool(kernels, {windows, from[0], to, zero}, threads);
-                     });
+      run_adaptive_avg_pool(kernels, {windows, from[0], to, zero}, threads);
+    });
     return without_added_batch(y, in[0].extent.rank);
   };
 }
@@ -172,12 +172,12 @@ inline Plan::Operation mean_operation(const Kernels& kernels, std::vector<int64_
       const int64_t rows = kept.numel();
       y = program.step({x}, contiguous_like(kept), 1,
                        [=, &kernels](const uint8_t* const* from, uint8_t* to, int threads) {
-                         if (count == 0) {
-                           std::memset(to, 255, static_cast<size_t>(rows));  // 0 / 0
-                         } else {
-                           run_mean_of_rows(kernels, {from[0], to, rows, count, zero}, threads);
-                         }
-                       });
+        if (count == 0) {
+          std::memset(to, 255, static_cast<size_t>(rows));  // 0 / 0
+        } else {
+          run_mean_of_rows(kernels, {from[0], to, rows, count, zero}, threads);
+        }
+      });
     }
     y.extent = contiguous_like(shown);
     return y;

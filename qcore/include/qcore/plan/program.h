@@ -180,8 +180,8 @@ class Program {
     const int item = x.item;
     return step({x}, to, item,
                 [from, to, item](const uint8_t* const* in, uint8_t* out, int threads) {
-                  copy_elements(in[0], from, out, to, item, threads);
-                });
+      copy_elements(in[0], from, out, to, item, threads);
+    });
   }
 
   // A result goes straight to the caller's tensor where it has a buffer of its own.

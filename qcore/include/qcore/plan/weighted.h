@@ -84,8 +84,8 @@ Place weighted_step(Program& program, const std::vector<Place>& in, const Weight
   const int64_t stride = of.stride;
   const Place y =
       program.step(reads, of.out, 1, [=](const uint8_t* const* from, uint8_t* to, int threads) {
-        run(from[0], shared->output(to, stride, fused ? from[1] : nullptr, with_table), threads);
-      });
+    run(from[0], shared->output(to, stride, fused ? from[1] : nullptr, with_table), threads);
+  });
   if (with_table) return y;
   const Place sum =
       constants.sum ? binary_step<&Kernels::add>(program, y, in[1], kernels, *constants.sum) : y;
@@ -103,8 +103,8 @@ inline Plan::Operation conv_operation(const Kernels& kernels, const Conv& conv,
     const WeightedStep step{x, out, conv.channels(), conv.has_epilogue()};
     return weighted_step(program, in, step, kernels, constants,
                          [=, &conv](const uint8_t* from, const RequantizedOutput& to, int threads) {
-                           conv.run({windows, from, zero, to}, threads);
-                         });
+      conv.run({windows, from, zero, to}, threads);
+    });
   };
 }
 

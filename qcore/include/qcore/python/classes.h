@@ -17,8 +17,8 @@ py::class_<T> native_class(py::handle module, const char* name) {
   py::class_<T> made(module, name);
   made.attr("__new__") = py::staticmethod(py::cpp_function(
       [text = std::string(name)](const py::args&, const py::kwargs&) -> py::object {
-        throw py::type_error(text + " objects are made by the kernels alone");
-      }));
+    throw py::type_error(text + " objects are made by the kernels alone");
+  }));
   return made;
 }
 

@@ -83,8 +83,8 @@ void bind_module(pybind11::module_& m) {
     }
     return found;
   };
-  m.def(
-      "known_isas", [names] { return names(false); }, "Instruction sets with kernels, best first.");
+  m.def("known_isas", [names] { return names(false); },
+        "Instruction sets with kernels, best first.");
   m.def("supported_isas", [names] { return names(true); }, "Those that this CPU has, best first.");
 }
 

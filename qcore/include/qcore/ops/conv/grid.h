@@ -83,18 +83,17 @@ class GridConv {
 
   void copy(const uint8_t* x, uint8_t zero, uint8_t* to, int threads) const {
     constexpr int64_t kGrainBytes = 1 << 15;
-    parallel_ranges(
-        threads, v_.stride[1] * lines_, kGrainBytes / (size_[1] * v_.channels) + 1,
-        [&](int64_t begin, int64_t end) {
-          for (int64_t i = begin; i < end; ++i) {
-            const int64_t plane = i % v_.stride[1], line = i / v_.stride[1];
-            if (is_read(plane)) {
-              copy_line(x, i - v_.padding[1], zero,
-                        to + plane * plane_ + (line * size_[1] + v_.padding[2]) * s_.channels(),
-                        line == 0);
-            }
-          }
-        });
+    parallel_ranges(threads, v_.stride[1] * lines_, kGrainBytes / (size_[1] * v_.channels) + 1,
+                    [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t plane = i % v_.stride[1], line = i / v_.stride[1];
+        if (is_read(plane)) {
+          copy_line(x, i - v_.padding[1], zero,
+                    to + plane * plane_ + (line * size_[1] + v_.padding[2]) * s_.channels(),
+                    line == 0);
+        }
+      }
+    });
   }
 
  private:

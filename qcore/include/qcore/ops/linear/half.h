@@ -86,8 +86,8 @@ class HalfLinear {
  public:
   HalfLinear(const Kernels& kernels, const HalfWeights& from)
       : kernels_(kernels), relu_(from.relu) {
-    packed_.pack(
-        from.n, from.k, [&](int64_t c, int64_t i) { return from.data[c * from.k + i]; }, from.bias);
+    packed_.pack(from.n, from.k, [&](int64_t c, int64_t i) { return from.data[c * from.k + i]; },
+                 from.bias);
   }
 
   void run(const float* x, int64_t rows, float* y, int threads) const {

@@ -82,8 +82,8 @@ inline void run_max_pool(const Kernels& kernels, const Windows& v, const uint8_t
   const int64_t line_bytes = v.in[2] * v.channels * v.most_inside(0) * v.most_inside(1);
   parallel_ranges(threads, v.batch * v.out[0] * v.out[1], kGrainBytes / (line_bytes + 1) + 1,
                   [&](int64_t begin, int64_t end) {
-                    for (int64_t i = begin; i < end; ++i) pool.line(i);
-                  });
+    for (int64_t i = begin; i < end; ++i) pool.line(i);
+  });
 }
 
 }  // namespace qcore

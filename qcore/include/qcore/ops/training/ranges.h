@@ -53,14 +53,14 @@ class Ranges {
     std::vector<float> lows(static_cast<size_t>(pieces)), highs(lows.size());
     parallel_ranges(threads, pieces, kTrainingGrain * pieces / n + 1,
                     [&](int64_t first, int64_t last) {
-                      for (int64_t i = first; i < last; ++i) {
-                        const int64_t begin = n * i / pieces, end = n * (i + 1) / pieces;
-                        float &l = lows[static_cast<size_t>(i)], &h = highs[static_cast<size_t>(i)];
-                        if (!kernels_.range(x + begin, end - begin, &l, &h)) {
-                          l = h = std::numeric_limits<float>::quiet_NaN();
-                        }
-                      }
-                    });
+      for (int64_t i = first; i < last; ++i) {
+        const int64_t begin = n * i / pieces, end = n * (i + 1) / pieces;
+        float &l = lows[static_cast<size_t>(i)], &h = highs[static_cast<size_t>(i)];
+        if (!kernels_.range(x + begin, end - begin, &l, &h)) {
+          l = h = std::numeric_limits<float>::quiet_NaN();
+        }
+      }
+    });
     for (int64_t i = 0; i < pieces; ++i) {
       join(channel_of(i), lows[static_cast<size_t>(i)], highs[static_cast<size_t>(i)]);
     }
