@@ -2,8 +2,10 @@
 // its results and those of averages against plain loops of the numerics spec, and what a plan fuses
 // against the same operators one by one.
 
-#define QCORE_CALLS  // slow code that compiles in a fraction of the time: what is tested is around
-                     // the kernels
+// Slow code that compiles in a fraction of the time: what is tested is around the kernels.
+#ifndef QCORE_CALLS
+#define QCORE_CALLS
+#endif
 
 #include "qcore/isa/scalar.h"
 
