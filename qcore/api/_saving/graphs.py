@@ -127,7 +127,7 @@ def _problem(op: str, target: str, args: Any, kwargs: Any, modules: Mapping[str,
         module = modules.get(target)
         fits = module is not None and type(module).forward is not nn.Module.forward
         return "" if fits else f"calls {target[:60]!r}, which is no module with a forward"
-    if "out" in kwargs and op != "call_module" and target not in allow:
+    if kwargs.get("out") is not None and op != "call_module" and target not in allow:
         return f"gives {target} a tensor to change the sizes of"
     if op == "call_method" and not (args and isinstance(args[0], fx.Node)):
         return f"calls the method {target!r} of what is no tensor"
