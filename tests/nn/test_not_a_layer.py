@@ -28,7 +28,7 @@ GIVEN = (
 )
 ENTRIES = {entry.name: entry.call for entry in python_entries() if entry.name.startswith("qcore.nn.")}
 METHODS = {name: call for name, call in ENTRIES.items() if name.rpartition(".")[2] in MAKERS}
-PARTS = {**dict.fromkeys(("from_reference", "from_params"), 2), "around": 1}
+PARTS = dict.fromkeys(("from_reference", "from_params", "around"), 2)
 """How many arguments the methods have beside the layer."""
 LAYERS = {name: call for name, call in ENTRIES.items() if isinstance(call, type) and issubclass(call, nn.Module)}
 
