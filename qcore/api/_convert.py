@@ -103,9 +103,6 @@ def convert(
     report = Report(backend, tuple(rows), "" if planned is None else planned.why_backend)
     raise_if_refused(report, strict)
     module = apply_swaps(module, swaps)
-    for part in module.modules():
-        if isinstance(part, Quantizable):
-            part.share_ranges()
     strip(module, remove_qconfig or is_reference)
     bind_model(module, report)
     return module

@@ -30,9 +30,6 @@ class Quantizable(nn.Module):
         kind: str = self._get_name()  # type: ignore[no-untyped-call]
         return f"module {self.qcore_path!r} ({kind})" if self.qcore_path else kind
 
-    def share_ranges(self) -> None:
-        """Settle, once the parts are quantized, which ranges results that are joined have."""
-
     def _slow_forward(self, *inputs: Any, **kwargs: Any) -> Any:
         """What torch.jit.trace calls in the place of forward."""
         with quiet():

@@ -12,6 +12,7 @@ from torch.random import fork_rng
 
 from qcore.errors import ArgumentError, ArgumentTypeError, UnsupportedError
 from qcore.nn.quantizable.base import Quantizable
+from qcore.nn.quantizable.joins import joined
 from qcore.nn.quantizable.lstm_cell import LSTMCell, State, zero_state
 from qcore.tensor.arguments import check_number, check_type, check_whole
 from qcore.tensor.qtensor import QTensor
@@ -48,7 +49,7 @@ class _Layer(nn.Module):
         if len(states) == 1:
             return result, [last]
         reversed_result, reversed_last = self.layer_bw(x.flip(0), states[1])
-        return torch.cat([result, reversed_result.flip(0)], 2), [last, reversed_last]
+        return joined([result, reversed_result.flip(0)], 2), [last, reversed_last]
 
 
 class LSTM(Quantizable):
@@ -109,26 +110,13 @@ class LSTM(Quantizable):
         for index, layer in enumerate(self.layers):
             x, found = layer(x, states[index * directions : (index + 1) * directions])
             for part in (0, 1):
-                last[part].append(torch.stack([state[part] for state in found], 0))
+                last[part] += [state[part].unsqueeze(0) for state in found]
             if self.training and index + 1 < self.num_layers and not isinstance(x, QTensor):
                 x = F.dropout(x, self.dropout)
-        h, c = (self._joined(part, last[part]) for part in (0, 1))
+        h, c = (joined(states_of_all, 0) for states_of_all in last)
         if not batched:
             return x.squeeze(1), (h.squeeze(1), c.squeeze(1))
         return x.transpose(0, 1) if self.batch_first else x, (h, c)
-
-    def _joined(self, part: int, states: list[Tensor]) -> Tensor:
-        """The last h, or c, of all layers; quantized ones take the range of the first that is joined."""
-        first = self._joined_first(part)
-        if not first:
-            return torch.cat(states, 0)
-        rotated = torch.cat([*states[first:], *states[:first]], 0)
-        after = (len(states) - first) * (2 if self.bidirectional else 1)
-        return torch.cat([rotated[after:], rotated[:after]], 0)
-
-    def _joined_first(self, part: int) -> int:
-        """The layer whose h (part 0) or c (part 1) has the range for those of all."""
-        return 0
 
     def flatten_parameters(self) -> None:
         """Nothing: nn.LSTM has it for the memory of a GPU, and callers call it."""
