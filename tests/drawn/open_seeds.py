@@ -3,6 +3,6 @@
 OPEN: dict[int, tuple[str, str]] = {
     389: (
         "qat",
-        "25.0 dB from the trained model: an LSTM in parts cuts joined states by up to a sixteenth, as torch's",
+        "25.0 dB from the trained model: an LSTM in parts cuts joined states by a sixteenth at most",
     ),
 }

@@ -110,10 +110,10 @@ class LSTM(Quantizable):
         for index, layer in enumerate(self.layers):
             x, found = layer(x, states[index * directions : (index + 1) * directions])
             for part in (0, 1):
-                last[part] += [state[part].unsqueeze(0) for state in found]
+                last[part].append(joined([state[part].unsqueeze(0) for state in found], 0))
             if self.training and index + 1 < self.num_layers and not isinstance(x, QTensor):
                 x = F.dropout(x, self.dropout)
-        h, c = (joined(states_of_all, 0) for states_of_all in last)
+        h, c = (joined(of_layers, 0) for of_layers in last)
         if not batched:
             return x.squeeze(1), (h.squeeze(1), c.squeeze(1))
         return x.transpose(0, 1) if self.batch_first else x, (h, c)
