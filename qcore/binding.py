@@ -14,9 +14,11 @@ from qcore.errors import QuantizationError, UnsupportedError
 from qcore.operators import Operator, is_constant_free
 from qcore.registry import registry, until_changed
 from qcore.selection import REFUSE
+from qcore.tensor.arguments import OF_ARGUMENTS
 from qcore.tensor.compiled import outside_of_graphs
 from qcore.tensor.dtypes import QDType
 from qcore.tensor.entering import on_the_cpu
+from qcore.tensor.qparams import check_again
 from qcore.tensor.recording import LEARNING, is_learning
 
 
@@ -107,8 +109,10 @@ def _recordable(kernel: Kernel, operator: Operator, backend: str) -> Kernel:
     def run(*args: Any) -> Any:
         if is_tracing() or modes() or (LEARNING and is_learning()):
             return record(operator, backend, args)
-        if function_modes():
-            return quietly(*args)
-        return kernel(*args)
+        try:
+            return quietly(*args) if function_modes() else kernel(*args)
+        except OF_ARGUMENTS:
+            check_again(operator.name, args)
+            raise
 
     return run

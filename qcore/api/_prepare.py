@@ -43,7 +43,7 @@ from qcore.nn.weights import check_plain, copied
 from qcore.registry import BY_NAME, Choice, registry
 from qcore.report import Report, Row
 from qcore.selection import BackendLike, Selection
-from qcore.tensor.arguments import check_module
+from qcore.tensor.arguments import check_flag, check_module
 from qcore.tensor.dtypes import as_qdtype, quint8
 from qcore.tensor.entering import on_the_cpu
 
@@ -114,6 +114,7 @@ def prepare_model(
 ) -> nn.Module:
     """prepare, or with `trained` (float class -> class with fake quantization) prepare_qat."""
     check_module("prepare", model)
+    check_flag(inplace=inplace)
     for name, given in (("allow_list", allow_list), ("observer_non_leaf_module_list", non_leaf)):
         if given is not None and not (isinstance(given, Collection) and all(isinstance(kind, type) for kind in given)):
             raise ArgumentTypeError(f"{name}={given!r} must be a list of module classes")

@@ -16,7 +16,7 @@ from qcore.fx.patterns import ADDS, CALLS, MODULES, MULS, RSUBS, SUBS, Role
 from qcore.nn import catalog
 from qcore.nn.intrinsic import FusedModule
 from qcore.registry import registry
-from qcore.tensor.arguments import check_key, check_type, takes_dict_form
+from qcore.tensor.arguments import check_key, check_type, names_arguments, takes_dict_form
 from qcore.tensor.dtypes import QDType, as_qdtype, is_qdtype
 
 __all__ = [
@@ -261,6 +261,7 @@ class BackendConfig:
         self._patterns[config.pattern] = config
         return self
 
+    @names_arguments
     def set_backend_pattern_configs(self, configs: Iterable[BackendPatternConfig]) -> BackendConfig:
         """Add patterns."""
         check_type("set_backend_pattern_configs", Iterable, configs=configs)

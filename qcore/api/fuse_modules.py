@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -30,6 +30,9 @@ def fuse_known_modules(
     check_type("fuse_known_modules", Sequence, mod_list=mod_list)
     for module in mod_list:
         check_module("fuse_known_modules", module)
+    if additional_fuser_method_mapping is not None:
+        given = additional_fuser_method_mapping
+        check_type("fuse_known_modules", Mapping, additional_fuser_method_mapping=given)
     kinds = tuple(type(module) for module in mod_list)
     method = (additional_fuser_method_mapping or {}).get(kinds)
     first, last = mod_list[0], mod_list[-1]

@@ -48,7 +48,7 @@ from qcore.errors import ArgumentError, ArgumentTypeError
 from qcore.operators import Conv, Linear, LinearDynamic, Operator
 from qcore.registry import registry
 from qcore.selection import BackendLike
-from qcore.tensor.arguments import check_type, check_whole
+from qcore.tensor.arguments import check_key, check_type, check_whole
 from qcore.tensor.dtypes import QDType, per_channel_affine, per_channel_symmetric, per_tensor_symmetric, qint8
 
 Maker: TypeAlias = Callable[..., nn.Module]
@@ -178,6 +178,7 @@ def get_qconfig_preset(name: str, backend: BackendLike = "auto") -> QConfig:
     ArgumentError, with the names that there are, for one that no extension of this backend has; BackendError for a
     backend that is missing or cannot run here.
     """
+    check_key("get_qconfig_preset", name=name)
     chosen = registry.choose(backend).backend.name
     known = {key: value for each in registry.extensions(chosen) for key, value in each.qconfigs.items()}
     if name not in known:

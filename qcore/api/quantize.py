@@ -34,7 +34,7 @@ from qcore.nn.weights import copied
 from qcore.registry import registry
 from qcore.report import Report, Row
 from qcore.selection import BackendLike
-from qcore.tensor.arguments import check_callable, check_module
+from qcore.tensor.arguments import check_callable, check_module, check_type
 from qcore.tensor.dtypes import as_qdtype, is_qdtype, qint8, quint4x2, quint8
 from qcore.tensor.entering import on_the_cpu
 
@@ -55,9 +55,14 @@ _MULTIPLYING = (nn.Linear, nn.modules.conv._ConvNd, nn.RNNBase, nn.RNNCellBase, 
 
 
 def default_eval_fn(model: nn.Module, calib_data: Iterable[Any]) -> None:
-    """Run a model on each input of (input, target) pairs; ArgumentTypeError for what is no module."""
+    """Run a model on each input of (input, target) pairs; ArgumentTypeError for what is no module, or no pairs."""
     check_module("default_eval_fn", model)
-    for data, _ in calib_data:
+    check_type("default_eval_fn", Iterable, calib_data=calib_data)
+    for pair in calib_data:
+        try:
+            data, _ = pair
+        except (TypeError, ValueError) as error:
+            raise ArgumentTypeError(f"default_eval_fn: calib_data must hold (input, target) pairs: {error}") from error
         model(data)
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from qcore.errors import ArgumentTypeError
 from qcore.nn.quantized.scripted import scripting
 from qcore.process import TRACING
+from qcore.tensor.arguments import check_type
 
 
 def script(model: nn.Module, example_inputs: Any = None) -> Any:
@@ -23,6 +24,8 @@ def script(model: nn.Module, example_inputs: Any = None) -> Any:
     """
     if not isinstance(model, nn.Module):
         raise ArgumentTypeError(f"script takes a torch.nn.Module; got a {type(model).__name__}")
+    if example_inputs is not None:
+        check_type("script", (list, dict), example_inputs=example_inputs)
     shells: dict[int, nn.Module] = {}
     with scripting(), TRACING:
         whole: Any = _shell(model, shells)

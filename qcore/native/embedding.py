@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, empty, float32, get_num_threads
 
 from qcore import operators as ops
-from qcore.errors import ArgumentError
+from qcore.errors import ArgumentError, ArgumentTypeError
 from qcore.tensor.dtypes import quint4x2
 from qcore.tensor.qparams import per_channel
 
@@ -82,6 +82,8 @@ class EmbeddingBag:
         self._mean, self._last = operator.mode == "mean", operator.include_last_offset
 
     def __call__(self, indices: Tensor, offsets: Tensor | None, per_sample_weights: Tensor | None) -> Tensor:
+        if not isinstance(offsets, Tensor | None):
+            raise ArgumentTypeError(f"offsets must be a tensor or None, not {type(offsets).__name__}")
         wide = _is_wide(indices)
         if offsets is None:
             if indices.ndim != 2:

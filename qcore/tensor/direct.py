@@ -99,7 +99,7 @@ class _Form:
 
     def as_move(self, function: Any) -> Run:
         """By the same function on the integers: it moves elements and changes none."""
-        operator, lists, many = self.operator, self.lists, self.many
+        operator, lists = self.operator, self.lists
 
         @hands_on
         def run(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -110,9 +110,9 @@ class _Form:
 
         @hands_on
         def checked(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-            return run(args, kwargs) if _whole(args, kwargs, lists, many) else NotImplemented
+            return run(args, kwargs) if _whole(args, kwargs, lists) else NotImplemented
 
-        return checked if lists or many is not None else run
+        return checked if lists else run
 
     def by(self, handler: Callable[..., Any]) -> Run:
         """By a handler, which takes the schema's positional arguments as such."""
@@ -127,7 +127,7 @@ class _Form:
         def run(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
             if plain and not kwargs:
                 return handler(operator, *args)
-            if not _whole(args, kwargs, lists, many):
+            if not _whole(args, kwargs, lists):
                 return NotImplemented
             given, rest = list(args), dict(kwargs)
             if inplace is not None and (rest.pop("inplace", False) or (len(given) > inplace and given.pop())):
@@ -146,17 +146,21 @@ class _Form:
         return run
 
 
-def _whole(args: Sequence[Any], kwargs: Mapping[str, Any], lists: Sequence[Any], many: int | None) -> bool:
+def _whole(args: Sequence[Any], kwargs: Mapping[str, Any], lists: Sequence[Any]) -> bool:
     """Whether sequences hold whole numbers alone."""
     for key in lists:
         for each in kwargs[key] if type(key) is str else args[key]:
             if type(each) is not int:
                 return False
-    return many is None or all(type(each) is int for each in args[many:])
+    return True
 
 
 def _form(
-    operator: Any, function: Any, names: list[str] | None, kinds: tuple[type, ...], options: tuple[tuple[str, type], ...]
+    operator: Any,
+    function: Any,
+    names: list[str] | None,
+    kinds: tuple[type, ...],
+    options: tuple[tuple[str, type], ...],
 ) -> _Form | None:
     """How a call is one of this overload; None if it is not."""
     parameters = operator._schema.arguments
@@ -174,18 +178,15 @@ def _form(
         if names != [each.name for each in parameters[1:]]:
             return None
     many = None
-    if not names and function == getattr(Tensor, function.__name__, None) and len(ordered) == 2 and _is_sizes(ordered[1]):
-        many = 1 if len(kinds) > 2 or kinds[1:] == (int,) else None
-        if many and set(kinds[1:]) != {int}:
-            return None
-    if many is None and len(kinds) > len(ordered):
+    method = function == getattr(Tensor, function.__name__, None)
+    if method and len(ordered) == 2 and _is_sizes(ordered[1]) and set(kinds[1:]) == {int}:
+        many, kinds = 1, (kinds[0], tuple)
+    if len(kinds) > len(ordered):
         return None
-    pairs: list[tuple[Any, Any, Any]] = []  # key, parameter, type
-    if many is None:
-        pairs += [(number, each, kind) for number, (each, kind) in enumerate(zip(ordered, kinds, strict=False))]
-    seen = {each.name for each in ordered[: len(kinds)]} if many is None else {each.name for each in ordered}
+    taken = [each.name for each in ordered[: len(kinds)]]
+    pairs: list[tuple[Any, Any, type]] = list(zip(range(len(kinds)), ordered, kinds, strict=False))
     for each in parameters:
-        if each.name in seen:
+        if each.name in taken:
             continue
         if each.name in given:
             pairs.append((each.name, each, given.pop(each.name)))
@@ -193,10 +194,9 @@ def _form(
             return None
     if given or not all(_accepts(each.real_type, kind, each.N) for _, each, kind in pairs):
         return None
-    lists = tuple(key for key, _, kind in pairs if kind in _SEQUENCES)
-    repeated = tuple(
-        (ordered.index(each), each.N) for _, each, kind in pairs if kind is int and each.N and each in ordered
-    )
+    lists = tuple(key for key, _, kind in pairs if kind in _SEQUENCES and key != many)
+    places = {each.name: number for number, each in enumerate(ordered)}
+    repeated = tuple((places[each.name], each.N) for _, each, kind in pairs if kind is int and each.N)
     return _Form(operator, lists, repeated, many, inplace)
 
 

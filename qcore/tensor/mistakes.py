@@ -1,4 +1,4 @@
-"""What a call on quantized tensors raises for arguments that it cannot use: what torch raises there, or an error of ours.
+"""What a call on quantized tensors raises for arguments that it cannot use: torch's error there, or one of ours.
 
 Handlers check what torch would not; the rest is looked at here, once something was raised, so that calls that are right
 pay nothing for it.
@@ -25,7 +25,7 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 RAISED = (*OF_ARGUMENTS, AssertionError)
 """What is looked at."""
 COPIED = 4096
-"""Elements of all tensors of a call that is made again with copies; with more, tensors without memory stand for them."""
+"""Elements of all tensors of a call that is made again with copies; for more, tensors without memory stand in."""
 _HANDING_ON: set[CodeType] = set()
 
 

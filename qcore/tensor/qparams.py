@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
-from qcore.errors import ArgumentError, ArgumentTypeError
+from qcore.errors import ArgumentError, ArgumentTypeError, QcoreError
 from qcore.tensor.dtypes import (
     QDType,
     QScheme,
@@ -112,6 +115,18 @@ def per_channel(scales: Tensor, zero_points: Tensor, axis: int, dtype: QDType) -
             channel = int(outside.nonzero()[0])
             _check_zero_point(int(zero_points[channel]), dtype, f" of channel {channel}")
     return QParams(dtype, scales, zero_points, axis)
+
+
+def check_again(name: str, values: Any) -> None:
+    """ArgumentError or ArgumentTypeError, with the name of what was called, where parameters in `values` were made by
+    hand and are none."""
+    for each in tree_leaves(values):
+        if isinstance(each, QParams):
+            make: Any = per_tensor if each.axis is None else partial(per_channel, axis=each.axis)
+            try:
+                make(each.scale, each.zero_point, dtype=each.dtype)
+            except QcoreError as error:
+                raise type(error)(f"{name}: {error}") from None
 
 
 def _check_scale(scale: float) -> None:

@@ -207,9 +207,11 @@ class QTensor(Tensor):
         return bool(self.raw.is_shared())  # type: ignore[no-untyped-call]
 
     def requires_grad_(self, requires_grad: bool = True) -> QTensor:
-        """Integers have no gradient: RuntimeError for True."""
+        """Integers have no gradient: UnsupportedError, a RuntimeError, for True."""
         if requires_grad:
-            raise RuntimeError("only tensors of floating point dtype can require gradients, and this one is quantized")
+            raise UnsupportedError(
+                "only tensors of floating point dtype can require gradients, and this one is quantized"
+            )
         return self
 
     def numpy(self, *, force: bool = False) -> NoReturn:
@@ -401,8 +403,8 @@ def _with_suffixes(text: str, suffixes: list[str]) -> str:
     return body + ")"
 
 
-from qcore.tensor import dispatch as _dispatch  # noqa: E402  (the modules need each other)
 from qcore.tensor import direct as _direct  # noqa: E402
+from qcore.tensor import dispatch as _dispatch  # noqa: E402  (the modules need each other)
 from qcore.tensor import mistakes as _mistakes  # noqa: E402
 
 torch.serialization.add_safe_globals([rebuild_qtensor])

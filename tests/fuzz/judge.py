@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import traceback
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 import qcore
 from tests.fuzz.entries import Entry
@@ -53,18 +55,18 @@ def where(error: BaseException) -> str:
     return f" [{last.filename.rpartition('/qcore')[2].lstrip('/')}:{last.lineno} {last.name}]"
 
 
-def finding(entry: Entry, error: BaseException) -> Finding | None:
-    """What is wrong with an exception, or None where it is right."""
+def finding(entry: Entry, error: BaseException, given: Any = ()) -> Finding | None:
+    """What is wrong with an exception of a call, or None where it is right; `given`: its arguments."""
     if isinstance(error, qcore.QcoreError):
         return None if len(str(error)) >= 15 else Finding(entry.name, "says too little", repr(error))
     told = Finding(entry.name, type(error).__name__, normalised(str(error)) + where(error))
     if isinstance(error, MemoryError):
         return told
     too_large = isinstance(error, RuntimeError) and MEMORY.search(str(error))
-    if too_large or isinstance(error, OSError) or _of_the_users(error):
+    if too_large or (isinstance(error, OSError) and _names_a_file(given)) or _of_the_users(error):
         return None
-    if entry.kind == "kernel":
-        return None if isinstance(error, Exception) else told
+    if entry.kind == "kernel" and isinstance(error, TypeError | ValueError | RuntimeError | IndexError):
+        return None
     if entry.kind == "native" and isinstance(error, TypeError | ValueError | IndexError):
         return None
     if entry.kind == "op" and isinstance(error, RuntimeError) and SCHEMA.match(str(error)):
@@ -78,6 +80,10 @@ def finding(entry: Entry, error: BaseException) -> Finding | None:
         if not where(error):
             return None
     return told
+
+
+def _names_a_file(given: Any) -> bool:
+    return any(isinstance(each, str | bytes | os.PathLike) for each in tree_leaves(given))
 
 
 def _of_the_users(error: BaseException) -> bool:

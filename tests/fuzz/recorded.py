@@ -69,6 +69,7 @@ class Recorder:
         self.classes = {name: kind for kind, name in self._classes.items()}
         self._replaced: list[tuple[Any, str, Any]] = []
         self._busy = False
+        self._building: set[int] = set()
 
     def __enter__(self) -> None:
         modules = [module for name, module in list(sys.modules.items()) if name.startswith(("qcore", "tests"))]
@@ -115,9 +116,17 @@ class Recorder:
                 # not one that a class of its own has, and calls this one for
                 if name == "__init__":
                     self._take(whole, args[1:], kwargs)
-                else:
+                elif id(owner) not in self._building:
                     self._take(f"{whole}.{name}", args[1:] if isinstance(owner, type) else args, kwargs)
-            return function(*args, **kwargs)
+            if name != "__init__":
+                return function(*args, **kwargs)
+            outer = id(owner) not in self._building  # what its own __init__ calls sees an object that is not made yet
+            self._building.add(id(owner))
+            try:
+                return function(*args, **kwargs)
+            finally:
+                if outer:
+                    self._building.discard(id(owner))
 
         return taken
 

@@ -311,6 +311,8 @@ def spoil(args: list[Any], kwargs: dict[str, Any], rng: Random, first: int = 0) 
 
 def copied(value: Any) -> Any:
     """A copy, of which nothing can be changed through the other; what cannot be copied is taken as it is."""
+    if type(value) in (int, float, bool, str, type(None)):
+        return value
     if type(value) is Tensor and not value.requires_grad and value.is_contiguous() and value.device.type == "cpu":
         return value.clone()
     if type(value) in (list, tuple):

@@ -157,9 +157,10 @@ def _judgments(call: Call, again: Callable[[], Call], twice: bool) -> Any:
     entry = call.entry
     before = _state(call) if twice and entry.kind == "python" else None
     result, error = _made(call)
-    errors = [each for each in result if isinstance(each, Exception)] if isinstance(call, NativeCall) else [error]
+    errors = [each for each in result or [] if isinstance(each, Exception)] if entry.kind == "native" else []
+    errors.append(error)
     for each in errors:
-        found = judge.finding(entry, each) if each is not None else None
+        found = judge.finding(entry, each, [call.args, call.kwargs]) if each is not None else None
         if found is None:
             continue
         same = again()  # its arguments may have been changed

@@ -1,4 +1,4 @@
-"""Functions that go straight to their operator's handler, against the way through torch's dispatcher, on drawn calls."""
+"""Functions that go straight to their operator's handler, beside the way through torch's dispatcher: drawn calls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,25 @@ from qcore.tensor.moves import moves_as_a_whole
 
 DRAWS = 40
 HOMES = (Tensor, torch, torch._C._nn, F)
-SPOILT = (None, "x", 9, -9, 0, 2**40, 2**70, -1.5, float("nan"), [], [1, 1], [9], ["x"], (1, 2, 3, 4, 5), {}, object(), True)
+SPOILT = (
+    None,
+    "x",
+    9,
+    -9,
+    0,
+    2**40,
+    2**70,
+    -1.5,
+    float("nan"),
+    [],
+    [1, 1],
+    [9],
+    ["x"],
+    (1, 2, 3, 4, 5),
+    {},
+    object(),
+    True,
+)
 
 
 def operators() -> dict[str, list[Any]]:
@@ -70,7 +88,9 @@ def quantized(rng: random.Random) -> QTensor:
     return qcore.quantize_per_tensor(x, 0.05, 3, rng.choice((qcore.quint8, qcore.qint8)))
 
 
-def calls(name: str, overloads: list[Any], seed: int, spoil: bool = False) -> Iterator[tuple[Any, list[Any], dict[str, Any]]]:
+def calls(
+    name: str, overloads: list[Any], seed: int, spoil: bool = False
+) -> Iterator[tuple[Any, list[Any], dict[str, Any]]]:
     """A function with its arguments, some of them as keywords."""
     rng = random.Random(f"{name}{seed}")
     for function in functions(name):

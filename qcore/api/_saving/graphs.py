@@ -25,7 +25,10 @@ Allowed: TypeAlias = "Mapping[str, Callable[..., Any]]"
 
 def named(allow: Iterable[Callable[..., Any]]) -> Allowed:
     """Functions and classes by their full names; ArgumentTypeError for what is neither."""
-    given = list(allow)
+    try:
+        given = list(allow)
+    except TypeError as error:
+        raise ArgumentTypeError(f"allow={allow!r} must be functions and classes, in a list: {error}") from error
     for each in given:
         if not callable(each) or not hasattr(each, "__qualname__"):
             raise ArgumentTypeError(f"allow: give functions and classes, not a {type(each).__name__}")

@@ -100,6 +100,11 @@ class MultiheadAttention(Quantizable):
             for name, given in (("query", query), ("key", key), ("value", value)):
                 if not isinstance(given, QTensor):
                     check_readable(given, f"{self._label()}: {name}")
+                if given.dim() not in (2, 3):
+                    shape = tuple(given.shape)
+                    raise ArgumentError(
+                        f"{self._label()}: {name} must have 2 dimensions, or 3 with a batch, not {shape}"
+                    )
         batched = (query.dim() if self.traced_rank is None else self.traced_rank) == 3
         if not batched:
             query, key, value = (each.unsqueeze(1) for each in (query, key, value))

@@ -102,6 +102,8 @@ def quantize_weight(weight: Tensor, observer: Any, module: nn.Module, axis: int 
     `axis`: where the channels of this kind of weight lie, whatever the observer's default.
     """
     weight = weight.detach().float()
+    if weight.is_meta:
+        raise QuantizationError(f"{path_of(module)}: its weight is on the meta device, without values; load them first")
     if not bool(torch.isfinite(weight).all()):
         raise QuantizationError(f"{path_of(module)}: its weight holds NaN or infinity")
     if as_qscheme(observer.qscheme).per_channel:
