@@ -171,6 +171,8 @@ def _given(model_or_factory: Any) -> nn.Module | None:
     if model_or_factory is None:
         return None
     is_model = isinstance(model_or_factory, nn.Module)
+    if not is_model:
+        check_callable(model_or_factory=model_or_factory)
     model = copy.deepcopy(model_or_factory) if is_model else model_or_factory()
     if not isinstance(model, nn.Module):
         raise ArgumentTypeError(f"model_or_factory gave a {type(model).__name__}; it must give a torch.nn.Module")

@@ -47,7 +47,7 @@ def moved(x: QTensor, raw: Any, func: Any) -> Any:
     result = wrapped(raw, x.qparams, x.backend)
     if func in _WHOLE:
         result._held, result.is_window = x._held, x.is_window
-    elif func.is_view and torch._C._is_alias_of(raw, x.raw):
+    elif func.is_view and torch._C._is_alias_of(raw, x.raw):  # type: ignore[attr-defined]
         result._held, result.is_window = x._held, True
     return result
 

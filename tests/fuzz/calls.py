@@ -6,8 +6,9 @@
 What is right: a result, the same a second time; an error of qcore's, that left everything as it was; Python's own
 TypeError for arguments that a signature has no place for; what the program's own functions raise, and the operating
 system of a file that was named; torch's word that there is no memory for a tensor, with its size; TypeError,
-ValueError and IndexError of a native entry and of a backend's kernel, RuntimeError of a kernel and of a custom op, as
-torch's have it; of torch's functions what they raise for float tensors too. All else is a finding.
+ValueError and IndexError of a native entry; of a backend's kernel these, RuntimeError, and what Python has for objects
+of another kind; RuntimeError of a custom op, as torch's have it; of torch's functions what they raise for float tensors
+too. All else is a finding.
 """
 
 from __future__ import annotations

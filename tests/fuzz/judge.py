@@ -23,6 +23,9 @@ SCHEMA = re.compile(r"qcore::\w+\(|Could not run 'qcore::|There were no tensor a
 MEMORY = re.compile(r"DefaultCPUAllocator: can't allocate memory|Storage size calculation overflowed")
 """torch's own words, in which the size stands, for tensors that are really as large as that."""
 
+OF_KERNELS = (TypeError, ValueError, RuntimeError, LookupError, AttributeError)
+"""Of a backend's kernel that is called without qcore: its own words, and Python's for objects of another kind."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -65,7 +68,7 @@ def finding(entry: Entry, error: BaseException, given: Any = ()) -> Finding | No
     too_large = isinstance(error, RuntimeError) and MEMORY.search(str(error))
     if too_large or (isinstance(error, OSError) and _names_a_file(given)) or _of_the_users(error):
         return None
-    if entry.kind == "kernel" and isinstance(error, TypeError | ValueError | RuntimeError | IndexError):
+    if entry.kind == "kernel" and isinstance(error, OF_KERNELS):
         return None
     if entry.kind == "native" and isinstance(error, TypeError | ValueError | IndexError):
         return None
