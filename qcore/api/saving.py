@@ -25,7 +25,7 @@ from qcore.nn.quantized.base import QuantizedModule
 from qcore.registry import registry
 from qcore.report import Report, Row
 from qcore.report import report as qcore_report
-from qcore.tensor.arguments import check_module, check_path
+from qcore.tensor.arguments import check_callable, check_module, check_path
 
 SCHEMA = 2
 """Version of the format; a reader takes its own and all before it."""
