@@ -44,6 +44,15 @@ struct Elements {
 };
 using Bytes = Elements<uint8_t, uint8_t>;
 
+template <class Finish>
+void run_requantize(const Kernels& kernels, const Bytes& e, Operand x, const IntegerResult& result,
+                    int threads, const Finish& finish) {
+  parallel_ranges(threads, e.n, kElementwiseGrain, [&](int64_t begin, int64_t end) {
+    kernels.requantize(e.x + begin, e.y + begin, end - begin, x, result);
+    finish(begin, end);
+  });
+}
+
 inline void run_clamp(const Kernels& kernels, const Bytes& e, uint8_t low, uint8_t high,
                       int threads) {
   parallel_ranges(threads, e.n, kElementwiseGrain, [&](int64_t begin, int64_t end) {

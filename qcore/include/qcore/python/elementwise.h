@@ -47,11 +47,9 @@ inline void requantize(const Kernels& kernels, const py::object& x, double scale
   const IntegerResult result = integer_result(qy, inverse(qy.scale), relu);
   checked_threads(threads);
   const py::gil_scoped_release release;
-  parallel_ranges(threads, in.numel(), kElementwiseGrain, [&](int64_t begin, int64_t end) {
-    kernels.requantize(in.data<uint8_t>() + begin, out.data<uint8_t>() + begin, end - begin, qx,
-                       result);
-    out.finish_output(begin, end);
-  });
+  const Bytes elements{in.data<uint8_t>(), out.data<uint8_t>(), in.numel()};
+  run_requantize(kernels, elements, qx, result, threads,
+                 [&](int64_t begin, int64_t end) { out.finish_output(begin, end); });
 }
 
 inline void clamp(const Kernels& kernels, const py::object& x, const py::object& y, int low,

@@ -34,22 +34,10 @@ inline void normalize(const Kernels& kernels, const py::object& x, double scale_
   checked_threads(threads);
   const py::gil_scoped_release release;
   std::vector<uint8_t> room;
-  GroupNorm of{in.input(room),
-               out.data<uint8_t>(),
-               in.shape(0),
-               groups,
-               channels,
-               inner,
-               qx,
-               in.shift(),
-               nullptr,
-               nullptr,
-               eps,
-               each,
-               {}};
-  of.weight = w.data<float>();
-  of.bias = b.data<float>();
-  of.result = integer_result(qy, inverse(qy.scale), false);
+  const IntegerResult result = integer_result(qy, inverse(qy.scale), false);
+  const GroupNorm of{
+      in.input(room), out.data<uint8_t>(), in.shape(0),     groups, channels, inner, qx,
+      in.shift(),     w.data<float>(),     b.data<float>(), eps,    each,     result};
   run_group_norm(kernels, of, threads,
                  [&](int64_t begin, int64_t end) { out.finish_output(begin, end); });
 }
