@@ -79,9 +79,8 @@ def main() -> int:
             if sys.stderr.isatty():
                 print(f"{len(findings.seeds)} of {len(given.seeds)}", end="\r", file=sys.stderr)
     except KeyboardInterrupt:
-        print(f"stopped after {len(findings.seeds)} of {len(given.seeds)} seeds\n{findings}")
-        return 1
-    print(f"{(time.monotonic() - begin) / len(given.seeds):.2f} s for a seed")
+        print(f"stopped after {len(findings.seeds)} of {len(given.seeds)} seeds")
+    print(f"{(time.monotonic() - begin) / max(len(findings.seeds), 1):.2f} s for a seed")
     print(findings)
     if given.record:
         record("drawn models", f"python -m tests.drawn {' '.join(sys.argv[1:])}", findings.figures)
