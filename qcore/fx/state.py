@@ -23,7 +23,7 @@ class State:
             (path, name, each, each.detach().clone())
             for path, module in modules
             for name, each in module._buffers.items()
-            if each is not None and each.layout is torch.strided
+            if each is not None and each.layout is torch.strided and not each.is_meta
         ]
         self._random = torch.get_rng_state()
 

@@ -130,8 +130,8 @@ def check_path(where: str, path: Any) -> None:
         raise ArgumentError(f"{where}: path={path!r} has characters that names of files cannot have")
 
 
-def check_whole(least: int | None = None, **values: Any) -> None:
-    """Whole numbers, of at least `least`; ArgumentTypeError for anything else, ArgumentError for smaller ones."""
+def check_whole(least: int | None = None, most: int | None = None, /, **values: Any) -> None:
+    """Whole numbers in [least, most]; ArgumentTypeError for anything else, ArgumentError for other numbers."""
     for name, value in values.items():
         try:
             number = None if isinstance(value, bool | Tensor) else index(value)
@@ -141,6 +141,8 @@ def check_whole(least: int | None = None, **values: Any) -> None:
             raise ArgumentTypeError(f"{name}={value!r} must be a whole number")
         if least is not None and number < least:
             raise ArgumentError(f"{name}={value!r} must be at least {least}")
+        if most is not None and number > most:
+            raise ArgumentError(f"{name}={value!r} must be at most {most}")
 
 
 def check_number(least: float = -math.inf, most: float = math.inf, **values: Any) -> None:

@@ -23,8 +23,8 @@ SCHEMA = re.compile(r"qcore::\w+\(|Could not run 'qcore::|There were no tensor a
 MEMORY = re.compile(r"DefaultCPUAllocator: can't allocate memory|Storage size calculation overflowed")
 """torch's own words, in which the size stands, for tensors that are really as large as that."""
 
-OF_KERNELS = (TypeError, ValueError, RuntimeError, LookupError, AttributeError)
-"""Of a backend's kernel that is called without qcore: its own words, and Python's for objects of another kind."""
+OF_KERNELS = (TypeError, ValueError, RuntimeError, LookupError, AttributeError, OverflowError)
+"""Of a backend's kernel that is called without qcore: its own words, and Python's for objects of another kind, and numbers of more bits."""
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,21 @@ def test_features_that_do_not_fit_are_refused():
             module(torch.randn(2, 3), (state, state) if "LSTM" in type(module).__name__ else state)
 
 
+@pytest.mark.parametrize("kind", [nnqd.LSTM, nnqd.GRU, qcore.nn.quantizable.LSTM])
+@pytest.mark.parametrize("layers", [0, 2**15 + 1, 10**12])
+def test_numbers_of_layers_that_make_no_sense_are_refused(kind, layers):
+    with pytest.raises(qcore.ArgumentError, match=f"num_layers={layers} must be at"):
+        kind(3, 4, num_layers=layers)
+
+
+def test_statistics_of_another_length_are_refused():
+    model = qcore.prepare(torch.nn.Sequential(qcore.QuantStub(), torch.nn.BatchNorm2d(4)).eval())
+    model(torch.randn(2, 4, 3, 3))
+    model[1].running_mean = torch.zeros(3)
+    with pytest.raises(qcore.QuantizationError, match=r"'1'.*running_mean of the float layer has shape \(3,\)"):
+        qcore.convert(model)
+
+
 @pytest.mark.parametrize("batch", [0, 1])
 def test_empty_batches_pass(batch):
     assert nnq.Linear(3, 4)(quantized(batch, 3, dtype=qcore.quint8)).shape == (batch, 4)

@@ -77,7 +77,7 @@ class LSTM(Quantizable):
     ) -> None:
         super().__init__()
         check_whole(0, input_size=input_size, hidden_size=hidden_size)
-        check_whole(1, num_layers=num_layers)
+        check_whole(1, 2**15, num_layers=num_layers)  # more would only fill the memory
         check_number(0, 1, dropout=dropout)
         self.input_size = input_size
         self.hidden_size = hidden_size

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from qcore import operators as ops
-from qcore.errors import ArgumentError, ArgumentTypeError, UnsupportedError
+from qcore.errors import ArgumentError, ArgumentTypeError, QuantizationError, UnsupportedError
 from qcore.nn.quantized.static import StaticOutput
 from qcore.tensor.arguments import check_number, check_whole
 from qcore.tensor.qtensor import QTensor
@@ -74,8 +74,15 @@ class BatchNormBase(StaticOutput):
     def _take_constants(self, layer: Any, mod: Any) -> None:
         for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
             value = getattr(layer, name)
-            if value is not None:
-                getattr(self, name).copy_(value.detach())
+            if value is None:
+                continue
+            own: Tensor = getattr(self, name)
+            if value.shape != own.shape:
+                raise QuantizationError(
+                    f"{self._label()}: {name} of the float layer has shape {tuple(value.shape)}, and num_features="
+                    f"{self.num_features} wants {tuple(own.shape)}"
+                )
+            own.copy_(value.detach())
 
     def extra_repr(self) -> str:
         """Sizes, scale and zero point."""

@@ -47,7 +47,7 @@ class Recurrent(QuantizedModule):
         if proj_size:
             raise UnsupportedError(f"proj_size={proj_size}: no kernel projects the state; leave this module float")
         check_whole(0, input_size=input_size, hidden_size=hidden_size)
-        check_whole(1, num_layers=num_layers)
+        check_whole(1, 2**15, num_layers=num_layers)  # more would only fill the memory
         check_number(0, 1, dropout=dropout)
         self.input_size = input_size
         self.hidden_size = hidden_size
