@@ -1,6 +1,6 @@
 """A fuzzer of calls: every public name and every native entry, with good arguments and spoiled ones.
 
-    python -m tests.fuzz.calls --runs 100000 --seed 1 [--jobs 2] [--only NAME]
+    python -m tests.fuzz.calls --runs 100000 --seed 1 [--jobs 2] [--only NAME] [--seconds 600]
     python -m tests.fuzz.calls --seed 1 --replay 4711
 
 What is right: a result, the same a second time; an error of qcore's, that left everything as it was; Python's own
@@ -14,6 +14,7 @@ too. All else is a finding.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import time
@@ -25,8 +26,15 @@ from tests.fuzz.workers import Found, run
 from tests.trust import record
 
 
-def fuzz(subject: Subject, numbers: range, jobs: int = 1, *, aloud: bool = False) -> dict[Finding, list[Found]]:
-    """Make the calls of these numbers; the findings, each with the calls that showed it."""
+BATCH = 20_000
+"""Calls after which the time is looked at."""
+
+
+def fuzz(
+    subject: Subject, numbers: range, jobs: int = 1, *, aloud: bool = False, seconds: float = math.inf
+) -> tuple[int, dict[Finding, list[Found]]]:
+    """Make the calls of these numbers, as many as there is time for: how many, and the findings, each with the calls
+    that showed it."""
     kinds: dict[Finding, list[Found]] = defaultdict(list)
 
     def told(found: Found) -> None:
@@ -34,8 +42,12 @@ def fuzz(subject: Subject, numbers: range, jobs: int = 1, *, aloud: bool = False
             print(f"{found.number}: {found.finding}", flush=True)
         kinds[found.finding].append(found)
 
-    run(subject, numbers, jobs, told)
-    return kinds
+    start, done = time.monotonic(), 0
+    while done < len(numbers) and time.monotonic() - start < seconds:
+        batch = numbers[done : done + BATCH]
+        run(subject, batch, jobs, told)
+        done += len(batch)
+    return done, kinds
 
 
 def summary(subject: Subject, runs: int, kinds: dict[Finding, list[Found]], seconds: float) -> str:
@@ -69,6 +81,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="number of the first")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="no further batch after so many")
     parser.add_argument("--only", default="", help="entries with this in their name")
     parser.add_argument("--replay", type=int, help="the number of one call")
     parser.add_argument("--record", action="store_true", help="write the figures to docs/trust.md")
@@ -80,15 +93,16 @@ def main() -> None:
             print(replay(subject, options.replay))
             return
         start = time.monotonic()
-        kinds = fuzz(subject, range(options.first, options.first + options.runs), options.jobs, aloud=True)
-        text = summary(subject, options.runs, kinds, time.monotonic() - start)
+        numbers = range(options.first, options.first + options.runs)
+        runs, kinds = fuzz(subject, numbers, options.jobs, aloud=True, seconds=options.seconds)
+        text = summary(subject, runs, kinds, time.monotonic() - start)
     finally:
         os.chdir(home)
         subject.close()
     print(text)
     if options.record:
         command = f"python -m tests.fuzz.calls {' '.join(sys.argv[1:])}"
-        record("calls", command, f"{options.runs} calls: {len(kinds)} kinds of findings")
+        record("calls", command, f"{runs} calls: {len(kinds)} kinds of findings")
     raise SystemExit(bool(kinds))
 
 

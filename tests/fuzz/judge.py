@@ -24,7 +24,8 @@ MEMORY = re.compile(r"DefaultCPUAllocator: can't allocate memory|Storage size ca
 """torch's own words, in which the size stands, for tensors that are really as large as that."""
 
 OF_KERNELS = (TypeError, ValueError, RuntimeError, LookupError, AttributeError, OverflowError)
-"""Of a backend's kernel that is called without qcore: its own words, and Python's for objects of another kind, and numbers of more bits."""
+"""Of a backend's kernel that is called without qcore: its own words, and Python's for objects of another kind and
+numbers of more bits."""
 
 
 @dataclass(frozen=True)

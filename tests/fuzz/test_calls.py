@@ -21,7 +21,7 @@ def test_calls():
     home = os.getcwd()
     subject = Subject(SEED)
     try:
-        found = fuzz(subject, range(RUNS))
+        _, found = fuzz(subject, range(RUNS))
     finally:
         os.chdir(home)
         subject.close()
