@@ -25,7 +25,6 @@ from tests.fuzz.subject import Subject
 from tests.fuzz.workers import Found, run
 from tests.trust import record
 
-
 BATCH = 20_000
 """Calls after which the time is looked at."""
 
