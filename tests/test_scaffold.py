@@ -47,8 +47,6 @@ def installed(tmp_path_factory):
     assert main(["new-backend", "my_npu", "--parent", str(parent)]) == 0
     folder, site = parent / "torch-qcore-my-npu", parent / "site"
     how = ["--no-build-isolation", "--no-deps", "--no-index", "--quiet", "--target", str(site)]
-    # the qcore that is tested, also where it is not in site-packages; CMake searches both alike
-    how += ["-C", f"cmake.define.qcore_ROOT={Path(qcore.__file__).parents[1]}"]
     done = subprocess.run(
         [sys.executable, "-m", "pip", "install", *how, str(folder)], capture_output=True, text=True, timeout=600
     )
