@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -214,6 +214,20 @@ def has_hooks(module: nn.Module) -> bool:
 
 def _is_of_user(hook: Any) -> bool:
     return hook not in OBSERVING and not isinstance(hook, MAKERS)
+
+
+def unseen_hooks(parts: Sequence[nn.Module | None]) -> list[int]:
+    """Positions of those in a sequence with hooks on values that it has no more once it is one; None: a function."""
+    last = len(parts) - 1
+    return [
+        n
+        for n, part in enumerate(parts)
+        if part is not None and ((n > 0 and _has_own(part, PRE_HOOKS)) or (n < last and _has_own(part, POST_HOOKS)))
+    ]
+
+
+def _has_own(module: nn.Module, names: tuple[str, ...]) -> bool:
+    return any(not isinstance(hook, MAKERS) for hook in getattr(module, names[0]).values())
 
 
 def take_hooks(old: nn.Module, new: nn.Module) -> None:

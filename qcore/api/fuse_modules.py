@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from qcore.api._layers import POST_HOOKS, PRE_HOOKS, check_names, without_hooks
+from qcore.api._layers import POST_HOOKS, PRE_HOOKS, check_names, unseen_hooks, without_hooks
 from qcore.errors import ArgumentError, ArgumentTypeError
 from qcore.nn import catalog
 from qcore.nn.intrinsic.folding import fold_norm
@@ -48,20 +48,6 @@ def fuse_known_modules(
     if "qconfig" in first.__dict__:
         fused.qconfig = first.qconfig
     return [fused, *(nn.Identity().train(fused.training) for _ in mod_list[1:])]
-
-
-def unseen_hooks(parts: Sequence[nn.Module | None]) -> list[int]:
-    """Positions of those in a sequence with hooks on values that it has no more once it is one; None: a function."""
-    last = len(parts) - 1
-    return [
-        n
-        for n, part in enumerate(parts)
-        if part is not None and ((n > 0 and _has_own(part, PRE_HOOKS)) or (n < last and _has_own(part, POST_HOOKS)))
-    ]
-
-
-def _has_own(module: nn.Module, names: tuple[str, ...]) -> bool:
-    return any(not isinstance(hook, MAKERS) for hook in getattr(module, names[0]).values())
 
 
 def _fuse(parts: list[nn.Module], is_qat: bool) -> nn.Module:

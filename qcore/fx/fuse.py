@@ -9,7 +9,8 @@ from typing import Any
 from torch import fx, nn
 
 from qcore import operators as ops
-from qcore.api.fuse_modules import fuse_known_modules, unseen_hooks
+from qcore.api._layers import unseen_hooks
+from qcore.api.fuse_modules import fuse_known_modules
 from qcore.fx.allowed import Allowed
 from qcore.fx.graph_module import QuantizedGraphModule, finished, free_name, set_submodule
 from qcore.fx.kinds import shapes_of

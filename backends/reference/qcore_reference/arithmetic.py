@@ -58,8 +58,8 @@ def saturate(value: Tensor, dtype: QDType, zero_point: int = 0, low: int | None 
 
 def requantize(value: Tensor, multiplier: Tensor, out: QParams, relu: bool = False) -> Tensor:
     """clamp(rint(value * multiplier) + zero_point), value and multiplier float32; with relu, from zero_point up."""
-    assert isinstance(out.zero_point, int)
-    return saturate(value * multiplier, out.dtype, out.zero_point, out.zero_point if relu else None)
+    zero_point = int(out.zero_point)
+    return saturate(value * multiplier, out.dtype, zero_point, zero_point if relu else None)
 
 
 def channels_last(x: Tensor) -> Tensor:

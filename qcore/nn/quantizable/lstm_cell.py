@@ -90,6 +90,9 @@ class LSTMCell(Quantizable):
         check_type(self._label(), (tuple, list), hidden=states)
         if len(states) not in (0, 2) or not all(isinstance(state, Tensor) for state in states):
             raise ArgumentTypeError(f"{self._label()}: hidden must be two tensors, h and c, or None")
+        for name, each in zip(("x", "h", "c"), (x, *states), strict=False):
+            if not isinstance(each, QTensor) and not each.is_floating_point():
+                raise ArgumentTypeError(f"{self._label()}: {name} must hold floats, not {each.dtype}; call .float()")
         if x.dim() != 2 or x.shape[1] != self.input_size:
             raise ArgumentError(f"{self._label()} takes (batch, {self.input_size}); got shape {tuple(x.shape)}")
         shape = x.shape[0], self.hidden_size

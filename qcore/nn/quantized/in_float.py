@@ -128,7 +128,9 @@ class InFloat(StaticOutput):
     def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
         """That of the layer, with what this adds in the metadata."""
         found = self.layer.state_dict(*args, destination=destination, prefix=prefix, keep_vars=keep_vars)
-        found._metadata.setdefault(prefix[:-1], {})["qcore"] = self._options()
+        metadata = getattr(found, "_metadata", None)  # torch's own dictionary has it, and one of the user's need not
+        if metadata is not None:
+            metadata.setdefault(prefix[:-1], {})["qcore"] = self._options()
         return found
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
