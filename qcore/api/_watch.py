@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from qcore.errors import QuantizationError
 from qcore.tensor.dtypes import quint8
+from qcore.tensor.entering import on_the_cpu
 from qcore.tensor.functions import quantize
 from qcore.tensor.qparams import per_tensor
 from qcore.tensor.qtensor import QTensor
@@ -31,6 +32,7 @@ class Watch(nn.Module):
         self.works: bool | None = None if probes else False
         self.observers = nn.ModuleList()
 
+    @on_the_cpu()
     def see(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """A call of the layer, and what it gave."""
         if self.works is None and any(map(_is_float, tree_leaves((args, kwargs)))):

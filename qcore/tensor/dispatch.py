@@ -125,12 +125,10 @@ def dequantize(x: QTensor) -> Tensor:
 def _written_out(raw: Tensor, qparams: QParams) -> Tensor:
     """The real numbers of a constant that is quantized per channel, by operators of torch's that any recorder knows."""
     shape = [-1 if dim == qparams.axis else 1 for dim in range(raw.ndim)]
-    scale, zero_point = (
-        torch.tensor(each.tolist(), dtype=torch.float64).reshape(shape)
-        for each in (qparams.scale, qparams.zero_point)
-        if isinstance(each, Tensor)
-    )
-    return ((raw.double() - zero_point) * scale).float()
+    scales: Any = qparams.scale
+    zero_points: Any = qparams.zero_point
+    result: Tensor = ((raw.double() - zero_points.reshape(shape)) * scales.double().reshape(shape)).float()
+    return result
 
 
 def real(x: Any) -> Any:

@@ -126,25 +126,3 @@ def test_a_forward_that_looks_at_the_mode_follows_it(inside):
     reason = found.qcore_report["noise" if inside else ""].reason
     assert "otherwise when it does not train" in reason
     assert {"a", "b"} <= {row.path for row in found.qcore_report.quantized_rows}
-
-
-@pytest.mark.parametrize(
-    "make", [Block, lambda: nn.Sequential(nn.LSTM(6, 4)), lambda: nn.Sequential(nn.Embedding(5, 4))]
-)
-def test_preparing_and_converting_draw_nothing(make):
-    torch.manual_seed(0)
-    model = make().train()
-    x = torch.tensor([1, 2]) if isinstance(model, nn.Sequential) and isinstance(model[0], nn.Embedding) else X[0]
-    x = X if isinstance(model, Block) else x
-    for prepare in (
-        lambda: qcore.prepare_qat_fx(model, get_default_qat_qconfig("reference"), (x,)),
-        lambda: qcore.prepare_qat(model),
-    ):
-        state = torch.get_rng_state()
-        prepared = prepare()
-        assert torch.equal(state, torch.get_rng_state())
-        if isinstance(prepared, torch.fx.GraphModule):
-            prepared(x)
-            state = torch.get_rng_state()
-            qcore.convert_fx(prepared.eval())
-            assert torch.equal(state, torch.get_rng_state())

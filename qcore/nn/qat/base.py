@@ -6,7 +6,6 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.random import fork_rng
 
 from qcore.errors import ArgumentError, ArgumentTypeError
 from qcore.nn.intrinsic.fused import FusedModule
@@ -78,7 +77,6 @@ class QATModule(nn.Module):
         return result if self.with_relu is None else F.relu(result)
 
     @classmethod
-    @fork_rng(devices=())  # a constructor draws weights, which are replaced
     def from_float(cls: type[Self], mod: nn.Module, use_precomputed_fake_quant: bool = False) -> Self:
         """The layer for a float one, fused or not, that has a `qconfig`; it shares the parameters of the float one.
 
@@ -103,7 +101,6 @@ class QATModule(nn.Module):
         if hasattr(layer, "bias"):
             self.bias = layer.bias
 
-    @fork_rng(devices=())  # as of from_float
     def to_float(self) -> nn.Module:
         """The float module that computes the same without rounding; a batch norm is folded, a ReLU kept."""
         layer = self._float_layer().train(self.training)

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.random import fork_rng
 
 from qcore.errors import ArgumentError, ArgumentTypeError
 from qcore.nn.quantizable.base import Quantizable
@@ -187,7 +186,6 @@ class MultiheadAttention(Quantizable):
         return F.pad(sum(parts[1:], parts[0]), (0, length - source)) if parts else None
 
     @classmethod
-    @fork_rng(devices=())  # a constructor draws weights, which are replaced
     def from_float(cls, other: Any) -> MultiheadAttention:
         """The attention in parts, for an nn.MultiheadAttention; ArgumentTypeError for anything else."""
         if not isinstance(other, nn.MultiheadAttention):

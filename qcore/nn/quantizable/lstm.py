@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
-from torch.random import fork_rng
 
 from qcore.errors import ArgumentError, ArgumentTypeError, UnsupportedError
 from qcore.nn.quantizable.base import Quantizable
@@ -151,7 +150,6 @@ class LSTM(Quantizable):
         return list(zip(hidden[0].unbind(0), hidden[1].unbind(0), strict=True))
 
     @classmethod
-    @fork_rng(devices=())  # a constructor draws weights, which are replaced
     def from_float(cls, other: Any, split_gates: bool = False) -> LSTM:
         """The LSTM in parts, for an nn.LSTM; ArgumentTypeError for anything else, UnsupportedError for projections."""
         if not isinstance(other, nn.LSTM):

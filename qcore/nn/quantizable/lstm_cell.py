@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.random import fork_rng
 
 from qcore.errors import ArgumentError, ArgumentTypeError
 from qcore.nn.float_functional import FloatFunctional
@@ -113,7 +112,6 @@ class LSTMCell(Quantizable):
         return cls.from_params(other.weight_ih, other.weight_hh, other.bias_ih, other.bias_hh, split_gates)
 
     @classmethod
-    @fork_rng(devices=())  # a constructor draws weights, which are replaced
     def from_params(
         cls, wi: Tensor, wh: Tensor, bi: Tensor | None = None, bh: Tensor | None = None, split_gates: bool = False
     ) -> LSTMCell:

@@ -6,7 +6,6 @@ from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.random import fork_rng
 
 from qcore.errors import ArgumentError
 from qcore.nn.intrinsic.folding import fold_norm
@@ -168,7 +167,6 @@ class WithNorm(QATModule):
                 )
             setattr(self.bn, name, value)
 
-    @fork_rng(devices=())  # as of from_float
     def to_float(self) -> nn.Module:
         """The float layer with the batch norm folded by its running statistics; a ReLU is kept."""
         folded = fold_norm(self._float_layer().train(self.training), self.bn)
