@@ -79,8 +79,8 @@ _MAKERS = ("zeros", "ones", "full", "arange", "eye", "linspace", "tril_indices",
 _FUNCTIONS: dict[Any, tuple[str, tuple[str, ...]]] = {
     torch: ("torch", (
         *_BOTH, *_MAKERS, "adaptive_avg_pool1d", "atleast_1d", "atleast_2d", "atleast_3d", "avg_pool1d", "batch_norm",
-        "bilinear", "block_diag", "broadcast_tensors", "bucketize", "cat", "cdist", "celu",
-        "celu_", "channel_shuffle", "column_stack", "complex", "concat", "concatenate", "constant_pad_nd", "conv1d", "conv2d", "conv3d",
+        "bilinear", "block_diag", "broadcast_tensors", "bucketize", "cat", "cdist", "celu", "celu_", "channel_shuffle",
+        "column_stack", "complex", "concat", "concatenate", "constant_pad_nd", "conv1d", "conv2d", "conv3d",
         "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cosine_similarity", "dropout", "dstack", "einsum",
         "embedding", "full_like", "group_norm", "hardshrink", "hstack", "imag", "instance_norm", "isin", "isreal",
         "layer_norm", "max_pool1d", "max_pool2d", "max_pool3d", "meshgrid", "ones_like", "pairwise_distance",
