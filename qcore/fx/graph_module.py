@@ -198,7 +198,13 @@ class QuantizedGraphModule(fx.GraphModule):
             found = getattr(layer, name)
             found = found() if callable(found) else found
             return found.dequantize() if hasattr(found, "qparams") else found
-        return super().__getattr__(name)
+        try:
+            return super().__getattr__(name)
+        except AttributeError:  # code around a layer calls methods of its own, such as flatten_parameters
+            layer = vars(self).get("_modules", {}).get(vars(self).get("qcore_layer", ""))
+            if layer is None or name.startswith(("_", "qcore")):
+                raise
+            return getattr(layer, name)
 
     def __prepare_scriptable__(self) -> Any:
         """What torch.jit.script puts in its place: a trace, as a graph has no control flow."""

@@ -252,3 +252,34 @@ def test_what_no_kernel_runs_is_left_float_where_only_a_default_asks_for_it(with
     )
     with pytest.raises(qcore.QuantizationError, match=r"'lstm'.*no kernel projects"):
         qcore.prepare_fx(model, mapping, (x,), backend="reference")
+
+
+class Flattening(nn.Module):
+    """A forward that cannot be traced, which calls a method of a layer's own."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.layer = kind(4, 8)
+        self.last = nn.Linear(8, 4)
+
+    def forward(self, x):
+        assert x.abs().max() < 1e6
+        self.layer.flatten_parameters()
+        return self.last(self.layer(x)[0])
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+@pytest.mark.parametrize("is_root", [True, False])
+def test_code_around_a_layer_calls_its_methods(kind, is_root):
+    torch.manual_seed(0)
+    model, x = Flattening(kind).eval(), torch.randn(5, 3, 4)
+    model = model if is_root else nn.Sequential(nn.Linear(4, 4), model).eval()
+    right = model(x)
+    for prepare in (
+        lambda: qcore.prepare(model, example_inputs=(x,)),
+        lambda: qcore.prepare_qat_fx(copy.deepcopy(model).train(), None, (x,)).eval(),
+    ):
+        prepared = prepare()
+        prepared(x)
+        found = qcore.convert(prepared)(x)
+        assert 10 * torch.log10(right.square().sum() / (right - found).square().sum()) > 20
