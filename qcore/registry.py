@@ -301,7 +301,7 @@ class Registry:
 
 def _check_name(what: str, name: Any) -> None:
     if not isinstance(name, str):
-        raise ArgumentTypeError(f"{what}: the name of a backend is a string, not {name!r}")
+        raise ArgumentTypeError(f"{what}: the name of a backend is a string, not a {type(name).__name__}")
 
 
 def _rank(status: Status) -> tuple[bool, int, str]:

@@ -178,7 +178,7 @@ class BackendPatternConfig:
 
     def set_dtype_configs(self, dtype_configs: Iterable[DTypeConfig]) -> BackendPatternConfig:
         """All combinations of dtypes."""
-        check_type("set_dtype_configs", Iterable, dtype_configs=dtype_configs)
+        check_type("set_dtype_configs", (list, tuple), dtype_configs=dtype_configs)
         given = list(dtype_configs)
         for each in given:
             check_type("set_dtype_configs", DTypeConfig, dtype_config=each)

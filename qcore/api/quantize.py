@@ -82,6 +82,7 @@ def quantize(
     Arguments and errors as theirs.
     """
     check_callable(run_fn=run_fn)
+    check_type("quantize", Iterable, run_args=run_args)
     prepared = prepare(model, inplace, backend=backend, fallback=fallback, strict=strict).eval()
     run_fn(prepared, *run_args)
     return convert(prepared, mapping, inplace=True, strict=strict)

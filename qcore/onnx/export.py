@@ -22,7 +22,7 @@ from qcore.errors import ArgumentError, ArgumentTypeError, QcoreError, Quantizat
 from qcore.graph.ir import Graph
 from qcore.nn.quantized.base import QuantizedModule
 from qcore.process import TRACING
-from qcore.tensor.arguments import check_type, check_whole
+from qcore.tensor.arguments import check_module, check_type, check_whole
 
 
 def export_onnx(
@@ -45,6 +45,7 @@ def export_onnx(
     ArgumentError for a model that was not converted; QcoreError where `onnx` and `onnxscript` are not installed.
     Source: the ONNX operators, version 21.
     """
+    check_module("export_onnx", model)
     if not isinstance(example_inputs, tuple):
         raise ArgumentError(
             "export_onnx: example_inputs must be a tuple of inputs as the model is called with; got "

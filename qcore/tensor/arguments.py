@@ -150,6 +150,8 @@ def check_number(least: float = -math.inf, most: float = math.inf, **values: Any
     for name, value in values.items():
         try:
             number = None if isinstance(value, bool | str) else float(value)
+        except OverflowError:
+            number = math.inf
         except (TypeError, ValueError, RuntimeError):
             number = None
         if number is None:

@@ -33,8 +33,9 @@ def _float_call(entry: Entry, args: list[Any], kwargs: dict[str, Any]) -> Any:
         return entry.call(*args, **kwargs)
     owner, *rest = args or [None]
     if isinstance(owner, _Functional):
-        function = torch.add if entry.short == "add_relu" else getattr(torch, entry.short.removesuffix("_scalar"))
-        return function(*rest, **kwargs)
+        if entry.short == "add_relu":
+            return torch.relu(torch.add(*rest, **kwargs))
+        return getattr(torch, entry.short.removesuffix("_scalar"))(*rest, **kwargs)
     if isinstance(owner, QATModule) and entry.short == "forward":
         return owner.to_float()(*rest, **kwargs)
     if isinstance(owner, torch.nn.Module) and entry.short == "train":

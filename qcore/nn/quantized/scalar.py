@@ -11,17 +11,22 @@ from qcore.tensor.arguments import check_number
 from qcore.tensor.qparams import QParams, per_tensor
 from qcore.tensor.qtensor import QTensor
 
+_MOST_STEPS = 2.0**53
+
 
 def add_scalar(x: QTensor, number: float, relu: bool = False) -> QTensor:
     """x + number, with the number rounded to a multiple of x's scale.
 
     The zero point moves; where it would leave the range of the dtype, the scale grows just so that it does not.
-    Raises ArgumentError for tensors quantized per channel.
+    Raises ArgumentError for tensors quantized per channel, and for numbers of more than 2**53 steps of the scale.
     """
     check_number(number=number)
     scale, zero_point = _pair(x)
     dtype = x.qparams.dtype
-    moved = zero_point - round(float(number) / scale)
+    steps = float(number) / scale
+    if abs(steps) > _MOST_STEPS:
+        raise ArgumentError(f"number={number!r} is more than 2**53 steps of the scale {scale}: integers cannot hold it")
+    moved = zero_point - round(steps)
     if dtype.qmin <= moved <= dtype.qmax:
         result = QTensor(x.raw.clone(), per_tensor(scale, moved, dtype), x.backend)
         return _relu(result) if relu else result
