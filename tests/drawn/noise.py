@@ -46,6 +46,11 @@ MOVES = {
 }  # fmt: skip
 TABLES = {"embedding", "_embedding_bag", "_embedding_bag_forward_only"}
 """Operations that take rows of a table, rounded where the model is static."""
+SHARING = {
+    "mean", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "_adaptive_avg_pool2d",
+    "_adaptive_avg_pool3d",
+}  # fmt: skip
+"""Averages, which are rounded to the levels of what they average, as in torch's quantized form."""
 PRODUCTS = {"addmm", "mm", "bmm", "mkldnn_rnn_layer", "baddbmm", "_addmm_activation", "linear", "mv", "addmv", "dot"}
 
 
@@ -87,7 +92,8 @@ class Rounding(TorchDispatchMode):
         for number, each in enumerate(part for part in tree_iter(result) if isinstance(part, Tensor)):
             each.is_noisy = True
             if not self.dynamic and name not in MOVES and each.is_floating_point():
-                self._round((name, self.place, number), (name, number), each)
+                of = [each, given[0]] if name in SHARING and given[0].numel() else [each]
+                self._round((name, self.place, number), (name, number), each, of)
         return result
 
     def _rounded_input(self, value: Any) -> Any:
@@ -97,15 +103,17 @@ class Rounding(TorchDispatchMode):
         self.levels(found, float(value.min()), float(value.max()))
         return found
 
-    def _round(self, key: Any, kind: Any, value: Tensor) -> None:
-        if not value.numel() or not bool((value.abs() < LARGE).all()):
+    def _round(self, key: Any, kind: Any, value: Tensor, of: list[Tensor]) -> None:
+        """Round a value, in place, to the levels of the range that tensors had at this place; or note that."""
+        if not value.numel() or not all(bool((each.abs() < LARGE).all()) for each in of):
             return
+        lowest, highest = min(float(each.min()) for each in of), max(float(each.max()) for each in of)
         if self.observes:
             for each in (key, kind):
                 low, high = self.ranges.get(each, (0.0, 0.0))
-                self.ranges[each] = min(low, float(value.min())), max(high, float(value.max()))
+                self.ranges[each] = min(low, lowest), max(high, highest)
             return
-        self.levels(value, *self.ranges.get(key, self.ranges.get(kind, (float(value.min()), float(value.max())))))
+        self.levels(value, *self.ranges.get(key, self.ranges.get(kind, (lowest, highest))))
 
     def levels(self, value: Tensor, low: float, high: float) -> None:
         """Round to 256 levels of a range that holds 0, clamped to it; in place."""
