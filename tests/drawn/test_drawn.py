@@ -19,7 +19,7 @@ from tests.drawn.running import other_isas
 from tests.drawn.server import Server
 from tests.drawn.vocabulary import CHOICES
 
-SEEDS = [seed for seed in range(120) if seed not in OPEN]
+SEEDS = [seed for seed in range(220) if seed not in OPEN]
 
 
 @pytest.fixture(scope="module")
