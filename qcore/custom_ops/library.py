@@ -15,10 +15,10 @@ from torch import Tensor
 
 from qcore.backend import Kernel
 from qcore.binding import bind
-from qcore.custom_ops.schema import CALLS, RESULTS, operator_of, restore, schema
-from qcore.custom_ops.shapes import Form, forms
+from qcore.custom_ops.schema import CALLS, operator_of, restore, schema
 from qcore.errors import ArgumentError, QcoreError
 from qcore.operators import LinearDynamic, Operator
+from qcore.operators.forms import Form
 from qcore.registry import registry
 from qcore.tensor.arguments import OF_ARGUMENTS
 from qcore.tensor.dtypes import QDType, quint8
@@ -78,7 +78,7 @@ def _implementation(kind: type[Operator]) -> Callable[..., Any]:
         try:
             call, constants = restore(kind, arguments)
             operator, kernel = _KERNELS.get(kind, constants, _activations(kind, call))
-            return _in_form(kernel(*call), forms(operator, call))
+            return _in_form(kernel(*call), operator.forms(*call))
         except QcoreError:
             raise
         except OF_ARGUMENTS as error:
@@ -103,9 +103,9 @@ def _fake(kind: type[Operator]) -> Callable[..., Any]:
         first = call[0][0] if isinstance(call[0], list) else call[0]
         made = [
             torch.empty(shape, dtype=dtype, device=first.device, memory_format=memory_format)
-            for shape, dtype, memory_format in forms(operator_of(kind, constants[:-1]), call)
+            for shape, dtype, memory_format in operator_of(kind, constants[:-1]).forms(*call)
         ]
-        return made[0] if kind not in RESULTS else tuple(made)
+        return made[0] if kind.results == 1 else tuple(made)
 
     return outline
 
@@ -120,7 +120,7 @@ def _check_meta(kind: type[Operator], arguments: Sequence[Any]) -> None:
         raise ArgumentError(f"qcore::{kind.name}: its tensors are on the devices {names}; all must be on one")
 
 
-def _in_form(results: Any, expected: list[Form]) -> Any:
+def _in_form(results: Any, expected: Sequence[Form]) -> Any:
     """Results in the memory layout that fake tensors have."""
     many = results if isinstance(results, tuple | list) else (results,)
     laid = [

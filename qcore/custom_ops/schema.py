@@ -13,59 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qcore import operators as ops
 from qcore.errors import UnsupportedError
-from qcore.operators import CellWeights, Operator
+from qcore.operators import CellWeights, Operator, operators
 from qcore.tensor.dtypes import as_qdtype, qint8
 from qcore.tensor.qparams import QParams
 
-_UNARY, _KEEPING, _FLOAT = ("x", "qx", "out"), ("x", "qx"), ("x",)
-
-CALLS: dict[type[Operator], tuple[str, ...]] = {
-    ops.Quantize: ("x", "out"),
-    ops.Dequantize: _KEEPING,
-    ops.FloatFunction: _FLOAT,
-    ops.FloatAdd: ("a", "b"),
-    ops.FloatLayerNorm: _FLOAT,
-    ops.FloatEmbedding: _FLOAT,
-    ops.Linear: _UNARY,
-    ops.LinearDynamic: _FLOAT,
-    ops.LinearFp16: _FLOAT,
-    ops.Conv: _UNARY,
-    ops.ConvTranspose: _UNARY,
-    ops.Embedding: ("x",),
-    ops.EmbeddingBag: ("x", "offsets?", "per_sample_weights?"),
-    ops.LSTM: ("x", "h", "c", "batch_sizes?"),
-    ops.GRU: ("x", "h", "batch_sizes?"),
-    ops.LSTMCell: ("x", "h", "c"),
-    ops.GRUCell: ("x", "h"),
-    ops.RNNCell: ("x", "h"),
-    ops.Add: ("a", "qa", "b", "qb", "out"),
-    ops.Mul: ("a", "qa", "b", "qb", "out"),
-    ops.Attention: ("q", "k", "v", "mask?"),
-    ops.MatMul: ("a", "qa", "b", "qb", "out"),
-    ops.Clamp: _KEEPING,
-    ops.Lookup: _UNARY,
-    ops.PReLU: _UNARY,
-    ops.Softmax: _UNARY,
-    ops.Cat: ("xs", "qxs", "out"),
-    ops.MaxPool: _KEEPING,
-    ops.AvgPool: _KEEPING,
-    ops.AdaptiveAvgPool: _KEEPING,
-    ops.Mean: _KEEPING,
-    ops.Interpolate: _KEEPING,
-    ops.BatchNorm: _UNARY,
-    ops.LayerNorm: _UNARY,
-    ops.GroupNorm: _UNARY,
-    ops.InstanceNorm: _UNARY,
-}
-"""What each operator is called with, as its docstring says: q... and out are QParams, x... lists, ? may be None."""
+CALLS: dict[type[Operator], tuple[str, ...]] = {kind: kind.call for kind in operators().values() if kind.call}
+"""What each operator is called with, of those that have a custom op."""
 
 PARAMETERS = ("out", "qx", "qa", "qb", "qxs")
 """Which of these are QParams, of the tensor that is named after the q, or of the result."""
-
-RESULTS = {ops.LSTM: 3, ops.GRU: 2, ops.LSTMCell: 2}
-"""How many tensors those give that do not give one."""
 
 _TYPES = {
     "Tensor": "Tensor",
@@ -188,8 +145,7 @@ def schema(kind: type[Operator]) -> str:
             arguments.append(f"{_TYPES[str(field.type)]} {field.name}")
         else:
             arguments += [each.format(field.name) for each in constant.arguments]
-    count = RESULTS.get(kind, 1)
-    results = "Tensor" if count == 1 else f"({', '.join(['Tensor'] * count)})"
+    results = "Tensor" if kind.results == 1 else f"({', '.join(['Tensor'] * kind.results)})"
     return f"{kind.name}({', '.join(arguments)}, str backend) -> {results}"
 
 

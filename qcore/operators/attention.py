@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from qcore.errors import ArgumentError, ArgumentTypeError
 from qcore.operators.base import Operator
+from qcore.operators.forms import Form, floats
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,13 @@ class Attention(Operator):
     """
 
     name: ClassVar[str] = "attention"
+    call: ClassVar = ("q", "k", "v", "mask?")
     scale: float | None = None
     causal: bool = False
+
+    def forms(self, *call: Any) -> Sequence[Form]:
+        q, _, v, _ = call
+        return [floats(*q.shape[:3], v.shape[3])]
 
     def factor(self, width: int) -> float:
         """The scale for a width; without one of its own, 1 for a width of 0."""

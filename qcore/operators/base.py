@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from torch import Tensor
 
+from qcore.operators.forms import Form, like, storage
 from qcore.tensor.qparams import QParams
+
+UNARY, KEEPING, FLOAT = ("x", "qx", "out"), ("x", "qx"), ("x",)
+"""The usual calls: with parameters of the result, with those of x for the result, too, and on floats."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +36,18 @@ class Operator(Frozen):
     """One operator with all that is known of it before it runs."""
 
     name: ClassVar[str]
+
+    call: ClassVar[tuple[str, ...]] = ()
+    """What a kernel is called with: q... and out are QParams, x... lists, ? may be None. Empty: it has no custom op."""
+
+    results: ClassVar[int] = 1
+    """How many tensors it gives."""
+
+    def forms(self, *call: Any) -> Sequence[Form]:
+        """Sizes, dtype and layout of each result of a call; unless said otherwise, one like the first input."""
+        given = dict(zip(self.call, call, strict=True))
+        x = given["x"]
+        return [like(x, x.shape, storage(x, given.get("out")))]
 
     @property
     def fused(self) -> tuple[str, ...]:

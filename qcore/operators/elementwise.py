@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
-from qcore.operators.base import Operator
+from qcore.operators.base import KEEPING, UNARY, Operator
+from qcore.operators.forms import Form, broadcast
 from qcore.tensor.qparams import QParams
 
 
 @dataclass(frozen=True)
-class Add(Operator):
-    """a + b of broadcastable shapes. Call: kernel(a, qa, b, qb, out)."""
+class _Binary(Operator):
+    """Shared: two inputs that broadcast."""
 
-    name: ClassVar[str] = "add"
+    call: ClassVar = ("a", "qa", "b", "qb", "out")
     relu: bool = False
+
+    def forms(self, *call: Any) -> Sequence[Form]:
+        a, _, b, _, out = call
+        return [broadcast(a, b, out.dtype.storage)]
 
 
 @dataclass(frozen=True)
-class Mul(Operator):
+class Add(_Binary):
+    """a + b of broadcastable shapes. Call: kernel(a, qa, b, qb, out)."""
+
+    name: ClassVar[str] = "add"
+
+
+@dataclass(frozen=True)
+class Mul(_Binary):
     """a * b of broadcastable shapes. Call: kernel(a, qa, b, qb, out)."""
 
     name: ClassVar[str] = "mul"
-    relu: bool = False
 
 
 @dataclass(frozen=True)
@@ -32,6 +44,7 @@ class Clamp(Operator):
     """Clamp to real bounds (None: open); relu is low=0, relu6 is 0 and 6. Call: kernel(x, qx) -> same QParams as x."""
 
     name: ClassVar[str] = "clamp"
+    call: ClassVar = KEEPING
     low: float | None = None
     high: float | None = None
 
@@ -44,6 +57,7 @@ class Lookup(Operator):
     """
 
     name: ClassVar[str] = "lookup"
+    call: ClassVar = UNARY
     function: str = ""
     args: tuple[float, ...] = ()
 
@@ -56,6 +70,7 @@ class PReLU(Operator):
     """x above zero, x * weight below; 8-bit weight (1,) or (channels,) of axis 1. Call: kernel(x, qx, out)."""
 
     name: ClassVar[str] = "prelu"
+    call: ClassVar = UNARY
     weight: Tensor
     qweight: QParams
 
@@ -65,4 +80,5 @@ class Softmax(Operator):
     """exp(x) over its sum along `dim`. Call: kernel(x, qx, out)."""
 
     name: ClassVar[str] = "softmax"
+    call: ClassVar = UNARY
     dim: int = -1

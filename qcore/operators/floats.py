@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
-from qcore.operators.base import Operator
+from qcore.operators.base import FLOAT, KEEPING, Operator
+from qcore.operators.forms import Form, broadcast, floats, like
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,7 @@ class Quantize(Operator):
     """
 
     name: ClassVar[str] = "quantize"
+    call: ClassVar = ("x", "out")
     float_zero_points: bool = False
 
 
@@ -29,7 +33,12 @@ class Dequantize(Operator):
     """
 
     name: ClassVar[str] = "dequantize"
+    call: ClassVar = KEEPING
     float_zero_points: bool = False
+
+    def forms(self, *call: Any) -> Sequence[Form]:
+        x, _ = call
+        return [like(x, x.shape, torch.float32)]
 
 
 FLOAT_FUNCTIONS = ("gelu", "gelu_tanh", "relu", "sigmoid", "silu", "tanh")
@@ -41,6 +50,7 @@ class FloatFunction(Operator):
     """A function of one float. Call: kernel(x float32) -> float32. `function` is one of FLOAT_FUNCTIONS."""
 
     name: ClassVar[str] = "float_function"
+    call: ClassVar = FLOAT
     function: str = ""
 
     def __str__(self) -> str:
@@ -52,6 +62,11 @@ class FloatAdd(Operator):
     """a + b of broadcastable shapes. Call: kernel(a float32, b float32) -> float32."""
 
     name: ClassVar[str] = "float_add"
+    call: ClassVar = ("a", "b")
+
+    def forms(self, *call: Any) -> Sequence[Form]:
+        a, b = call
+        return [broadcast(a, b, torch.float32)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +74,7 @@ class FloatLayerNorm(Operator):
     """Normalization over the last len(normalized_shape) dimensions. Call: kernel(x float32) -> float32."""
 
     name: ClassVar[str] = "float_layer_norm"
+    call: ClassVar = FLOAT
     normalized_shape: tuple[int, ...]
     weight: Tensor | None
     bias: Tensor | None
@@ -73,4 +89,8 @@ class FloatEmbedding(Operator):
     """
 
     name: ClassVar[str] = "float_embedding"
+    call: ClassVar = FLOAT
     weight: Tensor
+
+    def forms(self, *call: Any) -> Sequence[Form]:
+        return [floats(*call[0].shape, self.weight.shape[1])]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from qcore.errors import ArgumentError
 from qcore.operators.base import Operator
+from qcore.operators.forms import Form
 
 MAX_SUMMED = 33025
 """The most products of 255 * 255 whose sum is sure to fit in int32."""
@@ -24,6 +26,12 @@ class MatMul(Operator):
     """
 
     name: ClassVar[str] = "matmul"
+    call: ClassVar = ("a", "qa", "b", "qb", "out")
+
+    def forms(self, *call: Any) -> Sequence[Form]:
+        a, _, b, _, out = call
+        batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])  # type: ignore[no-untyped-call]
+        return [((*batch, a.shape[-2], b.shape[-1]), out.dtype.storage, torch.contiguous_format)]
 
 
 def check_shapes(a: Tensor, b: Tensor) -> torch.Size:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from qcore.operators.base import Frozen, Operator
+from qcore.operators.forms import Form, floats
 from qcore.tensor.qparams import QParams
 
 
@@ -51,6 +53,13 @@ class _Recurrent(Operator):
     def extents(self) -> dict[str, int]:
         return {"in_features": max(max(cell.w_ih.shape[1], cell.w_hh.shape[1]) for cell in self.cells)}
 
+    def forms(self, *call: Any) -> Sequence[Form]:
+        x, h, *_ = call
+        if not hasattr(self, "bidirectional"):
+            return [floats(*h.shape)] * self.results
+        width = h.shape[2] * (2 if self.bidirectional else 1)
+        return [floats(*x.shape[:-1], width), *[floats(*h.shape)] * (self.results - 1)]
+
 
 @dataclass(frozen=True, eq=False)
 class LSTM(_Recurrent):
@@ -61,6 +70,8 @@ class LSTM(_Recurrent):
     """
 
     name: ClassVar[str] = "lstm"
+    call: ClassVar = ("x", "h", "c", "batch_sizes?")
+    results: ClassVar = 3
     bidirectional: bool = False
 
 
@@ -69,6 +80,8 @@ class GRU(_Recurrent):
     """Layers of gated recurrent units, as LSTM without c. Call: kernel(x, h, batch_sizes) -> (y, h)."""
 
     name: ClassVar[str] = "gru"
+    call: ClassVar = ("x", "h", "batch_sizes?")
+    results: ClassVar = 2
     bidirectional: bool = False
 
 
@@ -77,6 +90,8 @@ class LSTMCell(_Recurrent):
     """One step of one LSTM cell. Call: kernel(x float32 (batch, in), h (batch, hidden), c) -> (h, c)."""
 
     name: ClassVar[str] = "lstm_cell"
+    call: ClassVar = ("x", "h", "c")
+    results: ClassVar = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +99,7 @@ class GRUCell(_Recurrent):
     """One step of one GRU cell. Call: kernel(x float32 (batch, in), h (batch, hidden)) -> h."""
 
     name: ClassVar[str] = "gru_cell"
+    call: ClassVar = ("x", "h")
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,4 +107,5 @@ class RNNCell(_Recurrent):
     """One step of an Elman cell, `nonlinearity` tanh or relu. Call: kernel(x (batch, in), h (batch, hidden)) -> h."""
 
     name: ClassVar[str] = "rnn_cell"
+    call: ClassVar = ("x", "h")
     nonlinearity: str = "tanh"

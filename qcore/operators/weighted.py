@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
-from qcore.operators.base import Operator
+from qcore.operators.base import FLOAT, UNARY, Operator
+from qcore.operators.forms import LAST, Form, floats, like, windows
 from qcore.tensor.qparams import QParams
 
 
@@ -26,9 +29,14 @@ class Linear(Weighted):
     """x @ weight.T + bias; weight (out, in), channels on axis 0. Call: kernel(x (..., in), qx, out) -> (..., out)."""
 
     name: ClassVar[str] = "linear"
+    call: ClassVar = UNARY
 
     def extents(self) -> dict[str, int]:
         return {"out_features": self.weight.shape[0], "in_features": self.weight.shape[1]}
+
+    def forms(self, *call: Any) -> Sequence[Form]:
+        x, _, out = call
+        return [((*x.shape[:-1], self.weight.shape[0]), out.dtype.storage, torch.contiguous_format)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +48,15 @@ class LinearDynamic(Weighted):
     """
 
     name: ClassVar[str] = "linear_dynamic"
+    call: ClassVar = FLOAT
     reduce_range: bool = False
     per_row: bool = False
 
     def extents(self) -> dict[str, int]:
         return {"out_features": self.weight.shape[0], "in_features": self.weight.shape[1]}
+
+    def forms(self, *call: Any) -> Sequence[Form]:
+        return [floats(*call[0].shape[:-1], self.weight.shape[0])]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +67,7 @@ class Conv(Weighted):
     """
 
     name: ClassVar[str] = "conv"
+    call: ClassVar = UNARY
     stride: tuple[int, ...] = ()
     padding: tuple[int, ...] = ()
     dilation: tuple[int, ...] = ()
@@ -68,6 +81,12 @@ class Conv(Weighted):
         per_group = self.weight[0].numel() if self.weight.shape[0] else 0
         return {"out_channels": self.weight.shape[0], "groups": self.groups, "accumulated": per_group}
 
+    def forms(self, *call: Any) -> Sequence[Form]:
+        x, _, out = call
+        spatial = windows(x.shape[2:], self.weight.shape[2:], self.stride, self.padding, self.dilation)
+        shape = (x.shape[0], self.weight.shape[0], *spatial)
+        return [(shape, out.dtype.storage, LAST.get(len(shape), torch.contiguous_format))]
+
 
 @dataclass(frozen=True, eq=False)
 class ConvTranspose(Weighted):
@@ -79,6 +98,7 @@ class ConvTranspose(Weighted):
     """
 
     name: ClassVar[str] = "conv_transpose"
+    call: ClassVar = UNARY
     stride: tuple[int, ...] = ()
     padding: tuple[int, ...] = ()
     output_padding: tuple[int, ...] = ()
@@ -93,18 +113,29 @@ class ConvTranspose(Weighted):
         per_output = self.weight[:, 0].numel() // max(self.groups, 1) if self.weight.numel() else 0
         return {"out_channels": self.weight.shape[1] * self.groups, "groups": self.groups, "accumulated": per_output}
 
+    def forms(self, *call: Any) -> Sequence[Form]:
+        x, _, out = call
+        settings = self.weight.shape[2:], self.stride, self.padding, self.dilation, self.output_padding
+        sizes = zip(x.shape[2:], *settings, strict=True)
+        spatial = [(n - 1) * s - 2 * p + d * (k - 1) + extra + 1 for n, k, s, p, d, extra in sizes]
+        return [like(x, (x.shape[0], self.weight.shape[1] * self.groups, *spatial), out.dtype.storage)]
+
 
 @dataclass(frozen=True, eq=False)
 class LinearFp16(Operator):
     """x @ weight.T + bias on floats; weight float16 (out, in). Call: kernel(x float32 (..., in)) -> float32."""
 
     name: ClassVar[str] = "linear_fp16"
+    call: ClassVar = FLOAT
     weight: Tensor
     bias: Tensor | None = None
     relu: bool = False
 
     def extents(self) -> dict[str, int]:
         return {"out_features": self.weight.shape[0], "in_features": self.weight.shape[1]}
+
+    def forms(self, *call: Any) -> Sequence[Form]:
+        return [floats(*call[0].shape[:-1], self.weight.shape[0])]
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,9 +147,13 @@ class Embedding(Operator):
     """
 
     name: ClassVar[str] = "embedding"
+    call: ClassVar = FLOAT
     weight: Tensor
     qweight: QParams
     mapping: Tensor | None = None
+
+    def forms(self, *call: Any) -> Sequence[Form]:
+        return [floats(*call[0].shape, self.weight.shape[1])]
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,8 +167,14 @@ class EmbeddingBag(Operator):
     """
 
     name: ClassVar[str] = "embedding_bag"
+    call: ClassVar = ("x", "offsets?", "per_sample_weights?")
     weight: Tensor
     qweight: QParams
     mapping: Tensor | None = None
     mode: str = "sum"
     include_last_offset: bool = False
+
+    def forms(self, *call: Any) -> Sequence[Form]:
+        x, offsets, _ = call
+        bags = x.shape[0] if offsets is None else offsets.shape[0] - self.include_last_offset
+        return [floats(bags, self.weight.shape[1])]
