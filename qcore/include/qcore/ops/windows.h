@@ -141,8 +141,8 @@ struct Windows : WindowGeometry {
   }
 };
 
-// The result of windows over x (batch, channels, *spatial), channels innermost. Raises ArgumentError
-// for several windows along a dimension that x lacks.
+// The result of windows over x (batch, channels, *spatial), channels innermost. Raises
+// ArgumentError for several windows along a dimension that x lacks.
 inline Extent output_of(const Windows& windows, const Extent& x, int64_t channels) {
   Extent out = x;
   out.size[1] = channels;
