@@ -57,6 +57,7 @@ def convert(
     error nothing is changed. Raises QuantizationError, naming the module, for missing calibration or statistics that
     are not finite, or, with `strict`, for layers that stay float.
     """
+    check_module("convert", module)
     table = catalog.conversion() if mapping is None else mapping
     check_mapping(table)
     custom = _custom(convert_custom_config_dict)

@@ -30,6 +30,8 @@ def fuse_known_modules(
     check_type("fuse_known_modules", Sequence, mod_list=mod_list)
     for module in mod_list:
         check_module("fuse_known_modules", module)
+    if not mod_list:
+        raise ArgumentError("fuse_known_modules: mod_list is empty; give the modules of one sequence")
     if additional_fuser_method_mapping is not None:
         given = additional_fuser_method_mapping
         check_type("fuse_known_modules", Mapping, additional_fuser_method_mapping=given)
