@@ -19,7 +19,7 @@ from qcore.tensor.compiled import outside_of_graphs
 from qcore.tensor.dtypes import QDType
 from qcore.tensor.entering import on_the_cpu
 from qcore.tensor.qparams import check_again
-from qcore.tensor.recording import LEARNING, is_learning
+from qcore.tensor.recording import log
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _recordable(kernel: Kernel, operator: Operator, backend: str) -> Kernel:
     quietly = undisturbed(kernel)
 
     def run(*args: Any) -> Any:
-        if is_tracing() or modes() or (LEARNING and is_learning()):
+        if is_tracing() or modes() or log() is not None:
             return record(operator, backend, args)
         try:
             return quietly(*args) if function_modes() else kernel(*args)

@@ -218,16 +218,13 @@ def _is_of_user(hook: Any) -> bool:
 
 def unseen_hooks(parts: Sequence[nn.Module | None]) -> list[int]:
     """Positions of those in a sequence with hooks on values that it has no more once it is one; None: a function."""
-    last = len(parts) - 1
-    return [
-        n
-        for n, part in enumerate(parts)
-        if part is not None and ((n > 0 and _has_own(part, PRE_HOOKS)) or (n < last and _has_own(part, POST_HOOKS)))
-    ]
 
+    def unseen(n: int, part: nn.Module) -> bool:
+        before = part._forward_pre_hooks.values() if n > 0 else ()
+        after = part._forward_hooks.values() if n < len(parts) - 1 else ()
+        return any(map(_is_of_user, (*before, *after)))
 
-def _has_own(module: nn.Module, names: tuple[str, ...]) -> bool:
-    return any(not isinstance(hook, MAKERS) for hook in getattr(module, names[0]).values())
+    return [n for n, part in enumerate(parts) if part is not None and unseen(n, part)]
 
 
 def take_hooks(old: nn.Module, new: nn.Module) -> None:

@@ -134,9 +134,8 @@ TRANSPARENT: tuple[ModuleType, ...] = (
 
 def is_transparent(module: nn.Module) -> bool:
     """Whether a module is one of these, with the forward of its class."""
-    return match(type(module), {kind: kind for kind in TRANSPARENT}).target is not None and "forward" not in vars(
-        module
-    )
+    found = match(type(module), {kind: kind for kind in TRANSPARENT}).target
+    return found is not None and "forward" not in vars(module)
 
 
 def mapping(stage: Stage) -> Mapping:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from threading import get_ident
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -20,9 +20,9 @@ from qcore.process import Shared
 
 _is_tracing = torch._C._is_tracing
 _modes = torch._C._len_torch_dispatch_stack
-LEARNING: dict[int, list[list[Any] | None]] = {}
-"""Of each thread that learns, and for each call that is being learned there, the ATen operators that it was made of so
-far; None inside of one of them. By thread, and not a context variable: that it is empty is seen in no time."""
+_LOG: ContextVar[list[Any] | tuple[()] | None] = ContextVar("qcore_learned_operators", default=None)
+"""The ATen operators that a call which is being learned was made of so far; () inside of one of them; None: none is."""
+log = _LOG.get
 
 RESHAPING = ("flatten", "reshape", "view", "unflatten", "expand")
 """Functions recorded on the integers as they are called: what they are made of would fix the sizes of the example."""
@@ -34,8 +34,8 @@ def is_recording() -> bool:
 
 
 def is_learning() -> bool:
-    """Whether this thread runs a call to learn what it is made of."""
-    return bool(LEARNING) and get_ident() in LEARNING
+    """Whether a call is run to learn what it is made of."""
+    return log() is not None
 
 
 @contextmanager
@@ -64,40 +64,36 @@ def unseen() -> Iterator[None]:
 
 
 @contextmanager
-def _learning(log: list[Any] | None) -> Iterator[None]:
-    thread = get_ident()
-    logs = LEARNING.setdefault(thread, [])
-    logs.append(log)
+def _learning(operators: list[Any] | tuple[()]) -> Iterator[None]:
+    token = _LOG.set(operators)
     try:
         yield
     finally:
-        logs.pop()
-        if not logs:
-            del LEARNING[thread]
+        _LOG.reset(token)
 
 
 def noted(run: Callable[..., Any], func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """`run` an ATen operator, and note it where a call is being learned."""
-    logs = LEARNING.get(get_ident()) if LEARNING else None
-    if logs is None or logs[-1] is None:
+    operators = log()
+    if not isinstance(operators, list):
         return run(func, args, kwargs)
-    with _learning(None):  # what handlers call themselves belongs to them
+    with _learning(()):  # what handlers call themselves belongs to them
         result = run(func, args, kwargs)
-    logs[-1].append((func, args, kwargs, result))
+    operators.append((func, args, kwargs, result))
     return result
 
 
 def recorded(run: Callable[..., Any], func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """A function on quantized tensors, by the handlers of the ATen operators that it is made of, which are recorded."""
-    log: list[Any] = []
-    with _learning(log), unseen(), torch._C.DisableTorchFunctionSubclass():
+    operators: list[Any] = []
+    with _learning(operators), unseen(), torch._C.DisableTorchFunctionSubclass():
         result = func(*args, **kwargs)
     twins: dict[int, Any] = {}
 
     def twin(value: Any) -> Any:
         return twins.get(id(value), value)
 
-    for operator, operands, options, outcome in log:
+    for operator, operands, options, outcome in operators:
         again = run(operator, tree_map(twin, operands), tree_map(twin, options))
         twins.update(zip(map(id, tree_leaves(outcome)), tree_leaves(again), strict=True))
     return tree_map(twin, result)

@@ -205,6 +205,8 @@ def test_another_model_is_told_by_module(tmp_path):
         (lambda h, t: h.update(backend=3), "the header.backend is 3"),
         (lambda h, t: h.update(backend="x; y"), "backend"),
         (lambda h, t: an_input_called_self(h), "an input that has the name of the model"),
+        (lambda h, t: graph(h)[0].update(cast=True), "is no cast of floats"),
+        (lambda h, t: node(h, "call_method").update(cast=True), "is no cast of floats"),
         (lambda h, t: put(h, "__class__"), "writes to the view"),
         (lambda h, t: put(h, {"list": ["T"]}), "writes to the view"),
         (lambda h, t: put(h, "expand", 2**40, 2**40), "elements"),

@@ -152,7 +152,7 @@ def test_threads_get_what_one_gets(often):
     with ThreadPoolExecutor(THREADS) as pool:
         for job, found in zip(drawn, pool.map(done, drawn), strict=True):
             assert all(torch.equal(*pair) for pair in zip(found, expected[job], strict=True)), job
-    assert recording.LEARNING == {}
+    assert not recording.is_learning()
     assert (list(warnings.filters), torch.backends.mha.get_fastpath_enabled()) == (filters, fast)
 
 

@@ -216,31 +216,44 @@ def _containers(of: Check, key: Check) -> dict[str, Check]:
     }
 
 
-_PLAIN: dict[str, Check] = {}
-PLAIN = _value(_PLAIN)
+def _recursive(kinds_of: Callable[[Check], Mapping[str, Check]]) -> Check:
+    """Values of kinds that may hold such values themselves: `kinds_of(check)` are these kinds."""
+    known: dict[str, Check] = {}
+    check = _value(known)
+    known.update(kinds_of(check))
+    return check
+
+
+PLAIN = _recursive(lambda of: _containers(of, TEXT))
 """Numbers, strings, dtypes, and tuples, lists, dicts and slices of them."""
-_PLAIN.update(_containers(PLAIN, TEXT))
 
-_NODES: dict[str, Check] = {}
-ARGUMENT = _value(_NODES)
+
+def _arguments(of: Check) -> dict[str, Check]:
+    kinds = {**_containers(of, TEXT), **_kind("node", NAME)}
+    del kinds["range"]  # which calls would go over, however long it is
+    return kinds
+
+
+ARGUMENT = _recursive(_arguments)
 """What a node of a graph is called with: plain values, and the results of nodes."""
-_NODES.update({**_containers(ARGUMENT, TEXT), **_kind("node", NAME)})
-del _NODES["range"]  # which calls would go over, however long it is
 
-_VALUES: dict[str, Check] = {}
-VALUE = _value(_VALUES)
+_AXIS = _that(lambda value: value is None or (type(value) is int and 0 <= value < 64), "null or an axis")
+
+
+def _values(of: Check) -> dict[str, Check]:
+    qparams = _fields({"dtype": TEXT, "scale": of, "zero_point": of, "axis": _AXIS})
+    return {
+        **_containers(of, TEXT),
+        **_kind("tensor", TEXT),
+        **_kind("integers", TEXT, shape=_list(_SIZE, 0, 64), qparams=qparams),
+        **_kind("dtype", TEXT),
+        **_kind("qparams", qparams),
+        **_kind("operator", TEXT, settings=_fields({"dict": _map(NAME, of)})),
+    }
+
+
+VALUE = _recursive(_values)
 """Plain values, tensors, quantization parameters and operators."""
-_QPARAMS = _fields({"dtype": TEXT, "scale": VALUE, "zero_point": VALUE, "axis": _that(
-    lambda value: value is None or (type(value) is int and 0 <= value < 64), "null or an axis"
-)})  # fmt: skip
-_VALUES.update({
-    **_containers(VALUE, TEXT),
-    **_kind("tensor", TEXT),
-    **_kind("integers", TEXT, shape=_list(_SIZE, 0, 64), qparams=_QPARAMS),
-    **_kind("dtype", TEXT),
-    **_kind("qparams", _QPARAMS),
-    **_kind("operator", TEXT, settings=_fields({"dict": _map(NAME, VALUE)})),
-})  # fmt: skip
 
 
 # --- the header -------------------------------------------------------------------------------------------------------
@@ -270,7 +283,7 @@ _NODE = _fields(
         "args": _fields({"tuple": _list(ARGUMENT)}),
         "kwargs": _fields({"dict": _map(NAME, ARGUMENT)}),
     },
-    {"float": _either(True)},
+    {"float": _either(True), "cast": _either(True)},
 )
 
 _POSITIONS = _fields({"tuple": _list(_whole(0, 10**6))})

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from inspect import getattr_static
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor, fx, nn
 
 from qcore.api._saving.tables import checked
 from qcore.api._saving.values import Reader, Writer
 from qcore.errors import ArgumentError, ArgumentTypeError, UnsupportedError
 from qcore.fx.callables import ATTRIBUTES, FIELDS, MOST_ELEMENTS, functions, methods, name_of, names_sizes
-from qcore.fx.graph_module import FLOAT
+from qcore.fx.graph_module import CAST, FLOAT
 from qcore.fx.inplace import VIEWS
 from qcore.fx.values import IN_PLACE
 from qcore.nn.quantized.functional_modules import QFunctional
@@ -21,6 +22,9 @@ from qcore.nn.quantized.held import Held, held
 
 Allowed: TypeAlias = "Mapping[str, Callable[..., Any]]"
 """Functions and classes of the caller's that graphs of a file may call, by name."""
+
+_NOTES = {"float": FLOAT, "cast": CAST}
+"""What a file notes of a node, and the key of that in its meta."""
 
 
 def named(allow: Iterable[Callable[..., Any]]) -> Allowed:
@@ -63,8 +67,7 @@ def write(graph: fx.Graph, writer: Writer, path: str, allow: Allowed) -> list[di
         entry = {"name": node.name, "op": node.op, "target": str(target)}
         entry["args"] = writer.write(tuple(node.args), name, reference)
         entry["kwargs"] = writer.write(dict(node.kwargs), name, reference)
-        if node.meta.get(FLOAT):
-            entry["float"] = True
+        entry |= {name: True for name, key in _NOTES.items() if node.meta.get(key)}
         nodes.append(entry)
     return nodes
 
@@ -95,6 +98,8 @@ def read(nodes: list[dict[str, Any]], reader: Reader, modules: Mapping[str, nn.M
         op, target, name = entry["op"], entry["target"], entry["name"]
         args, kwargs = reader.read(entry["args"], reference), reader.read(entry["kwargs"], reference)
         problem = _problem(op, target, args, kwargs, modules, allow)
+        if "cast" in entry and not _is_cast(op, target, args):
+            problem = "is no cast of floats"
         if problem:
             raise ArgumentError(f"node {name!r} of its graph {problem}")
         if op == "call_module":
@@ -104,7 +109,7 @@ def read(nodes: list[dict[str, Any]], reader: Reader, modules: Mapping[str, nn.M
         if node.name != name or name in made:
             raise ArgumentError(f"node {name!r} of its graph has a name that another has, or Python")
         made[name] = node
-        node.meta[FLOAT] = entry.get("float") is True
+        node.meta.update({key: True for name, key in _NOTES.items() if name in entry})
     graph.lint()
     return graph
 
@@ -161,6 +166,11 @@ def _nodes(values: Any) -> list[fx.Node]:
 
     fx.node.map_arg(values, note)
     return found
+
+
+def _is_cast(op: str, target: str, args: Any) -> bool:
+    dtype = args[1] if len(args) == 2 else None
+    return op == "call_method" and target == "to" and isinstance(dtype, torch.dtype) and dtype.is_floating_point
 
 
 def _numbers(values: Any) -> list[int]:
